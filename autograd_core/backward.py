@@ -1,0 +1,409 @@
+"""The engine: walks the graph from the newest node to the oldest and sends each gradient to where it is needed.
+
+Un-broadcasting, casting, adding up, hooks and freeing stand here, once, so that a gradient rule is one formula.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+import numpy as np
+
+from . import provenance, storage
+from .shapes import ndarray, reduced_dims
+from .tensor import QUIET, Node, OpError, Tensor, enable_grad, explain, no_grad, quiet_off, quiet_on, shape_text, state, wrap
+
+
+def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None) -> None:
+    """Accumulate gradients of ``tensors`` into the ``grad`` of the leaves (or of ``inputs``). See `Tensor.backward`."""
+    tensors = (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
+    if inputs is not None:
+        inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+        if not inputs:
+            raise RuntimeError("backward: inputs must not be empty")
+    roots = _roots(tensors, _listed(grad_tensors, len(tensors)), create_graph)
+    _Pass(retain_graph, create_graph, inputs, accumulate=True).run(roots)
+
+
+def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=None,
+         is_grads_batched=False, materialize_grads=False):  # fmt: skip
+    """The gradients of ``outputs`` with respect to ``inputs``, as a tuple; ``grad`` attributes are left alone.
+
+    ``grad_outputs`` weigh the outputs (1 for those of one element). An input that the outputs do not depend on is an
+    error, or None with ``allow_unused``, or zeros with ``materialize_grads``.
+    """
+    outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    if is_grads_batched:
+        return _batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
+    for number, tensor in enumerate(inputs):
+        if not tensor.requires_grad:
+            raise RuntimeError(f"grad: input {number} ({shape_text(tensor)}) does not require grad")
+    roots = _roots(outputs, _listed(grad_outputs, len(outputs)), create_graph)
+    found = _Pass(retain_graph, create_graph, inputs, accumulate=False).run(roots)
+    if materialize_grads:
+        return tuple([wrap(np.zeros_like(t.array)) if g is None else g for g, t in zip(found, inputs, strict=True)])
+    if not allow_unused and any(g is None for g in found):
+        unused = [i for i, g in enumerate(found) if g is None]
+        raise RuntimeError(f"grad: inputs {unused} were not used in the graph of the outputs; "
+                           "set allow_unused=True if that is intended")  # fmt: skip
+    return tuple(found)
+
+
+def _batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, *rest):
+    from . import ops
+
+    rows = len(_listed(grad_outputs, len(outputs))[0])
+    each = [grad(outputs, inputs, [g[i] for g in _listed(grad_outputs, len(outputs))], True, create_graph, rest[0],
+                 materialize_grads=rest[1]) for i in range(rows)]  # fmt: skip
+    return tuple([None if column[0] is None else ops.stack(column) for column in zip(*each, strict=True)])
+
+
+def _listed(values, count):
+    if values is None:
+        return (None,) * count
+    values = (values,) if isinstance(values, Tensor) else tuple(values)
+    if len(values) != count:
+        raise RuntimeError(f"got {count} tensors and {len(values)} gradients")
+    return values
+
+
+def _roots(tensors, gradients, create_graph):
+    roots = []
+    for tensor, gradient in zip(tensors, gradients, strict=True):
+        if not tensor.requires_grad:
+            raise RuntimeError(f"{shape_text(tensor)} does not require grad and does not have a grad_fn")
+        if gradient is None:
+            if tensor.array.size != 1:
+                raise RuntimeError(f"grad can be implicitly created only for scalar outputs, got {shape_text(tensor)}; "
+                                   "pass the gradient to start from")  # fmt: skip
+            gradient = np.ones_like(tensor.array)
+            gradient = wrap(gradient) if create_graph else gradient
+        else:
+            if not isinstance(gradient, Tensor):
+                raise TypeError(f"gradients must be Tensors or None, got {type(gradient).__name__}")
+            if gradient.array.shape != tensor.array.shape:
+                raise RuntimeError(f"mismatch in shape: the gradient has {list(gradient.shape)}, the output {list(tensor.shape)}")
+            gradient = gradient if create_graph else gradient.array
+        roots.append((tensor.node if tensor.node is not None else tensor, tensor.index, gradient))
+    return roots
+
+
+class _Pass:
+    """One walk over the graph. Nodes are taken newest first, so all that a node waits for has passed before it."""
+
+    def __init__(self, retain_graph, create_graph, wanted, accumulate):
+        self.create = create_graph
+        self.retain = create_graph if retain_graph is None else retain_graph
+        self.wanted = wanted
+        self.accumulate = accumulate
+        self.pending: dict = {}  # node or leaf -> gradients of its outputs so far
+        self.heap: list = []
+        self.owned: set[int] = set()  # ids of sums that this pass made, and may add into
+        self.captured: dict = {}
+        self.needed = None
+
+    def run(self, roots):
+        if self.wanted is not None:
+            self._find_needed(roots)
+        if state.watch is not None and not self.create:
+            return self._walk_watched(roots)
+        if self.create:
+            with enable_grad():
+                self._walk(roots)
+        else:
+            token = quiet_on(QUIET)
+            try:
+                self._walk(roots)
+            finally:
+                quiet_off(token)
+        return self._finish()
+
+    def _walk_watched(self, roots):
+        """As `_walk`, on Tensors that pass the door so that the watcher sees each operation, without recording a graph."""
+        self.create = True
+        lifted = [(parent, index, g if isinstance(g, Tensor) else wrap(g)) for parent, index, g in roots]
+        with no_grad():
+            self._walk(lifted)
+            return self._finish()
+
+    def _find_needed(self, roots):
+        """Mark the nodes that lead to the wanted tensors (parents have smaller numbers than children)."""
+        self.targets = {}
+        for position, tensor in enumerate(self.wanted):
+            key = (tensor.node, tensor.index) if tensor.node is not None else (tensor, 0)
+            self.targets.setdefault(key, []).append(position)
+        homes = {key[0] for key in self.targets}
+        seen, stack = set(), [root[0] for root in roots]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, Tensor) or node in seen:
+                continue
+            seen.add(node)
+            stack.extend([parent for parent, _ in node.edges])
+        needed = homes
+        leads = set()
+        for node in sorted(seen, key=lambda n: n.number):
+            if any(parent in needed or parent in leads for parent, _ in node.edges):
+                leads.add(node)
+        self.needed = homes | leads
+        self.leads = leads
+
+    def _deliver(self, parent, index, gradient):
+        """Add ``gradient`` to what output ``index`` of ``parent`` has got so far."""
+        if self.needed is not None and parent not in self.needed:
+            return
+        slots = self.pending.get(parent)
+        if slots is None:
+            if isinstance(parent, Tensor):
+                self.pending[parent] = [gradient]
+                return
+            slots = self.pending[parent] = [None] * len(parent.meta)
+            heappush(self.heap, (-parent.number, parent))
+        before = slots[index]
+        if before is None:
+            slots[index] = gradient
+        elif type(before) is ndarray and type(gradient) is ndarray:
+            if id(before) in self.owned:
+                before += gradient
+            else:
+                slots[index] = total = np.asarray(before + gradient)
+                self.owned.add(id(total))
+        else:
+            slots[index] = before + gradient
+
+    def _walk(self, roots):
+        for root in roots:
+            self._deliver(*root)
+        heap, pending, create = self.heap, self.pending, self.create
+        deliver, needed = self._deliver, self.needed
+        while heap:
+            node = heappop(heap)[1]
+            slots = pending.pop(node)
+            for sent in slots:
+                self.owned.discard(id(sent))  # rules may pass it on
+            if node.hooks is not None or node.retained is not None:
+                self._visit_hooks(node, slots)
+            if needed is not None:
+                self._capture(node, slots)
+                if node not in self.leads:
+                    continue
+            if node.saved is None:
+                raise RuntimeError(_FREED.format(node.where()))
+            if node.number < storage.latest:
+                _check_unchanged(node)
+            for slot, gradient in self._gradients(node, slots):
+                if gradient is None:
+                    continue
+                parent, index = node.edges[slot]
+                meta = parent.meta[index] if type(parent) is Node else None
+                shape, dtype = meta if meta is not None else (parent.array.shape, parent.array.dtype)
+                if not create:
+                    if type(gradient) is not ndarray:
+                        gradient = np.asarray(gradient)
+                    if gradient.shape != shape or gradient.dtype != dtype:
+                        gradient = _fit(gradient, shape, dtype, node)
+                elif not isinstance(gradient, Tensor) or gradient.array.shape != shape or gradient.array.dtype != dtype:
+                    gradient = _fit_tensor(gradient, shape, dtype, node)
+                if meta is None and not create and _is_fresh(gradient, node, slots):
+                    self.owned.add(id(gradient))
+                deliver(parent, index, gradient)
+            slots = gradient = None
+            if not self.retain:
+                node.saved = None
+
+    def _gradients(self, node, slots):
+        """(edge, gradient) for each input of ``node``, by its rules; in the order of the inputs."""
+        g = slots[0] if len(slots) == 1 and node.op.outputs is None else tuple(slots)
+        saved = _lifted(node) if self.create else node.saved
+        plan = node.plan
+        try:
+            if len(plan.rules) == 1 and plan.rules[0][0] is None:
+                together = plan.rules[0][1](g, saved, node.static)
+                found = [(slot, together[i]) for slot, i in enumerate(plan.positions) if i < len(together)]
+                return found if self.create or len({id(t) for t in together}) == len(together) else _apart(found)
+            return [(slot, rule(g, saved, node.static)) for slot, rule in plan.rules]
+        except (TypeError, ValueError, IndexError, RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
+            if getattr(error, "explained", False):
+                raise
+            made = explain(error, node.op, [g], {})
+            made.add_note(f"in the gradient of {node.where()}")
+            raise made from error
+
+    def _visit_hooks(self, node, slots):
+        for index, hooks in (node.hooks or {}).items():
+            if slots[index] is not None:
+                slots[index] = _run_hooks(hooks.values(), slots[index], self.create)
+        for index, reference in node.retained or ():
+            tensor = reference()
+            if tensor is not None and slots[index] is not None:
+                value = slots[index] if self.create else wrap(slots[index].copy())
+                tensor._grad = value if tensor._grad is None else tensor._grad + value
+
+    def _capture(self, node, slots):
+        for index, gradient in enumerate(slots):
+            for position in self.targets.get((node, index), ()):
+                self.captured[position] = gradient
+
+    def _finish(self):
+        """Hand the gradients of the leaves out: into ``grad``, or as the list that was asked for."""
+        for leaf, (gradient,) in self.pending.items():
+            if leaf.leaf_hooks:
+                gradient = _run_hooks(list(leaf.leaf_hooks.values()), gradient, self.create)
+            if self.needed is not None:
+                for position in self.targets.get((leaf, 0), ()):
+                    self.captured[position] = gradient
+            if self.accumulate:
+                self._accumulate(leaf, gradient)
+        if self.accumulate:
+            if self.needed is not None:
+                self._accumulate_non_leaves()
+            return None
+        count = range(len(self.wanted))
+        found = [self.captured.get(i) for i in count]
+        return [g if g is None or isinstance(g, Tensor) else wrap(_own(g, self.owned)) for g in found]
+
+    def _accumulate_non_leaves(self):
+        for position, tensor in enumerate(self.wanted):
+            if tensor.node is not None and self.captured.get(position) is not None:
+                self._accumulate(tensor, self.captured[position])
+
+    def _accumulate(self, leaf, gradient):
+        before = leaf._grad
+        if isinstance(gradient, Tensor):
+            watch = state.watch
+            if watch is not None:
+                watch.accumulate(leaf, gradient)
+            elif before is None:
+                leaf._grad = gradient if gradient.tracks else wrap(_own(gradient.array, self.owned))
+            else:
+                leaf._grad = before + gradient
+        elif before is None:
+            leaf._grad = wrap(_own(gradient, self.owned))
+        elif before.tracks:
+            leaf._grad = wrap(before.array + gradient)
+        else:
+            np.add(before.array, gradient, out=before.array)
+        if leaf.after_hooks:
+            for hook in list(leaf.after_hooks.values()):
+                hook(leaf)
+
+
+_FREED = ("backward: the saved values of {} have been freed by an earlier backward; "
+          "pass retain_graph=True to the first one if you need to go through the graph twice")  # fmt: skip
+
+
+def _run_hooks(hooks, gradient, create):
+    value = gradient if create else wrap(gradient)
+    for hook in list(hooks):
+        returned = hook(value)
+        if returned is not None:
+            value = returned
+    return value if create else value.array
+
+
+def _is_fresh(gradient, node, slots):
+    """Whether a rule made this array for us: not a view, nor handed on from what it was given."""
+    if gradient.base is not None or node.op.foreign:
+        return False
+    return all([gradient is not other for other in (*slots, *node.saved)])
+
+
+def _apart(found):
+    """Gradients that a joint rule returned twice as one and the same array, made separate."""
+    return [(slot, None if g is None else np.array(g)) for slot, g in found]
+
+
+def _own(array, owned):
+    """``array``, or a copy where somebody else may hold the same memory (a gradient that passed on unchanged)."""
+    return array if id(array) in owned else array.copy()
+
+
+def _fit(gradient, shape, dtype, node):
+    """Bring a rule's gradient to the shape and dtype of the input: sum over what was broadcast, widen what is constant."""
+    if gradient.shape != shape:
+        if gradient.ndim > len(shape) or gradient.size > _product(shape):
+            dims, keep = reduced_dims(gradient.shape, shape), True
+            gradient = gradient.sum(axis=dims, keepdims=keep).reshape(shape)
+        else:
+            gradient = _widen(np.broadcast_to, gradient, shape, node)
+    return gradient if gradient.dtype == dtype else gradient.astype(dtype)
+
+
+def _fit_tensor(gradient, shape, dtype, node):
+    from . import ops
+
+    if not isinstance(gradient, Tensor):
+        gradient = wrap(np.asarray(gradient, dtype))
+    found = gradient.array.shape
+    if found != shape:
+        if len(found) > len(shape) or gradient.array.size > _product(shape):
+            gradient = ops.reshape(ops.sum(gradient, reduced_dims(found, shape), True), shape)
+        else:
+            gradient = _widen(ops.expand, gradient, shape, node)
+    return gradient if gradient.array.dtype == dtype else ops.to(gradient, dtype)
+
+
+def _widen(broadcast, gradient, shape, node):
+    try:
+        return broadcast(gradient, shape)
+    except (ValueError, RuntimeError) as error:
+        raise OpError(f"the gradient rule of {node.where()} gave shape {list(gradient.shape)} for an input of {list(shape)}") from error
+
+
+def _product(shape):
+    size = 1
+    for n in shape:
+        size *= n
+    return size
+
+
+def _lifted(node):
+    """What ``node`` saved, as Tensors that know their history, so that the gradient can itself be differentiated."""
+    edge_of = dict(zip(node.plan.positions, node.edges, strict=True))
+
+    def lift(kind, value, index):
+        if isinstance(value, tuple):
+            return tuple([lift(kind, v, index + i) for i, v in enumerate(value)])
+        if not isinstance(value, (ndarray, np.generic)):
+            return value
+        out = wrap(np.asarray(value))
+        if kind == "input" and index in edge_of:
+            parent, place = edge_of[index]
+            if isinstance(parent, Tensor):
+                return parent if parent.array is value else _as_it_was(parent, value)
+            out.node, out.index, out.tracks = parent, place, True
+        elif kind == "output" and out.array.dtype.kind == "f":
+            out.node, out.index, out.tracks = node, index, True
+        return out
+
+    lifted = []
+    for keep, value in zip(node.plan.keep, node.saved, strict=True):
+        if keep[0] == "value":
+            lifted.append(wrap(value) if isinstance(value, ndarray) else value)
+        else:
+            kind = "input" if keep[0].startswith("input") else "output"
+            lifted.append(lift(kind, value, keep[1] if len(keep) > 1 else 0))
+    return lifted
+
+
+def _as_it_was(leaf, value):
+    """A leaf whose array was cast for the operation, or replaced since: the values then, the edge to the leaf."""
+    from . import ops
+
+    out = ops.alias(leaf)
+    out.array = value
+    return out
+
+
+def _check_unchanged(node):
+    """Raise when a value that ``node`` saved was changed in place since."""
+    for keep, value in zip(node.plan.keep, node.saved, strict=True):
+        for array in value if isinstance(value, tuple) else (value,):
+            if isinstance(array, ndarray):
+                write = storage.write_since(array, node.number)
+                if write is not None:
+                    raise OpError(
+                        "one of the values needed for gradient computation has been modified by an in-place operation: "
+                        f"{keep[0]} {array.dtype}{list(array.shape)} of {node.where()}\n"
+                        f"  changed at {provenance.describe(write.site) or 'an unknown place'}")  # fmt: skip

@@ -1,0 +1,39 @@
+"""The operations, one record each. A file holds one family; nothing else belongs here.
+
+Gradient rules reach other operations as ``ops.name``, so that files may refer to each other in any order.
+"""
+
+from ..registry import OPS as _OPS
+from . import (  # noqa: F401
+    activation,
+    arithmetic,
+    attention,
+    bits,
+    conv,
+    create,
+    dropout,
+    elementwise,
+    embedding,
+    fourier,
+    index,
+    linalg,
+    loss,
+    matmul,
+    methods,
+    normalize,
+    order,
+    pool,
+    random,
+    recurrent,
+    reduce,
+    sampling,
+    scan,
+    shape,
+    special,
+    window,
+)
+from .index import set_item  # noqa: F401
+
+for _name, _record in list(_OPS.items()):
+    if _record.namespace in ("", "internal", "nn.functional"):
+        globals()[_name.rpartition(".")[2]] = _record.public

@@ -1,0 +1,1 @@
+"""Integers and bits: and, or, shifts, gcd, bincount."""

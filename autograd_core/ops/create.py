@@ -1,0 +1,1 @@
+"""New tensors: zeros, arange, linspace, triangles of indices; windows of signal processing."""

@@ -1,0 +1,1 @@
+"""Rows of a table, and sums over bags of them."""

@@ -1,0 +1,1 @@
+"""Matrix functions: solve, inverse, factorisations; LAPACK through NumPy and SciPy."""

@@ -1,0 +1,1 @@
+"""Pooling: largest, mean, adaptive, fractional; and unpooling."""

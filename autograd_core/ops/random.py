@@ -1,0 +1,1 @@
+"""Draws from a counter-based generator."""

@@ -1,0 +1,1 @@
+"""Grids of pixels: interpolation, grid_sample, pixel shuffles, padding, fold and unfold."""

@@ -1,0 +1,1 @@
+"""Special functions, with SciPy behind them; their gradients are ours."""

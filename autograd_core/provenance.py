@@ -1,0 +1,54 @@
+"""Where in the user's code something happened: cheap to note, worked out as file and line only when asked."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_ROOT = os.path.dirname(_HERE)
+_OURS = tuple(os.path.join(_ROOT, package) + os.sep for package in ("autograd_core", "nn", "optim"))
+_MODELS = os.path.join(_ROOT, "nn", "models") + os.sep
+GENERATED = "<autograd_core "
+"""How the file names of generated functions begin."""
+
+_is_users: dict[str, bool] = {}
+
+
+def _written_by_user(filename):
+    ours = filename.startswith(GENERATED) or (filename.startswith(_OURS) and not filename.startswith(_MODELS))
+    _is_users[filename] = not ours
+    return not ours
+
+
+def site(depth: int = 2):
+    """The (code, instruction offset) of the nearest frame outside this library, from ``depth`` frames up; or None."""
+    frame = sys._getframe(depth)
+    while frame is not None:
+        code = frame.f_code
+        users = _is_users.get(code.co_filename)
+        if users is None:
+            users = _written_by_user(code.co_filename)
+        if users:
+            return code, frame.f_lasti
+        frame = frame.f_back
+    return None
+
+
+def line_of(place) -> int | None:
+    """The line number of a site."""
+    code, offset = place
+    for start, end, line in code.co_lines():
+        if start <= offset < end:
+            return line
+    return code.co_firstlineno
+
+
+def describe(place) -> str:
+    """A site as ``file.py:12, in forward: y = x @ w``, or an empty string for None."""
+    if place is None:
+        return ""
+    code, line = place[0], line_of(place)
+    text = linecache.getline(code.co_filename, line or 0).strip()
+    return f"{code.co_filename}:{line}, in {code.co_name}" + (f": {text}" if text else "")

@@ -1,0 +1,430 @@
+"""One record an operation: everything that is known about an op stands where it is defined, and the rest is derived.
+
+    @op(elementwise, vjp=[lambda g, out: g * (1 - out * out)], scalar="tanh(input)", samples=[real(3, 4)], onnx="Tanh")
+    def tanh(input):
+        \"\"\"Hyperbolic tangent.\"\"\"
+        return np.tanh(input)
+
+From it come the public function ``ag.tanh``, the methods ``Tensor.tanh`` and ``Tensor.tanh_``, ``out=``, what backward
+saves, the tests, the benchmark row, the stub and the documentation.
+
+The decorated function works on arrays. Its positional parameters are arrays (or numbers, or None), its keyword-only
+parameters are settings. A gradient rule names what it needs among its parameters, and that is what is saved:
+
+    ``g``                         gradient of the output (``g`` is a tuple ``gs`` where there are several outputs)
+    ``out`` / the output's name   the output; with ``outputs=("values", "indices")`` these names
+    a parameter's name            that input, or that setting
+    ``x_shape``                   only the shape of input ``x``
+    a ``hidden`` name             an output that the function returns behind the visible ones
+    ``needs``                     which inputs want a gradient, as a tuple of bools
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from . import provenance
+from .shapes import ndarray, numpy_dtype, promote, promote_to_float, same_dtype
+from .tensor import QUIET, Tensor, apply, as_array, quiet_off, quiet_on, state, wrap
+
+OPS: dict[str, Op] = {}
+"""Every record by its qualified name: ``tanh``, ``linalg.inv``, ``nn.functional.conv2d``."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the members of a family of operations have in common."""
+
+    name: str
+    promote: Callable | None = None
+    inplace: bool = False
+    colour: str = "#dddddd"
+    purpose: str = ""
+
+    def __repr__(self):
+        return self.name
+
+
+elementwise = Family("elementwise", promote_to_float, True, "#cfe8ff", "one element at a time, results are floats")
+arithmetic = Family("arithmetic", promote, True, "#cfe8ff", "one element at a time, in the common type of the inputs")
+comparison = Family("comparison", promote, True, "#e4e4f7", "one element at a time, results are booleans")
+reduction = Family("reduction", None, False, "#ffe3c2", "fewer dimensions out than in")
+view = Family("view", None, False, "#e9e9e9", "another look at the same memory")
+index = Family("index", None, False, "#efe6d5", "elements picked, placed or put in order")
+contraction = Family("contraction", same_dtype, False, "#d5f0d0", "products summed over dimensions: matmul, convolution")
+network = Family("network", None, False, "#fbd9e5", "layers: pooling, normalisation, attention, recurrence, losses")
+random = Family("random", None, False, "#f3e0ff", "draws from a generator")
+creation = Family("creation", None, False, "#eeeeee", "new tensors")
+composite = Family("composite", None, False, "#ffffff", "written in terms of other operations; no rule of its own")
+
+FAMILIES = {f.name: f for f in (elementwise, arithmetic, comparison, reduction, view, index, contraction, network, random,
+                                creation, composite)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Where the fast version of an op lives: ``module:planner`` in ``kernels/``, used from ``above`` elements on."""
+
+    path: str
+    above: int = 4096
+    when: Callable | None = None
+
+
+class VjpPlan:
+    """For one op and one set of inputs that want gradients: what to save, and how to call the rules."""
+
+    __slots__ = ("keep", "save", "rules", "skipped", "positions", "needs")
+
+    def __init__(self, keep, save, rules, skipped, positions, needs):
+        self.keep, self.save, self.rules, self.skipped, self.positions, self.needs = keep, save, rules, skipped, positions, needs
+
+
+@dataclass(eq=False)
+class Op:
+    """The record of one operation."""
+
+    name: str
+    function: Callable
+    family: Family
+    vjp: Any = None
+    signature: str = ""
+    samples: list = field(default_factory=list)
+    scalar: str | None = None
+    kernel: Kernel | None = None
+    prepare: Callable | None = None
+    promote: Callable | None = None
+    outputs: Any = None
+    output_names: tuple = ()
+    hidden: tuple = ()
+    constant_outputs: tuple = ()
+    view: bool = False
+    composite: Callable | None = None
+    batch: Any = None
+    onnx: str | None = None
+    namespace: str = ""
+    method: bool = False
+    inplace: bool = False
+    out: bool = True
+    aliases: tuple = ()
+    parameters: tuple = ()
+    variadic: str | None = None
+    settings: dict = field(default_factory=dict)
+    plans: dict = field(default_factory=dict)
+    foreign: bool = False  # a user's Function: its gradients may be arrays that somebody else holds
+    run: Any = None
+    public: Any = None
+    public_call: Any = None
+
+    @property
+    def qualified(self) -> str:
+        """The name with its namespace, as in ``nn.functional.conv2d``."""
+        return f"{self.namespace}.{self.name}" if self.namespace else self.name
+
+    @property
+    def title(self) -> str:
+        """The name in CamelCase, for ``grad_fn``."""
+        return "".join(part.capitalize() for part in self.name.split("_"))
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients pass: by a rule, or through the operations that a composite is made of."""
+        return self.vjp is not None or self.composite is not None
+
+    @property
+    def doc(self) -> str:
+        """The docstring."""
+        return self.function.__doc__ or ""
+
+    # -------------------------------------------------- gradient rules
+
+    def plan(self, mask: int, count: int) -> VjpPlan | None:
+        """What to save and which rules to call when the inputs with a bit in ``mask`` (of ``count``) want gradients."""
+        needs = tuple(bool(mask >> i & 1) for i in range(count))
+        keep: list = []
+        rules: list = []
+        order = [i for i, need in enumerate(needs) if need]
+        if callable(self.vjp):
+            positions = order
+            rules.append((None, self._caller(self.vjp, keep, needs)))
+        else:
+            positions = [i for i in order if i < len(self.vjp) and self.vjp[i] is not None] if self.vjp else order
+            rules += [(slot, self._caller(self.vjp[i], keep, needs)) for slot, i in enumerate(positions)] if self.vjp else []
+        skipped = tuple(k for k, i in enumerate(order) if i not in positions)
+        text = "".join(expression + ", " for _, expression in keep)
+        save = eval(f"lambda a, r: ({text})", {"np": np})  # the expressions are ours, built from parameter names
+        made = VjpPlan([kind for kind, _ in keep], save, rules, skipped, positions, needs)
+        self.plans[mask, count] = made if positions else None
+        return self.plans[mask, count]
+
+    def _caller(self, rule, keep, needs):
+        words = []
+        for name in rule.__code__.co_varnames[: rule.__code__.co_argcount]:
+            if name in ("g", "gs"):
+                words.append("g")
+            elif name == "needs":
+                words.append("needs")
+            elif name in self.settings and name not in self.parameters:
+                words.append(f"st[{name!r}]")
+            else:
+                found = self._source(name)
+                if found not in keep:
+                    keep.append(found)
+                words.append(f"s[{keep.index(found)}]")
+        text = f"lambda g, s, st: rule({', '.join(words)})"
+        return eval(text, {"rule": rule, "needs": needs})  # as above
+
+    def _source(self, name):
+        """(kind, expression) of what a rule's parameter ``name`` stands for, given inputs ``a`` and results ``r``."""
+        if name in self.parameters:
+            position = self.parameters.index(name)
+            return ("input", position), f"a[{position}]"
+        if name == self.variadic:
+            first = len(self.parameters)
+            return ("inputs", first), f"tuple(a[{first}:])"
+        if name.endswith("_shape") and name[:-6] in self.parameters:
+            return ("value",), f"np.shape(a[{self.parameters.index(name[:-6])}])"
+        if name.endswith("_shapes") and name[:-7] == self.variadic:
+            return ("value",), f"tuple([np.shape(v) for v in a[{len(self.parameters)}:]])"
+        if name in self.output_names:
+            return ("output", self.output_names.index(name)), f"r[{self.output_names.index(name)}]"
+        if name == "outs":
+            return ("outputs",), "r"
+        if name in self.hidden:
+            return ("value",), f"r[{self.hidden.index(name) - len(self.hidden)}]"
+        raise TypeError(f"{self.qualified}: a gradient rule asks for {name!r}, which is none of g, needs, out, "
+                        f"{self.parameters}, {self.variadic}, {tuple(self.settings)}, {self.hidden}")  # fmt: skip
+
+    def check_rules(self):
+        """Raise where a rule asks for a name that does not exist."""
+        for rule in [self.vjp] if callable(self.vjp) else self.vjp or ():
+            if rule is not None:
+                self._caller(rule, [], ())
+
+    # -------------------------------------------------- running
+
+    def plain(self, args, static):
+        """The op on arrays and numbers alone, without Tensors: what gradient rules get in an ordinary backward."""
+        arrays = list(args)
+        if type(args[0]) is not ndarray and not any(isinstance(a, (ndarray, np.generic)) for a in args):
+            self._refuse(args)
+        if self.prepare is not None:
+            static = self.prepare(arrays, static)
+        if self.promote is not None:
+            arrays = self.promote(arrays)
+        token = quiet_on(QUIET)
+        try:
+            result = self.run(*arrays, **static)
+        finally:
+            quiet_off(token)
+        if type(result) is tuple:
+            visible = result[: len(result) - len(self.hidden)]
+            if self.outputs is not None:
+                return self.outputs(*visible)
+            return visible[0] if len(visible) == 1 and self.hidden else visible
+        return result
+
+    def _refuse(self, args):
+        names = [*self.parameters, *[self.variadic] * (len(args) - len(self.parameters))]
+        got = ", ".join(f"{n}: {type(a).__name__}" for n, a in zip(names, args, strict=False))
+        raise TypeError(f"{self.name}: at least one argument must be a Tensor, got {got}")
+
+    def __repr__(self):
+        return f"<op {self.qualified}({self.signature}) [{self.family}]>"
+
+
+def _kernel_runner(body, kernel: Kernel):
+    """The body, or its kernel for inputs that are large enough and of a kind that the kernel serves."""
+    loaded = None
+
+    def run(*arrays, **static):
+        nonlocal loaded
+        first = arrays[0]
+        if type(first) is not ndarray or first.size < kernel.above or first.dtype.kind != "f" or first.itemsize == 2:
+            return body(*arrays, **static)
+        if kernel.when is not None and not kernel.when(*arrays, **static):
+            return body(*arrays, **static)
+        if loaded is None:
+            from .kernels.plan import load
+
+            loaded = load(kernel.path)
+        result = loaded(arrays, static)
+        return body(*arrays, **static) if result is None else result
+
+    return run
+
+
+def _parameters(function):
+    code = function.__code__
+    names = code.co_varnames
+    positional = names[: code.co_argcount]
+    keyword = names[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    variadic = names[code.co_argcount + code.co_kwonlyargcount] if code.co_flags & 4 else None
+    return positional, keyword, variadic
+
+
+def _own_signature(function):
+    """The signature text of a body: its positional parameters, then its settings, all of which may be positional."""
+    positional, keyword, variadic = _parameters(function)
+    defaults = function.__defaults__ or ()
+    texts = list(positional)
+    for k, value in enumerate(defaults):
+        texts[len(positional) - len(defaults) + k] += f"={value!r}"
+    if variadic:
+        texts.append("*" + variadic)
+    given = function.__kwdefaults__ or {}
+    needed = [k for k in keyword if k not in given]
+    return ", ".join([*texts, *needed, *[f"{k}={given[k]!r}" for k in keyword if k in given]])
+
+
+def _names_in(signature):
+    spec = ast.parse(f"def f({signature}): pass").body[0].args
+    names = [a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)]
+    return names, spec.vararg.arg if spec.vararg else None, bool(spec.kwonlyargs or spec.vararg)
+
+
+def op(family: Family, *, vjp=None, signature=None, samples=(), scalar=None, kernel=None, prepare=None, promote=None,
+       outputs=None, hidden=(), constant_outputs=(), view=False, composite=None, batch=None, onnx=None, namespace="",
+       method=None, inplace=None, out=True, aliases=(), name=None):  # fmt: skip
+    """Register the decorated function as an operation; returns its public function. See the module's docstring.
+
+    ``vjp``: a list with one rule an array argument (None: no gradient), or one rule for all that returns a tuple, or
+    ``()`` with ``composite``: its gradient is that of the composite. ``prepare(arrays, settings)`` returns normalised
+    settings. ``promote``: how inputs are brought to a common type, the family's by default, False for none.
+    ``outputs``: names of several outputs. ``constant_outputs``: indices of those that never have a gradient.
+    """
+
+    def register(function):
+        known = name or function.__name__
+        positional, keyword, variadic = _parameters(function)
+        names = (outputs.split() if isinstance(outputs, str) else list(outputs)) if outputs else ["out"]
+        record = Op(
+            known, function, family, vjp, "", list(samples), scalar, kernel, prepare,
+            family.promote if promote is None else promote or None,
+            namedtuple(known, names) if outputs else None, tuple(names), tuple(hidden), tuple(constant_outputs), view,
+            composite, batch, onnx, namespace, aliases=tuple(aliases), parameters=tuple(positional), variadic=variadic,
+            settings=dict.fromkeys(keyword),
+        )  # fmt: skip
+        record.run = _kernel_runner(function, kernel) if kernel else function
+        record.signature = signature or _own_signature(function)
+        is_composite = family.name == "composite"
+        first = (record.signature.replace("*", "").split(",")[0].split("=")[0]).strip()
+        record.method = (namespace == "" and first == "input") if method is None else method
+        record.inplace = (record.method and family.inplace) if inplace is None else inplace
+        record.out = out
+        record.public = function if is_composite else _public(record, function)
+        record.public_call = record.public
+        if not is_composite:
+            record.check_rules()
+        record.public.record = record
+        _publish(record)
+        return record.public
+
+    return register
+
+
+def _public(record, function):
+    names, vararg, has_star = _names_in(record.signature)
+    missing = [n for n in (*record.parameters, *record.settings) if n not in names and n != vararg]
+    unknown = [n for n in names if n not in record.parameters and n not in record.settings and n != "out"]
+    if missing or unknown:
+        raise TypeError(f"{record.qualified}: the signature lacks {missing} and has unknown {unknown}")
+    out = ("" if has_star else ", *") + ", out=None" if record.out and "out" not in names else ""
+    arrays = "".join(f"{n}, " for n in record.parameters)
+    tests = [f"isinstance({n}, Tensor)" for n in record.parameters]
+    if record.variadic and vararg == record.variadic:
+        arrays += f"*{vararg}, "
+        tests.append(f"any([isinstance(v, Tensor) for v in {vararg}])")
+    settings = ", ".join(f"{n!r}: {n}" for n in record.settings)
+    lines = [
+        f"def {record.name}({record.signature}{out}):",
+        f"    arrays = ({arrays})",
+        f"    settings = {{{settings}}}",
+        f"    if {' or '.join(tests) or 'False'} or state.watch is not None:",
+        "        result = apply(record, arrays, settings)",
+        "    else:",
+        "        result = record.plain(arrays, settings)",
+    ]
+    if out:
+        lines.append("    return result if out is None else write_out(out, result)")
+    else:
+        lines.append("    return result")
+    space = {"Tensor": Tensor, "apply": apply, "record": record, "state": state, "write_out": write_out}
+    exec(compile("\n".join(lines), f"{provenance.GENERATED}{record.qualified}>", "exec"), space)
+    made = space[record.name]
+    made.__doc__ = function.__doc__
+    made.__module__ = "autograd_core" + (f".{record.namespace}" if record.namespace and "nn" not in record.namespace else "")
+    made.__qualname__ = record.name
+    return made
+
+
+def _publish(record):
+    for known in (record.name, *record.aliases):
+        qualified = f"{record.namespace}.{known}" if record.namespace and "." not in known else known
+        if qualified in OPS:
+            raise TypeError(f"two records are named {qualified}")
+        OPS[qualified] = record
+        if "." in known:
+            continue
+        if record.method and not hasattr(Tensor, known):
+            setattr(Tensor, known, record.public)
+        if record.inplace:
+            setattr(Tensor, known + "_", in_place(record.public, known))
+
+
+def in_place(function, known):
+    """The ``name_`` form of a function of a tensor: its result is written into the tensor, history included."""
+
+    def method(self, *args, **kwargs):
+        self._check_writable(known + "_")
+        return self._become(function(self, *args, **kwargs), known + "_")
+
+    method.__name__ = method.__qualname__ = known + "_"
+    method.__doc__ = f"In-place form of `{known}`: writes the result into this tensor and returns it."
+    method.__module__ = "autograd_core"
+    return method
+
+
+def write_out(out, result):
+    """Write ``result`` into ``out`` (a Tensor or a tuple of them), whose type must hold it; returns ``out``."""
+    if isinstance(out, (tuple, list)):
+        for target, value in zip(out, result, strict=True):
+            write_out(target, value)
+        return out
+    if not isinstance(out, Tensor):
+        raise TypeError(f"out= must be a Tensor, got {type(out).__name__}")
+    if state.grad and (out.requires_grad or (isinstance(result, Tensor) and result.requires_grad)):
+        raise RuntimeError("functions with out=... arguments don't support automatic differentiation, "
+                           "but one of the arguments requires grad")  # fmt: skip
+    values = result.array if isinstance(result, Tensor) else np.asarray(result)
+    if values.shape != out.array.shape:
+        if out.base is not None and out.array.size:
+            raise RuntimeError(f"out= has shape {list(out.shape)}, the result {list(values.shape)}")
+        out.array = np.empty(values.shape, out.array.dtype)
+    out._become(wrap(values), "out=")
+    return out
+
+
+def ops_by_public_name() -> dict[str, Op]:
+    """The records that users see, by qualified name, without aliases and internal ones."""
+    return {k: r for k, r in OPS.items() if k == r.qualified and r.namespace != "internal"}
+
+
+def dtype_setting(dtype, default=None):
+    """A ``dtype=`` argument as a NumPy dtype (or ``default``)."""
+    return default if dtype is None else numpy_dtype(dtype)
+
+
+def namespace(prefix: str) -> dict[str, Callable]:
+    """The public functions whose qualified name is ``prefix.name``, by that name."""
+    start = f"{prefix}." if prefix else ""
+    return {k[len(start):]: r.public for k, r in OPS.items() if k.startswith(start) and "." not in k[len(start):]}
+
+
+__all__ = ["FAMILIES", "OPS", "Family", "Kernel", "Op", "as_array", "arithmetic", "comparison", "composite", "contraction",
+           "creation", "elementwise", "in_place", "index", "network", "op", "random", "reduction", "replace", "view"]  # fmt: skip

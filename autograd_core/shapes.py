@@ -1,0 +1,301 @@
+"""Dtypes, promotion, dimensions and broadcasting: the arithmetic of array descriptions, without any arrays' values."""
+
+from __future__ import annotations
+
+from math import prod
+from operator import index as as_index
+from typing import Any
+
+import numpy as np
+
+ndarray = np.ndarray
+
+
+class DType:
+    """A data type with PyTorch's attributes, accepted wherever NumPy accepts a dtype."""
+
+    _of: dict[np.dtype, DType] = {}
+
+    def __init__(self, name: str):
+        self.name = name
+        self.dtype = np.dtype(name)
+        DType._of[self.dtype] = self
+
+    is_complex = property(lambda self: self.dtype.kind == "c")
+    is_floating_point = property(lambda self: self.dtype.kind == "f")
+    is_signed = property(lambda self: self.dtype.kind in "fic")
+    itemsize = property(lambda self: self.dtype.itemsize)
+
+    def __repr__(self):
+        return f"ag.{self.name}"
+
+    def __hash__(self):
+        return hash(self.dtype)
+
+    def __eq__(self, other):
+        if isinstance(other, DType):
+            return self is other
+        try:
+            return self.dtype == np.dtype(other)
+        except TypeError:
+            return False
+
+    def __reduce__(self):
+        return dtype_of, (self.name,)
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+float16, float32, float64 = DType("float16"), DType("float32"), DType("float64")
+int8, int16, int32, int64 = DType("int8"), DType("int16"), DType("int32"), DType("int64")
+uint8, uint16, uint32, uint64 = DType("uint8"), DType("uint16"), DType("uint32"), DType("uint64")
+bool_ = DType("bool")
+
+DTYPES = {
+    "float16": float16, "half": float16, "float32": float32, "float": float32, "float64": float64, "double": float64,
+    "int8": int8, "char": int8, "int16": int16, "short": int16, "int32": int32, "int": int32,
+    "int64": int64, "long": int64, "uint8": uint8, "byte": uint8, "uint16": uint16, "uint32": uint32,
+    "uint64": uint64, "bool": bool_,
+}  # fmt: skip
+"""Every dtype by the names that it has in ``ag``."""
+
+_default = np.dtype("float32")
+
+
+def dtype_of(dtype: Any) -> DType:
+    """The `DType` of anything that names one: a DType, a NumPy dtype, ``float``, ``"int64"``."""
+    if type(dtype) is DType:
+        return dtype
+    found = DType._of.get(np.dtype(dtype))
+    if found is None:
+        raise TypeError(f"dtype {dtype} is not supported; supported are {', '.join(sorted(t.name for t in DType._of.values()))}")
+    return found
+
+
+def numpy_dtype(dtype: Any, default: np.dtype | None = None) -> np.dtype:
+    """The NumPy dtype of anything that names one; ``default`` for None."""
+    if dtype is None:
+        return default if default is not None else _default
+    return dtype_of(dtype).dtype
+
+
+def default_dtype() -> np.dtype:
+    """The NumPy dtype of new floating-point tensors (float32 unless set otherwise)."""
+    return _default
+
+
+def set_default_dtype(dtype) -> None:
+    """Make ``dtype`` (a floating-point type) the type of tensors made from Python floats."""
+    global _default
+    chosen = dtype_of(dtype)
+    if not chosen.is_floating_point:
+        raise TypeError(f"set_default_dtype: only floating-point types can be the default, got {chosen}")
+    _default = chosen.dtype
+
+
+def get_default_dtype() -> DType:
+    """The type of tensors made from Python floats."""
+    return dtype_of(_default)
+
+
+# ---------------------------------------------------------------------------------------------------- promotion
+
+_BOOL, _INTEGER, _FLOAT = 0, 1, 2
+_CATEGORY = {"b": _BOOL, "i": _INTEGER, "u": _INTEGER, "f": _FLOAT}
+
+
+def promote_types(first, second) -> DType:
+    """The smallest type that holds both, by PyTorch's table: a float type wins over any integer type."""
+    return dtype_of(_promote_pair(numpy_dtype(first), numpy_dtype(second)))
+
+
+def _promote_pair(first, second):
+    if first is second or second is None:
+        return first
+    if first is None:
+        return second
+    if (first.kind == "f") != (second.kind == "f"):
+        return first if first.kind == "f" else second
+    return np.promote_types(first, second)
+
+
+def _scalar_dtype(value):
+    if isinstance(value, (bool, np.bool_)):
+        return np.dtype(bool)
+    if isinstance(value, (int, np.integer)):
+        return np.dtype(np.int64)
+    if isinstance(value, (float, np.floating)):
+        return _default
+    raise TypeError(f"expected a tensor or a number, got {type(value).__name__}")
+
+
+def common_dtype(values) -> np.dtype:
+    """PyTorch's result type of arrays and numbers.
+
+    Arrays with dimensions decide; 0-d arrays, then Python numbers, only lift the kind (bool < integer < float).
+    """
+    shaped = zero_d = number = None
+    for value in values:
+        if isinstance(value, ndarray):
+            if value.ndim:
+                shaped = _promote_pair(value.dtype, shaped)
+            else:
+                zero_d = _promote_pair(value.dtype, zero_d)
+        elif value is not None:
+            number = _promote_pair(_scalar_dtype(value), number)
+    result = None
+    for weaker in (number, zero_d, shaped):
+        if result is None or (weaker is not None and _CATEGORY[weaker.kind] >= _CATEGORY[result.kind]):
+            result = weaker if weaker is not None else result
+    return result
+
+
+def promote(values: list) -> list:
+    """Cast arrays and numbers to their common type. Equal types and numbers of no higher kind pass untouched."""
+    first = None
+    for value in values:
+        kind = type(value)
+        if kind is ndarray:
+            if first is None:
+                first = value.dtype
+            elif value.dtype is not first:
+                break
+    else:
+        if first is not None and first.kind == "f" and all([type(v) in _PLAIN for v in values]):
+            return values
+    return cast_all(values, common_dtype(values))
+
+
+_PLAIN = frozenset([ndarray, float, int, bool, type(None)])
+
+
+def promote_to_float(values: list) -> list:
+    """As `promote`, with integers and booleans turned into the default floating-point type."""
+    if len(values) == 1:
+        array = values[0]
+        if type(array) is ndarray and array.dtype.kind == "f":
+            return values
+    common = common_dtype(values)
+    if common.kind == "f":
+        return promote(values)
+    return cast_all(values, _default)
+
+
+def same_dtype(values: list) -> list:
+    """Raise unless all arrays have one type, which is what products of matrices ask for."""
+    kinds = {v.dtype for v in values if isinstance(v, ndarray)}
+    if len(kinds) > 1:
+        raise RuntimeError(f"expected all tensors to have the same dtype, got {', '.join(sorted(k.name for k in kinds))}")
+    return values
+
+
+def cast_all(values, dtype):
+    """Arrays and numbers as arrays of ``dtype``; floats stay Python numbers where they are weak anyway."""
+    return [None if v is None else v if type(v) is ndarray and v.dtype == dtype else _cast(v, dtype) for v in values]
+
+
+def _cast(value, dtype):
+    if isinstance(value, ndarray):
+        return value.astype(dtype)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if dtype.kind in "iu" and type(value) is int:
+        return np.array(value, np.int64 if abs(value) < 1 << 63 else object).astype(dtype)  # wraps, as in C
+    return np.array(value, dtype)
+
+
+def can_cast(source, target) -> bool:
+    """Whether a value of type ``source`` may be written into ``target``: never from a higher kind to a lower one."""
+    return _CATEGORY[numpy_dtype(source).kind] <= _CATEGORY[numpy_dtype(target).kind]
+
+
+# ---------------------------------------------------------------------------------------------------- shapes
+
+
+class Size(tuple):
+    """A shape: a tuple of ints that knows its number of elements."""
+
+    def numel(self) -> int:
+        """The product of the sizes (1 for a 0-d shape)."""
+        return prod(self)
+
+    def __repr__(self):
+        return f"ag.Size({list(self)})"
+
+    def __add__(self, other):
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __getitem__(self, item):
+        found = tuple.__getitem__(self, item)
+        return Size(found) if isinstance(item, slice) else found
+
+
+def normalize_dim(dim, ndim: int, what: str = "dim") -> int:
+    """``dim`` counted from the front; a 0-d tensor is treated as having one dimension, as PyTorch does."""
+    limit = ndim or 1
+    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
+        raise TypeError(f"{what} must be an int, got {type(dim).__name__}")
+    dim = as_index(dim)
+    if not -limit <= dim < limit:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})")
+    return dim % limit
+
+
+def normalize_dims(dims, ndim: int, what: str = "dim") -> tuple[int, ...]:
+    """A tuple of distinct dims counted from the front; None or () stands for all of them."""
+    if dims is None:
+        return tuple(range(ndim))
+    if not isinstance(dims, (tuple, list)):
+        return (normalize_dim(dims, ndim, what),)
+    if len(dims) == 0:
+        return tuple(range(ndim))
+    found = tuple(normalize_dim(d, ndim, what) for d in dims)
+    if len(set(found)) != len(found):
+        raise RuntimeError(f"{what} appears multiple times in the list of dims: {tuple(dims)}")
+    return found if ndim else ()
+
+
+def as_shape(sizes) -> tuple[int, ...]:
+    """The shape that ``f(2, 3)``, ``f((2, 3))`` or ``f([2, 3])`` name alike."""
+    if len(sizes) == 1 and not hasattr(sizes[0], "__index__"):
+        sizes = sizes[0]
+    try:
+        return tuple(map(as_index, sizes))
+    except TypeError:
+        raise TypeError(f"a shape must be ints, got {tuple(sizes)!r}") from None
+
+
+def infer_size(shape, numel: int) -> tuple[int, ...]:
+    """``shape`` with its one -1 replaced so that it holds ``numel`` elements."""
+    if -1 in shape:
+        known = prod(s for s in shape if s != -1)
+        if shape.count(-1) > 1:
+            raise RuntimeError(f"only one dimension can be inferred, got shape {list(shape)}")
+        if known == 0:
+            raise RuntimeError(f"cannot reshape tensor of {numel} elements into shape {list(shape)}: the -1 is ambiguous")
+        if numel % known == 0:
+            shape = tuple(numel // known if s == -1 else s for s in shape)
+    if prod(shape) != numel or any(s < 0 for s in shape):
+        raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
+    return tuple(shape)
+
+
+def broadcast_shapes(*shapes) -> Size:
+    """The shape that all the given shapes (tuples or ints) broadcast to."""
+    shapes = [(s,) if hasattr(s, "__index__") else tuple(s) for s in shapes]
+    try:
+        return Size(np.broadcast_shapes(*shapes))
+    except ValueError:
+        listed = ", ".join(str(list(s)) for s in shapes)
+        raise RuntimeError(f"shapes {listed} cannot be broadcast to a single shape") from None
+
+
+def reduced_dims(shape, target) -> tuple[tuple[int, ...], bool]:
+    """The dims to sum over to bring a broadcast ``shape`` back to ``target``, with sizes kept at 1 where they line up."""
+    extra = len(shape) - len(target)
+    return tuple(range(extra)) + tuple(
+        i + extra for i, size in enumerate(target) if size == 1 and shape[i + extra] != 1)

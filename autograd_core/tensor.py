@@ -1,0 +1,786 @@
+"""Tensor, Node, and the one door that every operation on Tensors passes.
+
+A `Tensor` wraps a NumPy array. When an operation gets a Tensor that wants a gradient, `apply` makes a `Node` that
+holds what the operation's gradient rule asks for, and the edges to the nodes of its inputs. `backward` walks them.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+from numpy._core import umath
+
+from . import provenance, storage
+from .shapes import Size, as_shape, can_cast, default_dtype, dtype_of, ndarray
+
+new = object.__new__
+shared_memory = np.may_share_memory
+
+
+class _State(threading.local):
+    """What each thread has of its own."""
+
+    grad = True
+    watch: Any = None
+    scope: str | None = None
+    backward_of: Any = None  # the node whose gradient rule is running, under create_graph
+
+
+state = _State()
+
+QUIET = umath._make_extobj(all="ignore")
+"""NumPy's floating-point warnings, off: infinities and NaNs are values here. (`np.errstate` costs ten times as much.)"""
+quiet_on, quiet_off = umath._extobj_contextvar.set, umath._extobj_contextvar.reset
+
+
+class OpError(RuntimeError, ValueError):
+    """An operation was given what it cannot work with; the message says which, what, and where."""
+
+
+class Node:
+    """One recorded operation: what its gradient rules asked for, and the edges to where its inputs came from.
+
+    ``edges`` holds, for each input that wants a gradient, the parent (a Node, or a leaf Tensor) and the index of the
+    parent's output. ``saved`` becomes None when backward has passed and the graph was not retained.
+    """
+
+    __slots__ = ("op", "static", "plan", "edges", "saved", "meta", "number", "site", "scope", "hooks", "retained",
+                 "made_by", "__weakref__")  # fmt: skip
+
+    def __init__(self, op, static, plan, edges, saved, meta, site, scope):
+        self.op = op
+        self.static = static
+        self.plan = plan
+        self.edges = edges
+        self.saved = saved
+        self.meta = meta
+        self.number = next(storage.clock)
+        self.site = site
+        self.scope = scope
+        self.hooks = None
+        self.retained = None
+        self.made_by = state.backward_of
+
+    @property
+    def name(self):
+        """The name of the operation's record."""
+        return self.op.name
+
+    @property
+    def next_functions(self):
+        """The (parent, index) pairs of the inputs that want gradients, as in PyTorch."""
+        return tuple(self.edges)
+
+    def __repr__(self):
+        return f"<{self.op.title}Backward>"
+
+    def where(self) -> str:
+        """The operation, its module and the user's line that made it."""
+        inside = f" in module {self.scope}" if self.scope else ""
+        place = provenance.describe(self.site)
+        return f"{self.op.name}{inside}" + (f", made at {place}" if place else "")
+
+
+def apply(op, args, static):
+    """Run ``op`` on Tensors (and arrays and numbers among them): the one door."""
+    local = state
+    if local.watch is not None:
+        return local.watch.call(op, args, static)
+    return perform(op, args, static, local)
+
+
+def perform(op, args, static, local=state):
+    """What `apply` does when nobody watches."""
+    arrays = []
+    mask, bit = 0, 1
+    tracked = []
+    for arg in args:
+        if isinstance(arg, Tensor):
+            if arg.base is not None and arg.edition != arg.base.edition:
+                arg._refresh()
+            arrays.append(arg.array)
+            if arg.tracks:
+                mask |= bit
+                tracked.append(arg)
+        else:
+            arrays.append(arg)
+        bit += bit
+    if mask and op.vjp == () and local.grad:
+        return op.composite(*args, **static)
+    token = quiet_on(QUIET)
+    try:
+        if op.prepare is not None:
+            static = op.prepare(arrays, static)
+        if op.promote is not None:
+            arrays = op.promote(arrays)
+        result = op.run(*arrays, **static)
+    except (TypeError, ValueError, IndexError, RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
+        raise explain(error, op, args, static) from (None if isinstance(error, OpError) else error)
+    finally:
+        quiet_off(token)
+
+    node = None
+    if mask and local.grad and op.vjp is not None:
+        plan = op.plans.get((mask, len(args))) or op.plan(mask, len(args))
+        if plan is not None:
+            if plan.skipped:
+                tracked = [t for i, t in enumerate(tracked) if i not in plan.skipped]
+            node = Node(op, static, plan, [(t.node or t, t.index) for t in tracked], None, None,
+                        provenance.site(), local.scope)  # fmt: skip
+    if type(result) is not tuple:
+        if type(result) is not ndarray:
+            result = np.asarray(result)
+        if node is not None:
+            if result.dtype.kind == "f":
+                node.saved = plan.save(arrays, (result,))
+                node.meta = ((result.shape, result.dtype),)
+            else:
+                node = None
+        out = new(Tensor)
+        out.array = result
+        if node is not None:
+            out.node = node
+            out.tracks = True
+        if op.view and type(args[0]) is not ndarray and result.size:
+            _link_view(out, args[0], op, args, static)
+        return out
+    return _several(op, args, static, arrays, result, node)
+
+
+def _several(op, args, static, arrays, results, node):
+    results = tuple([None if r is None else np.asarray(r) for r in results])
+    visible = results[: len(results) - len(op.hidden)]
+    if node is not None:
+        node.saved = node.plan.save(arrays, results)
+        node.meta = tuple([None if r is None else (r.shape, r.dtype) for r in visible])
+    outs = []
+    for index, array in enumerate(visible):
+        if array is None:
+            outs.append(None)
+            continue
+        out = wrap(array)
+        if node is not None and array.dtype.kind == "f" and index not in op.constant_outputs:
+            out.node, out.index, out.tracks = node, index, True
+        if op.view and array.size:
+            _link_view(out, args[0], op, args, static, index)
+        outs.append(out)
+    if len(outs) == 1 and op.outputs is None:
+        return outs[0]
+    return op.outputs(*outs) if op.outputs is not None else tuple(outs)
+
+
+def wrap(array: ndarray) -> Tensor:
+    """A Tensor around ``array`` itself, without a copy and without a history."""
+    out = new(Tensor)
+    out.array = array
+    return out
+
+
+def shape_text(value) -> str:
+    """A short description of an argument, for error messages."""
+    if isinstance(value, Tensor):
+        value = value.array
+    if isinstance(value, ndarray):
+        return f"{value.dtype.name}{list(value.shape)}"
+    return repr(value) if isinstance(value, (int, float, str, type(None))) else type(value).__name__
+
+
+def explain(error, op, args, static):
+    """The error of a failed operation with its name, its arguments and the places where they come from."""
+    if getattr(error, "explained", False):
+        return error
+    given = ", ".join(shape_text(a) for a in args)
+    lines = [f"{op.name}: {str(error).rstrip('.')}", f"  arguments: {given}"]
+    settings = ", ".join(f"{k}={shape_text(v) if isinstance(v, Tensor) else v!r}" for k, v in static.items())
+    if settings:
+        lines[-1] += f"; {settings[:200]}"
+    if state.scope:
+        lines.append(f"  in module: {state.scope}")
+    place = provenance.describe(provenance.site(3))
+    if place:
+        lines.append(f"  at {place}")
+    for number, arg in enumerate(args):
+        if isinstance(arg, Tensor) and arg.node is not None:
+            lines.append(f"  argument {number} comes from {arg.node.where()}")
+    kind = IndexError if isinstance(error, IndexError) else TypeError if isinstance(error, TypeError) else OpError
+    if isinstance(error, NotImplementedError):
+        kind = NotImplementedError
+    elif isinstance(error, np.linalg.LinAlgError):
+        kind = LinAlgError
+    found = kind("\n".join(lines))
+    found.explained = True
+    return found
+
+
+class LinAlgError(OpError, np.linalg.LinAlgError):
+    """A matrix factorisation failed (a singular or indefinite matrix)."""
+
+
+# ---------------------------------------------------------------------------------------------------- views
+
+
+def _link_view(out, source, op, args, static, index=None):
+    """Remember that ``out`` looks at the memory of ``source``, and how, so that in-place changes find both."""
+    if not isinstance(source, Tensor) or not shared_memory(out.array, source.array):
+        return
+    base = source.base if source.base is not None else source
+    out.base = base
+    out.edition = base.edition
+    out.recipe = (*source.recipe, (op, args[1:], static, index))
+    out.made_without_grad = not state.grad
+
+
+def replay(value, recipe):
+    """Apply the views of ``recipe`` to a Tensor or an array."""
+    for op, rest, static, index in recipe:
+        value = op.public_call(value, *rest, **static)
+        if index is not None:
+            value = value[index]
+    return value
+
+
+# ---------------------------------------------------------------------------------------------------- Tensor
+
+
+class TensorType(type):
+    """Lets classes such as ``FloatTensor`` or ``Parameter`` decide what counts as an instance of theirs."""
+
+
+class Tensor:
+    """An array that records what is done with it, so that gradients can be worked out.
+
+    ``data`` may be a number, a (nested) sequence, an array or another Tensor; it is copied.
+    """
+
+    array: ndarray
+    _grad: Tensor | None = None
+    node: Node | None = None
+    index = 0
+    tracks = False
+    base: Tensor | None = None
+    edition = 0
+    recipe: tuple = ()
+    made_without_grad = False
+    leaf_hooks: dict | None = None
+    after_hooks: dict | None = None
+    kept = False
+    name: str | None = None
+    is_cuda = is_sparse = is_quantized = is_meta = is_mkldnn = is_mps = is_nested = False
+    __array_priority__ = 1000
+    __hash__ = object.__hash__
+
+    def __new__(cls, *args, **kwargs):
+        return new(cls)
+
+    def __init__(self, data=(), dtype=None, requires_grad=False):
+        self.array = as_array(data, dtype, copy=True)
+        if requires_grad:
+            self.requires_grad_()
+
+    # -------------------------------------------------- what it is
+
+    @property
+    def shape(self) -> Size:
+        """The sizes of the dimensions."""
+        return Size(self.array.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self.array.ndim
+
+    @property
+    def dtype(self):
+        """The data type, such as ``ag.float32``."""
+        return dtype_of(self.array.dtype)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self.array.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self.array.nbytes
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the user made it, rather than an operation that records its history."""
+        return self._current().node is None
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """The node that made this tensor; None for a leaf."""
+        return self._current().node
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on it are recorded."""
+        return self._current().tracks
+
+    @requires_grad.setter
+    def requires_grad(self, value):
+        self.requires_grad_(value)
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward accumulated; None before."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value):
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"assigned grad expected to be a Tensor or None, got {type(value).__name__}")
+            if value.array.shape != self.array.shape:
+                raise RuntimeError(f"assigned grad has shape {list(value.shape)}, the tensor has {list(self.shape)}")
+            if value.array.dtype != self.array.dtype:
+                raise RuntimeError(f"assigned grad has dtype {value.dtype}, the tensor has {self.dtype}")
+        self._grad = value
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory without history. Assigning another tensor replaces the values (and dtype) of this one."""
+        return wrap(self.array)
+
+    @data.setter
+    def data(self, value):
+        self.array = value.array if isinstance(value, Tensor) else as_array(value)
+
+    @property
+    def _version(self) -> int:
+        return storage.version(self.array)
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether ``retain_grad`` was called on this non-leaf tensor."""
+        return self.kept
+
+    # -------------------------------------------------- gradients
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Turn the recording of operations on this leaf on or off; returns the tensor."""
+        if requires_grad and self.array.dtype.kind != "f":
+            raise RuntimeError(f"only floating-point tensors can require gradients, this one is {self.dtype}")
+        if not requires_grad and self.node is not None:
+            raise RuntimeError("you can only change requires_grad flags of leaf variables; use detach() instead")
+        self.tracks = bool(requires_grad) or self.node is not None
+        return self
+
+    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None) -> None:
+        """Accumulate d(self)/d(leaf), weighted with ``gradient``, into the ``grad`` of every leaf of the graph.
+
+        ``gradient`` defaults to 1 for a tensor of one element. ``retain_graph`` (default: ``create_graph``) keeps what
+        was saved for another pass; ``create_graph`` records the pass itself. ``inputs`` limits it to some tensors.
+        """
+        from .backward import backward
+
+        backward((self,), None if gradient is None else (gradient,), retain_graph, create_graph, inputs)
+
+    def detach(self) -> Tensor:
+        """The same memory without history."""
+        out = wrap(self.array)
+        if state.watch is not None:
+            state.watch.alias(out, self)
+        return out
+
+    def detach_(self) -> Tensor:
+        """Forget the history of this tensor."""
+        if self.base is not None:
+            raise RuntimeError("cannot detach a view in place; use detach() instead")
+        self.node, self.index, self.tracks = None, 0, False
+        return self
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this non-leaf tensor in ``grad`` when backward passes it."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on a tensor that has requires_grad=False")
+        if self.node is None or self.kept:
+            return
+        if self.node.retained is None:
+            self.node.retained = []
+        self.node.retained.append((self.index, weakref.ref(self)))
+        self.kept = True
+
+    def register_hook(self, hook):
+        """Call ``hook(grad)`` whenever a gradient for this tensor is known; what it returns replaces the gradient."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if self.node is None:
+            if self.leaf_hooks is None:
+                self.leaf_hooks = {}
+            return RemovableHandle(self.leaf_hooks, hook)
+        if self.node.hooks is None:
+            self.node.hooks = {}
+        return RemovableHandle(self.node.hooks.setdefault(self.index, {}), hook)
+
+    def register_post_accumulate_grad_hook(self, hook):
+        """Call ``hook(tensor)`` after a gradient was added into the ``grad`` of this leaf."""
+        if self.node is not None or not self.tracks:
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        if self.after_hooks is None:
+            self.after_hooks = {}
+        return RemovableHandle(self.after_hooks, hook)
+
+    def _current(self):
+        if self.base is not None and self.edition != self.base.edition:
+            self._refresh()
+        return self
+
+    def _refresh(self):
+        """The base was changed in place through another tensor: make this view's history anew from the base's."""
+        with set_grad_enabled(True):
+            fresh = replay(self.base, self.recipe)
+        self.node, self.index, self.tracks = fresh.node, fresh.index, fresh.tracks
+        self.edition = self.base.edition
+
+    # -------------------------------------------------- in-place change
+
+    def _check_writable(self, op_name):
+        if not (state.grad and self._current().tracks):
+            return
+        root = self.base if self.base is not None else self
+        if root.tracks and root.node is None:
+            what = "a leaf tensor" if root is self else "a view of a leaf tensor"
+            raise OpError(f"{op_name}: {what} that requires grad is being changed in place; do it under ag.no_grad(), "
+                          f"or on a clone\n  at {provenance.describe(provenance.site(3))}")  # fmt: skip
+        if self.base is not None and self.made_without_grad:
+            raise OpError(f"{op_name}: a view that was made under no_grad is being changed in place with grad enabled; "
+                          f"make the view with grad enabled\n  at {provenance.describe(provenance.site(3))}")  # fmt: skip
+
+    def _become(self, result, op_name="in-place operation") -> Tensor:
+        """Write ``result`` into this tensor's memory and take over its history: every in-place operation ends here."""
+        tracked = isinstance(result, Tensor) and result.tracks
+        values = result.array if isinstance(result, Tensor) else np.asarray(result)
+        if values.shape != self.array.shape:
+            raise OpError(f"{op_name}: the result has shape {list(values.shape)}, "
+                          f"which does not fit in place of shape {list(self.array.shape)}")  # fmt: skip
+        if not can_cast(values.dtype, self.array.dtype):
+            raise OpError(f"{op_name}: result type {dtype_of(values.dtype)} can't be cast to {self.dtype} in place")
+        if tracked and not self.tracks and self.base is None and self.array.dtype.kind != "f":
+            tracked = False
+        if state.watch is not None:
+            state.watch.write(self, result)
+        if has_overlap(self.array):
+            raise OpError(f"{op_name}: several elements of the tensor share one memory location (an expanded tensor); "
+                          "clone() it before changing it in place")  # fmt: skip
+        if tracked and values.dtype != self.array.dtype:
+            result = result.to(self.array.dtype)
+        np.copyto(self.array, values, casting="unsafe")
+        storage.log_write(self.array, provenance.site())
+        if state.grad and (tracked or self.tracks or (self.base is not None and self.base.tracks)):
+            self._take_history(result if tracked else None)
+        return self
+
+    def _take_history(self, result):
+        old = (self.node, self.index, self.tracks)
+        self.node, self.index, self.tracks = (result.node, result.index, True) if result is not None else (None, 0, False)
+        if self.kept and old[0] is not None:
+            self.kept = False
+        self.edition += self.base is None
+        base = self.base
+        if base is None:
+            return
+        from . import ops
+
+        recipe = self.recipe
+        shell, part = wrap(base.array), wrap(self.array)
+        shell.node, shell.index, shell.tracks = base.node, base.index, base.tracks
+        part.node, part.index, part.tracks = self.node, self.index, self.tracks
+        joined = ops.scatter_view(shell, part, recipe=recipe)
+        base.node, base.index, base.tracks = joined.node, joined.index, joined.tracks
+        base.edition += 1
+        self.edition = base.edition
+
+    # -------------------------------------------------- values
+
+    def numpy(self, force: bool = False) -> ndarray:
+        """The values as a NumPy array that shares the memory (read-only where a recorded graph relies on them)."""
+        if self.requires_grad and not force:
+            raise RuntimeError("can't call numpy() on a tensor that requires grad; use tensor.detach().numpy() instead")
+        if state.watch is not None:
+            state.watch.read(self)
+        return self.array
+
+    def item(self):
+        """The value of a tensor of one element as a Python number."""
+        if state.watch is not None:
+            state.watch.read(self)
+        if self.array.size != 1:
+            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to a Python number")
+        return self.array.item()
+
+    def tolist(self):
+        """The values as nested lists of Python numbers."""
+        if state.watch is not None:
+            state.watch.read(self)
+        return self.array.tolist()
+
+    def __bool__(self):
+        if self.array.size != 1:
+            raise RuntimeError(f"the truth value of a Tensor with {self.array.size} elements is ambiguous")
+        return bool(self.item())
+
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __index__(self):
+        value = self.item()
+        if isinstance(value, float):
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(value)
+
+    def __len__(self):
+        if self.array.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return len(self.array)
+
+    def __iter__(self):
+        if self.array.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter([self[i] for i in range(len(self.array))])
+
+    def __contains__(self, value):
+        return bool((self == value).any())
+
+    def __format__(self, spec):
+        return format(self.item(), spec) if self.array.ndim == 0 and not self.requires_grad else format(str(self), spec)
+
+    def __setitem__(self, index, value):
+        from .ops import set_item
+
+        set_item(self, index, value)
+
+    # -------------------------------------------------- copies
+
+    def __copy__(self):
+        return self._alike(self.array)
+
+    def _alike(self, array):
+        out = new(type(self))
+        out.__dict__.update({k: v for k, v in self.__dict__.items() if k in ("tracks", "name") or k not in vars_of_graph})
+        out.array = array
+        if self.node is not None:
+            out.tracks = False
+        return out
+
+    def __deepcopy__(self, memo):
+        if self.node is not None:
+            raise RuntimeError("only tensors created explicitly by the user (graph leaves) support deepcopy; detach() first")
+        out = self._alike(self.array.copy(order="K"))
+        memo[id(self)] = out
+        if self._grad is not None:
+            out._grad = self._grad.__deepcopy__(memo)
+        return out
+
+    def __reduce__(self):
+        if self.node is not None:
+            raise RuntimeError("only leaf tensors can be pickled; detach() first")
+        return _rebuild, (type(self), self.array, self.tracks)
+
+
+vars_of_graph = frozenset(
+    ["array", "_grad", "node", "index", "base", "edition", "recipe", "made_without_grad", "leaf_hooks", "after_hooks", "kept"])
+
+
+def _rebuild(kind, array, tracks):
+    out = new(kind)
+    out.array = array
+    if tracks:
+        out.tracks = True
+    return out
+
+
+def has_overlap(array: ndarray) -> bool:
+    """Whether elements of ``array`` share memory (strides of zero over more than one element)."""
+    return 0 in array.strides and any(stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True))
+
+
+class RemovableHandle:
+    """What registering a hook returns: ``remove()`` takes the hook away; also a context manager."""
+
+    _next = 0
+
+    def __init__(self, hooks: dict, hook, extra=None):
+        self.id = RemovableHandle._next
+        RemovableHandle._next += 1
+        self.hooks = weakref.ref(hooks) if not isinstance(hooks, dict) else (lambda: hooks)
+        hooks[self.id] = hook
+
+    def remove(self) -> None:
+        """Take the hook away; calling it again does nothing."""
+        self.hooks().pop(self.id, None)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.remove()
+
+
+def as_array(data, dtype=None, copy=None) -> ndarray:
+    """``data`` as an array: arrays and Tensors keep their dtype, Python floats take the default one.
+
+    ``copy``: True always copies, None only where it must.
+    """
+    wanted = None if dtype is None else dtype_of(dtype).dtype
+    if isinstance(data, Tensor):
+        data = data.array
+    elif not isinstance(data, (ndarray, np.generic)):
+        if isinstance(data, (list, tuple)):
+            data = _without_tensors(data)
+        found = _from_python(data)
+        return found if wanted is None else found.astype(wanted, copy=False)
+    found = np.array(data, wanted, copy=copy, order="K")
+    dtype_of(found.dtype)
+    if found.dtype.byteorder == ">":
+        found = found.astype(found.dtype.newbyteorder("="))
+    return found
+
+
+def _without_tensors(items):
+    return [x.array if isinstance(x, Tensor) else _without_tensors(x) if isinstance(x, (list, tuple)) else x for x in items]
+
+
+def _from_python(data):
+    try:
+        found = np.array(data)
+    except ValueError as error:
+        raise ValueError(f"tensor: the sequence is ragged or holds values that are not numbers ({error})") from None
+    if found.dtype == object:
+        raise TypeError(f"tensor: cannot make a tensor of {type(data).__name__} with values that are not numbers")
+    if found.dtype.kind not in "fiub":
+        raise TypeError(f"tensor: cannot make a tensor of {found.dtype} values")
+    if found.size == 0 and found.dtype == np.float64:
+        return found.astype(default_dtype())
+    return found.astype(default_dtype()) if found.dtype == np.float64 and not _holds_arrays(data) else found
+
+
+def _holds_arrays(data):
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (ndarray, np.generic)) or hasattr(data, "__array__")
+
+
+# ---------------------------------------------------------------------------------------------------- grad mode
+
+
+class set_grad_enabled:  # noqa: N801 (PyTorch's name)
+    """Turn the recording of operations on or off: as a statement, a context manager or a decorator."""
+
+    def __init__(self, mode: bool):
+        self.mode = bool(mode)
+        self.before = state.grad
+        state.grad = self.mode
+
+    def __enter__(self):
+        state.grad = self.mode
+        return self
+
+    def __exit__(self, *error):
+        state.grad = self.before
+
+
+class _GradMode:
+    mode = True
+
+    def __new__(cls, function=None):
+        made = new(cls)
+        made.before = []
+        return made(function) if callable(function) else made
+
+    def __enter__(self):
+        self.before.append(state.grad)
+        state.grad = self.mode
+        return self
+
+    def __exit__(self, *error):
+        state.grad = self.before.pop()
+
+    def __call__(self, function):
+        from functools import wraps
+        from inspect import isgeneratorfunction
+
+        if isgeneratorfunction(function):
+            return self._wrap_generator(function)
+
+        @wraps(function)
+        def wrapped(*args, **kwargs):
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return wrapped
+
+    def _wrap_generator(self, function):
+        from functools import wraps
+
+        @wraps(function)
+        def wrapped(*args, **kwargs):
+            generator = function(*args, **kwargs)
+            while True:
+                with type(self)():
+                    try:
+                        value = next(generator)
+                    except StopIteration as stop:
+                        return stop.value
+                yield value
+
+        return wrapped
+
+
+class no_grad(_GradMode):  # noqa: N801 (PyTorch's name)
+    """Record nothing inside: a context manager and a decorator."""
+
+    mode = False
+
+
+class enable_grad(_GradMode):  # noqa: N801 (PyTorch's name)
+    """Record operations inside, also within ``no_grad``: a context manager and a decorator."""
+
+    mode = True
+
+
+class inference_mode(_GradMode):  # noqa: N801 (PyTorch's name)
+    """As ``no_grad`` (``mode=False`` leaves recording as it is)."""
+
+    mode = False
+
+    def __new__(cls, mode=True):
+        made = super().__new__(cls, mode if callable(mode) else None)
+        if mode is False:
+            made.mode = state.grad
+        return made
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded in this thread."""
+    return state.grad
+
+
+class scope:
+    """Name the operations inside: ``with ag.scope("encoder"):``. `nn.Module` enters one for every module it calls."""
+
+    __slots__ = ("before", "name")
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __enter__(self):
+        self.before = state.scope
+        state.scope = f"{self.before}.{self.name}" if self.before else self.name
+        return self
+
+    def __exit__(self, *error):
+        state.scope = self.before
+
+
+def sizes_of(sizes):
+    """See `as_shape`; here for methods that take sizes in several forms."""
+    return as_shape(sizes)
