@@ -1,0 +1,33 @@
+"""Modules that are imported when they are first used, so that kernels loaded from the disk cache never import Numba.
+
+A kernel's body names ``simd`` and ``vmath`` only while it is being compiled.
+"""
+from __future__ import annotations
+
+import importlib.util
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autograd_core.kernels import atomics, simd, tiles
+else:
+
+    def module(name: str) -> ModuleType:
+        """Return the module ``name``, which is executed at the first use of one of its attributes."""
+        if name in sys.modules:
+            return sys.modules[name]
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            raise ModuleNotFoundError(f"lazy.module: no module named {name!r}", name=name)
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        lazy = importlib.util.module_from_spec(spec)
+        sys.modules[name] = lazy
+        spec.loader.exec_module(lazy)
+        return lazy
+
+    atomics = module("autograd_core.kernels.atomics")
+    simd = module("autograd_core.kernels.simd")
+    tiles = module("autograd_core.kernels.tiles")
+
+__all__ = ["atomics", "simd", "tiles"]

@@ -1,0 +1,130 @@
+"""Range kernels: how one is written, compiled, kept on disk, loaded.
+
+A range kernel has the C signature ``void(int64 context, int64 start, int64 stop)``. ``context`` is the address of an
+int64 block with the kernel's addresses and sizes, ``[start, stop)`` the part of the work that this call does. The
+object code comes from the disk cache; Numba is imported only to compile what is not there. A kernel cannot raise, and
+refers to nothing but itself and the C library.
+"""
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import inspect
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from autograd_core.kernels import cache, host
+
+# NaN and infinity keep their meaning: nnan and ninf are left out, and so are arcp and afn, under which LLVM turns
+# x / inf into an estimate that is NaN.
+FAST = {"nsz", "contract", "reassoc"}
+
+_lock = threading.RLock()
+_jit: Any = None
+_machine: Any = None
+
+
+def _linker() -> tuple[Any, Any]:
+    """The process's linker and target machine."""
+    global _jit, _machine
+    if _jit is None:
+        from llvmlite import binding
+
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        name, features = host.cpu()
+        target = binding.Target.from_default_triple()
+        _machine = target.create_target_machine(cpu=name, features=features, opt=3, jit=True)
+        _jit = binding.create_lljit_compiler(_machine)
+    return _jit, _machine
+
+
+class RangeKernel:
+    """A kernel whose machine code is made or loaded when :attr:`address` is first asked for.
+
+    ``build()`` returns the Python function ``(context, start, stop)``; ``name`` tells it from all others in the cache,
+    beside the sources in ``kernels/``: the name of a generated kernel holds the hash of its text.
+    """
+
+    def __init__(self, name: str, build: Callable[[], Callable[[int, int, int], None]]) -> None:
+        self.name, self.build = name, build
+        self._address, self._code = 0, None
+
+    def __repr__(self) -> str:
+        return f"<range kernel {self.name}>"
+
+    @property
+    def address(self) -> int:
+        """Address of the machine code."""
+        if not self._address:
+            with _lock:
+                if not self._address:
+                    self._address = self._link(cache.load(self.name) or self._compile())
+        return self._address
+
+    def _link(self, content: bytes) -> int:
+        from llvmlite import binding
+
+        symbol, _, code = content.partition(b"\0")
+        builder = binding.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(symbol.decode())
+        self._code = builder.link(_linker()[0], self.name)
+        return self._code[symbol.decode()]
+
+    def _compile(self) -> bytes:
+        """Compile with Numba and keep the result."""
+        from llvmlite import binding
+        from numba import cfunc, types
+
+        kernel = types.void(types.int64, types.int64, types.int64)
+        made = cfunc(kernel, fastmath=FAST, error_model="numpy", forceinline=True)(self.build())
+        module = binding.parse_assembly(made.inspect_llvm())
+        foreign = [f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")
+                   and not hasattr(ctypes.pythonapi, f.name)]
+        if any(f.startswith(("numba_", "NRT_", "Py", "_Py")) for f in foreign + [f.name for f in module.functions]):
+            raise TypeError(f"range kernel {self.name}: it can raise or allocates; it needs {', '.join(foreign)}")
+        content = made.native_name.encode() + b"\0" + _linker()[1].emit_object(module)
+        cache.store(self.name, content)
+        return content
+
+
+def _word(value: Hashable) -> str:
+    """``value`` as it stands in a kernel's name."""
+    if isinstance(value, (np.dtype, type)):
+        return np.dtype(value).name
+    if isinstance(value, tuple):
+        return "(" + ",".join(map(_word, value)) + ")"
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return repr(value) if not isinstance(value, str) else value
+    raise TypeError(f"range_kernel: an argument of a kernel's factory is {value!r}; "
+                    f"it needs dtypes, numbers, strings and tuples of them")
+
+
+@functools.cache
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()[:16]
+
+
+def range_kernel(factory: Callable[..., Callable[[int, int, int], None]]) -> Callable[..., RangeKernel]:
+    """Turn ``factory(dtype, lanes, ...)``, which returns a function ``(context, start, stop)``, into kernels.
+
+    The decorated factory returns a :class:`RangeKernel` for its arguments (dtypes, numbers, strings), the same one for
+    the same arguments. The factory itself runs only when the kernel must be compiled.
+    """
+    source = inspect.getsourcefile(factory) or ""
+
+    @functools.cache
+    def specialised(*arguments: Hashable) -> RangeKernel:
+        words = ",".join(map(_word, arguments))
+        name = f"{factory.__module__.rpartition('.')[2]}.{factory.__qualname__}[{words}]@{_digest(source)}"
+        return RangeKernel(name, lambda: factory(*arguments))
+
+    @functools.wraps(factory)
+    def kernel(*arguments: Hashable) -> RangeKernel:
+        return specialised(*(np.dtype(a) if isinstance(a, type) else a for a in arguments))
+
+    return kernel
