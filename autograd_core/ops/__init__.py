@@ -37,3 +37,5 @@ from .index import set_item  # noqa: F401
 for _name, _record in list(_OPS.items()):
     if _record.namespace in ("", "internal", "nn.functional"):
         globals()[_name.rpartition(".")[2]] = _record.public
+
+methods.attach_operators()
