@@ -1,7 +1,9 @@
 # Needs make and Python 3.11 or newer with venv; everything else goes into .venv. `make help` lists the commands.
 
-PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,$(call usable,$(name))))
-usable = $(shell $(1) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(1))
+CHECK := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
+PYTHON ?= $(eval PYTHON := $(shell \
+    for name in $(CANDIDATES); do $$name -c '$(CHECK)' >/dev/null 2>&1 && echo $$name && break; done))$(PYTHON)
 JOBS ?= 2
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -34,9 +36,9 @@ bench: .venv/demo.stamp  ## speed of ops and training steps, beside the framewor
 .venv/%.stamp: requirements/%.lock requirements/data.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer with venv on the PATH" \
 	    "(on Debian and Ubuntu: apt install python3-venv), or named: make PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo \
+	@$(PYTHON) -c '$(CHECK)' 2>/dev/null || { echo \
 	    "make: PYTHON=$(PYTHON) is not Python 3.11 or newer with venv (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "setup: making .venv with $$($(PYTHON) -V)"; \
+	@$(BIN)/python -c 'import pip; $(CHECK)' >/dev/null 2>&1 || { echo "setup: making .venv with $$($(PYTHON) -V)"; \
 	    $(PYTHON) -m venv --clear .venv; }
 	@echo "setup: installing $$(grep -c '==' $<) packages from $< into .venv (once, about a minute)"
 	@$(PIP) install --require-hashes --only-binary :all: -r $< && \
