@@ -55,7 +55,7 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
         if len({tensor.shape[0] for tensor in tensors}) > 1:
             sizes = ", ".join(str(tensor.shape[0]) for tensor in tensors)
             raise ValueError(f"TensorDataset: got tensors of {sizes} rows, needs as many in each")
-        self.tensors = tuple(ag.from_numpy(t) if isinstance(t, np.ndarray) else t for t in tensors)
+        self.tensors: tuple[Any, ...] = tuple(ag.from_numpy(t) if isinstance(t, np.ndarray) else t for t in tensors)
 
     def __getitem__(self, index: Any) -> tuple[Any, ...]:
         """Return the rows at an index, slice or array of indices."""

@@ -25,7 +25,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 log = logging.getLogger("nn.data")
 
@@ -95,7 +95,7 @@ class Mirror:
             request = urllib.request.Request(f"{self.url.rstrip('/')}/{name}{self.suffix}")
             request.add_header("User-Agent", "autograd-core")
             with urllib.request.urlopen(request, timeout=self.timeout) as answer, (folder / name).open("wb") as out:
-                stream: IO[bytes] = gzip.GzipFile(fileobj=answer) if self.suffix == ".gz" else answer
+                stream: Any = gzip.GzipFile(fileobj=answer) if self.suffix == ".gz" else answer
                 shutil.copyfileobj(stream, out, 1 << 20)
 
 
@@ -161,7 +161,7 @@ def _from_first(
                 source.deliver(list(checksums), Path(scratch))
                 contents = {file: _checked(Path(scratch, file), digest) for file, digest in checksums.items()}
             except _FAILURES as error:
-                refusals.append(f"{source}: {error or type(error).__name__}")
+                refusals.append(f"{source}: {str(error) or type(error).__name__}")
                 log.info("%s", refusals[-1])
                 continue
             for file in checksums:

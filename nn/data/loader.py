@@ -15,7 +15,7 @@ from .collate import default_collate, default_convert
 from .dataset import IterableDataset, collated, samples
 from .sampler import BatchSampler, RandomSampler, SequentialSampler, draw_seed
 
-_END = object()
+_END: Any = object()
 _current = threading.local()  # what this thread is loading: .worker, .batch = (seed, number), .generator
 
 
