@@ -7,12 +7,15 @@ from types import ModuleType as _ModuleType
 
 from . import ops
 from .backward import backward, grad
+from .info import LAYOUTS as _LAYOUTS
+from .info import cuda, device, finfo, iinfo
+from .ops.create import as_tensor, asarray, from_dlpack, from_numpy, tensor
 from .registry import namespace as _namespace
 from .shapes import (
     DTYPES as _DTYPES,
 )
 from .shapes import (
-    DType as dtype,  # noqa: N813 (PyTorch's name)
+    DType as dtype,
 )
 from .shapes import Size, broadcast_shapes, can_cast, get_default_dtype, promote_types, set_default_dtype
 from .tensor import (
@@ -28,6 +31,7 @@ from .tensor import (
 
 globals().update(_namespace(""))
 globals().update(_DTYPES)
+globals().update(_LAYOUTS)
 
 
 def _namespace_module(name):
@@ -40,8 +44,3 @@ def _namespace_module(name):
 linalg, special, fft = _namespace_module("linalg"), _namespace_module("special"), _namespace_module("fft")
 signal = _namespace_module("signal")
 signal.windows = _namespace_module("signal.windows")
-
-
-def tensor(data, *, dtype=None, device=None, requires_grad=False) -> Tensor:
-    """A new tensor that holds a copy of ``data``."""
-    return Tensor(data, dtype, requires_grad)

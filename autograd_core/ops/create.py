@@ -1,1 +1,356 @@
-"""New tensors: zeros, arange, linspace, triangles of indices; windows of signal processing."""
+"""New tensors: zeros, arange, linspace, the *_like and new_* forms, triangles of indices; tensors from other data."""
+
+from __future__ import annotations
+
+from math import ceil, isfinite
+
+import numpy as np
+
+from .. import ops, provenance
+from ..info import check_device, check_layout
+from ..registry import composite, creation, op, write_out
+from ..shapes import as_shape, default_dtype, ndarray, numpy_dtype
+from ..tensor import Tensor, apply, as_array, state, wrap
+from .samples import integer, real, sample
+
+OPTIONS = "dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False"
+"""What every function that makes a tensor accepts. There is one layout and one device; pinned memory means nothing here."""
+
+
+def creator(signature, *, samples, prepare, like=False):
+    """Register a function of settings (and of an ``input`` whose shape it takes) whose body makes an array.
+
+    The public function has ``signature`` and `OPTIONS`; it passes the door, so that a recorder sees where memory is new.
+    """
+
+    def register(function):
+        record = op(creation, samples=samples, prepare=prepare, method=False)(function).record
+        record.signature = f"{signature}, {'' if '*' in signature else '*, '}" + (
+            f"{OPTIONS}, memory_format=None" if like else f"out=None, {OPTIONS}")
+        settings = ", ".join(f"{n!r}: {'sizes if size is None else (size,)' if n == 'size' and '*sizes' in signature else n}"
+                             for n in record.settings)  # fmt: skip
+        lines = [f"def {record.name}({record.signature}):",
+                 f"    return make(record, ({'input, ' if like else ''}), {{{settings}}}, {'None' if like else 'out'}, "
+                 "layout, device, requires_grad)"]  # fmt: skip
+        space = {"make": make, "record": record}
+        exec(compile("\n".join(lines), f"{provenance.GENERATED}{record.name}>", "exec"), space)  # noqa: S102 (our own text)
+        record.public = record.public_call = public = space[record.name]
+        public.__doc__, public.__module__, public.record = function.__doc__, "autograd_core", record
+        return public
+
+    return register
+
+
+def make(record, args, settings, out, layout, device, requires_grad):
+    """Run a creation record, then do with the result what the options say."""
+    if device is not None:
+        check_device(device)
+    if layout is not None:
+        check_layout(layout)
+    if args and not isinstance(args[0], Tensor) and state.watch is None:
+        return record.plain(args, settings)
+    result = apply(record, args, settings)
+    if out is not None:
+        return write_out(out, result)
+    return result.requires_grad_() if requires_grad else result
+
+
+def _number(value):
+    """A Python number from a number or a tensor of one element."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _size(size, name):
+    shape = as_shape(size)
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"{name}: sizes must not be negative, got {list(shape)}")
+    return shape
+
+
+def _sized(arrays, settings):
+    return {**settings, "size": _size(settings["size"], "size"), "dtype": numpy_dtype(settings["dtype"])}
+
+
+def _as_input(arrays, settings):
+    return {**settings, "dtype": numpy_dtype(settings["dtype"], np.asarray(arrays[0]).dtype)}
+
+
+def _dtype_of_number(*values):
+    if any(isinstance(v, float) for v in values):
+        return default_dtype()
+    return np.dtype(bool) if all(isinstance(v, bool) for v in values) else np.dtype(np.int64)
+
+
+# ---------------------------------------------------------------------------------------------------- constant
+
+SIZES = [sample(2, 3), sample((2, 3)), sample(0, dtype="int64")]
+
+
+@creator("*sizes, size=None", samples=SIZES, prepare=_sized)
+def zeros(*, size, dtype):
+    """A tensor of zeros."""
+    return np.zeros(size, dtype)
+
+
+@creator("*sizes, size=None", samples=SIZES, prepare=_sized)
+def ones(*, size, dtype):
+    """A tensor of ones."""
+    return np.ones(size, dtype)
+
+
+@creator("*sizes, size=None", samples=[], prepare=_sized)
+def empty(*, size, dtype):
+    """A tensor whose values are whatever the memory held."""
+    return np.empty(size, dtype)
+
+
+def _filled(arrays, settings):
+    value = _number(settings["fill_value"])
+    return {"size": _size(settings["size"] if hasattr(settings["size"], "__len__") else (settings["size"],), "full"),
+            "fill_value": value, "dtype": numpy_dtype(settings["dtype"], _dtype_of_number(value))}  # fmt: skip
+
+
+@creator("size, fill_value", samples=[sample((2, 3), 1.5), sample((2,), 7), sample((2,), True)], prepare=_filled)
+def full(*, size, fill_value, dtype):
+    """A tensor of ``fill_value`` everywhere; its type is that of the number unless ``dtype`` is given."""
+    return np.full(size, fill_value, dtype)
+
+
+LIKE = [real(2, 3), sample(integer(2, 3), dtype="float32")]
+
+
+@creator("input", samples=LIKE, prepare=_as_input, like=True)
+def zeros_like(input, *, dtype):
+    """Zeros of the shape and type of ``input``."""
+    return np.zeros(np.shape(input), dtype)
+
+
+@creator("input", samples=LIKE, prepare=_as_input, like=True)
+def ones_like(input, *, dtype):
+    """Ones of the shape and type of ``input``."""
+    return np.ones(np.shape(input), dtype)
+
+
+@creator("input", samples=[], prepare=_as_input, like=True)
+def empty_like(input, *, dtype):
+    """A tensor of the shape and type of ``input``, with whatever the memory held."""
+    return np.empty(np.shape(input), dtype)
+
+
+def _filled_like(arrays, settings):
+    return {**_as_input(arrays, settings), "fill_value": _number(settings["fill_value"])}
+
+
+@creator("input, fill_value", samples=[sample(real(2, 3), 1.5), sample(integer(2), 2)], prepare=_filled_like, like=True)
+def full_like(input, *, fill_value, dtype):
+    """``fill_value`` everywhere, in the shape and type of ``input``."""
+    return np.full(np.shape(input), fill_value, dtype)
+
+
+# ---------------------------------------------------------------------------------------------------- ranges
+
+
+def _range(arrays, settings):
+    start, end, step = (_number(settings[k]) for k in ("start", "end", "step"))
+    if end is None:
+        start, end = 0, start
+    if step == 0:
+        raise RuntimeError("arange: step must be nonzero")
+    if not (isfinite(start) and isfinite(end)):
+        raise RuntimeError(f"arange: unsupported range: {start} -> {end}")
+    if (end - start) * step < 0:
+        raise RuntimeError(f"arange: upper bound and lower bound inconsistent with step sign, got {start} -> {end} by {step}")
+    return {"start": start, "end": end, "step": step, "dtype": numpy_dtype(settings["dtype"], _dtype_of_number(start, end, step, 0))}
+
+
+@creator("start, end=None, step=1", samples=[sample(5), sample(1, 10, 3), sample(1.0, 0.0, -0.25)], prepare=_range)
+def arange(*, start, end, step, dtype):
+    """Numbers from ``start`` (0) up to but not including ``end``, ``step`` apart; ``arange(end)`` counts from zero."""
+    if dtype.kind in "iu":
+        start, end, step = int(start), int(end), int(step)
+        return np.arange(start, end, step, np.int64).astype(dtype)
+    count = ceil((end - start) / step)
+    return (start + step * np.arange(count, dtype=np.float64)).astype(dtype)
+
+
+def _spaced(arrays, settings):
+    given = {k: _number(v) for k, v in settings.items() if k != "dtype"}
+    if given["steps"] < 0:
+        raise RuntimeError(f"linspace: number of steps must be non-negative, got {given['steps']}")
+    for end in ("start", "end"):
+        value = settings[end]
+        if isinstance(value, (Tensor, ndarray)) and value.ndim:
+            raise RuntimeError(f"linspace: {end} must be a number or a 0-d tensor, got shape {list(value.shape)}")
+    return {**given, "dtype": numpy_dtype(settings["dtype"])}
+
+
+def _even(start, end, steps, dtype):
+    """From both ends towards the middle, so that both ends are exact and the values are symmetric."""
+    if steps == 1:
+        return np.full(1, start, np.float64)
+    count = np.arange(steps, dtype=np.float64)
+    step = (end - start) / max(steps - 1, 1)
+    if dtype.kind in "iu":
+        step = float(np.float32(end - start) / np.float32(max(steps - 1, 1))) if dtype.itemsize < 8 else step
+    return np.where(count < steps // 2, start + step * count, end - step * (steps - 1 - count))
+
+
+@creator("start, end, steps", samples=[sample(0, 1, 5), sample(-2.0, 3.0, 1), sample(3, 10, 4, dtype="int64")], prepare=_spaced)
+def linspace(*, start, end, steps, dtype):
+    """``steps`` numbers, evenly spaced, from ``start`` to ``end`` inclusive."""
+    return _even(start, end, steps, dtype).astype(dtype)
+
+
+@creator("start, end, steps, base=10.0", samples=[sample(0, 2, 5), sample(-1.0, 1.0, 3, base=2)], prepare=_spaced)
+def logspace(*, start, end, steps, base, dtype):
+    """``base`` to the power of ``steps`` numbers evenly spaced from ``start`` to ``end`` inclusive."""
+    return np.power(float(base), _even(start, end, steps, np.dtype(np.float64))).astype(dtype)
+
+
+def _matrix(arrays, settings):
+    n, m = settings["n"], settings["m"]
+    return {"n": n, "m": m if m is not None else n, "dtype": numpy_dtype(settings["dtype"]), **dict(zip("nm", _size((n, n if m is None else m), "eye"), strict=True))}
+
+
+@creator("n, m=None", samples=[sample(3), sample(2, 4)], prepare=_matrix)
+def eye(*, n, m, dtype):
+    """A matrix with ones on the diagonal and zeros elsewhere."""
+    return np.eye(n, m, dtype=dtype)
+
+
+def _triangle(arrays, settings):
+    _size((settings["row"], settings["col"]), "indices")
+    return {**settings, "dtype": numpy_dtype(settings["dtype"], np.dtype(np.int64))}
+
+
+@creator("row, col, offset=0", samples=[sample(3, 4), sample(4, 3, -1)], prepare=_triangle)
+def tril_indices(*, row, col, offset, dtype):
+    """The (2, n) row and column numbers of the lower triangle of a ``row`` by ``col`` matrix, up to diagonal ``offset``."""
+    return np.array(np.tril_indices(row, offset, col)).astype(dtype)
+
+
+@creator("row, col, offset=0", samples=[sample(3, 4), sample(4, 3, 1)], prepare=_triangle)
+def triu_indices(*, row, col, offset, dtype):
+    """The (2, n) row and column numbers of the upper triangle of a ``row`` by ``col`` matrix, from diagonal ``offset``."""
+    return np.array(np.triu_indices(row, offset, col)).astype(dtype)
+
+
+def _scalar(arrays, settings):
+    value = _number(settings["s"])
+    return {"s": value, "dtype": numpy_dtype(settings["dtype"])}
+
+
+@creator("s", samples=[sample(1.5), sample(2)], prepare=_scalar)
+def scalar_tensor(*, s, dtype):
+    """A 0-d tensor of the number ``s``."""
+    return np.array(s, dtype)
+
+
+# ---------------------------------------------------------------------------------------------------- from other data
+
+
+def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False) -> Tensor:
+    """A new tensor that holds a copy of ``data``: a number, a (nested) sequence, an array or another tensor."""
+    check_device(device)
+    return Tensor(data, dtype, requires_grad)
+
+
+def as_tensor(data, dtype=None, device=None) -> Tensor:
+    """``data`` as a tensor that shares its memory where it can; a tensor of the right type is returned as it is."""
+    check_device(device)
+    if isinstance(data, Tensor):
+        return data if dtype is None else data.to(dtype)
+    return wrap(np.asarray(as_array(data, dtype)))
+
+
+def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False) -> Tensor:
+    """``obj`` as a tensor, sharing memory unless ``copy`` is True; ``copy=False`` raises where sharing is impossible."""
+    check_device(device)
+    if isinstance(obj, Tensor):
+        found = obj if dtype is None else obj.to(dtype)
+        if copy is False and found.array is not obj.array:
+            raise ValueError(f"asarray: can't change {obj.dtype} to {dtype} without a copy")
+        found = found.clone() if copy and found is obj else found
+        return found if requires_grad or not found.requires_grad else found.detach()
+    if copy is False and not isinstance(obj, (ndarray, np.generic)) and not hasattr(obj, "__array_interface__"):
+        raise ValueError(f"asarray: can't alias the values of a {type(obj).__name__}")
+    found = wrap(np.asarray(as_array(obj, dtype, copy)))
+    return found.requires_grad_() if requires_grad else found
+
+
+def from_numpy(ndarray) -> Tensor:
+    """A tensor that shares the memory of a NumPy array: what is written into one shows in the other."""
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"from_numpy: expected an np.ndarray, got {type(ndarray).__name__}")
+    found = wrap(as_array(ndarray))
+    return found
+
+
+def from_dlpack(ext_tensor) -> Tensor:
+    """A tensor that shares the memory of another library's array, by the DLPack protocol."""
+    return wrap(as_array(np.from_dlpack(ext_tensor)))
+
+
+# ---------------------------------------------------------------------------------------------------- products
+
+
+def _listed(tensors):
+    return tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
+
+
+@op(composite, samples=[sample(real(3), real(2)), sample(real(2), real(3), indexing="xy")])
+def meshgrid(*tensors, indexing="ij"):
+    """Coordinate grids: output i varies along dimension i as ``tensors[i]`` and is constant along the others.
+
+    ``indexing="xy"`` exchanges the first two dimensions, as plots want it.
+    """
+    tensors = _listed(tensors)
+    if indexing not in ("ij", "xy"):
+        raise RuntimeError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
+    if not tensors:
+        raise RuntimeError("meshgrid: expects at least one tensor")
+    for t in tensors:
+        if t.ndim > 1:
+            raise RuntimeError(f"meshgrid: expected 0-d or 1-d tensors, got shape {list(t.shape)}")
+    if len({t.dtype for t in tensors}) > 1:
+        raise RuntimeError(f"meshgrid: expects all tensors to have the same dtype, got {[t.dtype for t in tensors]}")
+    swap = indexing == "xy" and len(tensors) > 1
+    given = (tensors[1], tensors[0], *tensors[2:]) if swap else tensors
+    shape = tuple(t.shape[0] if t.ndim else 1 for t in given)
+    grids = []
+    for i, t in enumerate(given):
+        spread = [1] * len(given)
+        spread[i] = shape[i]
+        grids.append(ops.expand(ops.reshape(t, tuple(spread)), shape))
+    if swap:
+        grids[0], grids[1] = grids[1], grids[0]
+        grids = [ops.transpose(grid, 0, 1) for grid in grids]
+    return tuple(grids)
+
+
+@op(composite, samples=[sample(real(3), real(2))])
+def cartesian_prod(*tensors):
+    """All combinations of one element from each 1-d tensor, as rows; a single tensor is returned as it is."""
+    tensors = _listed(tensors)
+    for t in tensors:
+        if t.ndim != 1:
+            raise RuntimeError(f"cartesian_prod: expects 1-d tensors, got shape {list(t.shape)}")
+    if len(tensors) == 1:
+        return tensors[0]
+    return ops.stack([ops.flatten(grid) for grid in meshgrid(*tensors)], 1)
+
+
+@op(composite, samples=[real(4), sample(real(3), 2, True)], method=True)
+def combinations(input, r=2, with_replacement=False):
+    """Rows of ``r`` elements of a 1-d tensor, in order; an element may be taken again with ``with_replacement``."""
+    from itertools import combinations as without, combinations_with_replacement as repeated
+
+    if input.ndim != 1:
+        raise RuntimeError(f"combinations: expects a 1-d tensor, got shape {list(input.shape)}")
+    if r < 0:
+        raise RuntimeError(f"combinations: expects a non-negative r, got {r}")
+    if r == 0:
+        return ops.reshape(ops.narrow(input, 0, 0, 0), (0,))
+    rows = list((repeated if with_replacement else without)(range(input.shape[0]), r))
+    picked = np.array(rows, np.int64).reshape(len(rows), r)
+    return ops.reshape(ops.index_select(input, 0, picked.reshape(-1)), picked.shape)
