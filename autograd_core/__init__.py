@@ -28,7 +28,6 @@ from .tensor import (
     scope,
     set_grad_enabled,
 )
-
 globals().update(_namespace(""))
 globals().update(_DTYPES)
 globals().update(_LAYOUTS)
@@ -44,3 +43,11 @@ def _namespace_module(name):
 linalg, special, fft = _namespace_module("linalg"), _namespace_module("special"), _namespace_module("fft")
 signal = _namespace_module("signal")
 signal.windows = _namespace_module("signal.windows")
+
+
+def __getattr__(name):
+    if name == "set_printoptions":
+        from .printing import set_printoptions
+
+        return set_printoptions
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

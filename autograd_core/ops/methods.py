@@ -92,3 +92,15 @@ def attach_operators():
         Tensor.__div__, Tensor.__rdiv__ = Tensor.__truediv__, Tensor.__rtruediv__
     if hasattr(Tensor, "__itruediv__"):
         Tensor.__idiv__ = Tensor.__itruediv__
+
+
+# ---------------------------------------------------------------------------------------------------- as text
+
+
+def _text(self):
+    from ..printing import tensor_text
+
+    return tensor_text(self)
+
+
+Tensor.__repr__ = Tensor.__str__ = _text
