@@ -6,12 +6,28 @@ Un-broadcasting, casting, adding up, hooks and freeing stand here, once, so that
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from math import prod
 
 import numpy as np
 
 from . import provenance, storage
 from .shapes import ndarray, reduced_dims
-from .tensor import QUIET, Node, OpError, Tensor, enable_grad, explain, no_grad, quiet_off, quiet_on, shape_text, state, wrap
+from .tensor import (
+    EXPLAINED,
+    QUIET,
+    BackwardScope,
+    Node,
+    OpError,
+    Tensor,
+    enable_grad,
+    explain,
+    no_grad,
+    quiet_off,
+    quiet_on,
+    shape_text,
+    state,
+    wrap,
+)
 
 
 def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None) -> None:
@@ -83,7 +99,9 @@ def _roots(tensors, gradients, create_graph):
             if not isinstance(gradient, Tensor):
                 raise TypeError(f"gradients must be Tensors or None, got {type(gradient).__name__}")
             if gradient.array.shape != tensor.array.shape:
-                raise RuntimeError(f"mismatch in shape: the gradient has {list(gradient.shape)}, the output {list(tensor.shape)}")
+                raise RuntimeError(
+                    f"mismatch in shape: the gradient has {list(gradient.shape)}, the output {list(tensor.shape)}"
+                )
             gradient = gradient if create_graph else gradient.array
         roots.append((tensor.node if tensor.node is not None else tensor, tensor.index, gradient))
     return roots
@@ -92,6 +110,20 @@ def _roots(tensors, gradients, create_graph):
 class _Pass:
     """One walk over the graph. Nodes are taken newest first, so all that a node waits for has passed before it."""
 
+    __slots__ = (
+        "accumulate",
+        "captured",
+        "create",
+        "heap",
+        "leads",
+        "needed",
+        "owned",
+        "pending",
+        "retain",
+        "targets",
+        "wanted",
+    )
+
     def __init__(self, retain_graph, create_graph, wanted, accumulate):
         self.create = create_graph
         self.retain = create_graph if retain_graph is None else retain_graph
@@ -99,7 +131,7 @@ class _Pass:
         self.accumulate = accumulate
         self.pending: dict = {}  # node or leaf -> gradients of its outputs so far
         self.heap: list = []
-        self.owned: set[int] = set()  # ids of sums that this pass made, and may add into
+        self.owned: set[int] = set()  # ids of pending arrays that nobody else holds, so that they may be added into
         self.captured: dict = {}
         self.needed = None
 
@@ -107,25 +139,20 @@ class _Pass:
         if self.wanted is not None:
             self._find_needed(roots)
         if state.watch is not None and not self.create:
-            return self._walk_watched(roots)
+            self.create = True  # rules get Tensors and pass the door, where the watcher sees them; nothing is recorded
+            with no_grad():
+                self._walk_tensors([(parent, index, wrap(g)) for parent, index, g in roots])
+                return self._finish()
         if self.create:
             with enable_grad():
-                self._walk(roots)
+                self._walk_tensors(roots)
         else:
             token = quiet_on(QUIET)
             try:
-                self._walk(roots)
+                self._walk_arrays(roots)
             finally:
                 quiet_off(token)
         return self._finish()
-
-    def _walk_watched(self, roots):
-        """As `_walk`, on Tensors that pass the door so that the watcher sees each operation, without recording a graph."""
-        self.create = True
-        lifted = [(parent, index, g if isinstance(g, Tensor) else wrap(g)) for parent, index, g in roots]
-        with no_grad():
-            self._walk(lifted)
-            return self._finish()
 
     def _find_needed(self, roots):
         """Mark the nodes that lead to the wanted tensors (parents have smaller numbers than children)."""
@@ -133,7 +160,6 @@ class _Pass:
         for position, tensor in enumerate(self.wanted):
             key = (tensor.node, tensor.index) if tensor.node is not None else (tensor, 0)
             self.targets.setdefault(key, []).append(position)
-        homes = {key[0] for key in self.targets}
         seen, stack = set(), [root[0] for root in roots]
         while stack:
             node = stack.pop()
@@ -141,13 +167,12 @@ class _Pass:
                 continue
             seen.add(node)
             stack.extend([parent for parent, _ in node.edges])
-        needed = homes
-        leads = set()
+        homes = {key[0] for key in self.targets}
+        self.leads: set = set()
         for node in sorted(seen, key=lambda n: n.number):
-            if any(parent in needed or parent in leads for parent, _ in node.edges):
-                leads.add(node)
-        self.needed = homes | leads
-        self.leads = leads
+            if any(parent in homes or parent in self.leads for parent, _ in node.edges):
+                self.leads.add(node)
+        self.needed = homes | self.leads
 
     def _deliver(self, parent, index, gradient):
         """Add ``gradient`` to what output ``index`` of ``parent`` has got so far."""
@@ -155,80 +180,141 @@ class _Pass:
             return
         slots = self.pending.get(parent)
         if slots is None:
-            if isinstance(parent, Tensor):
+            if type(parent) is Node:
+                heappush(self.heap, (-parent.number, parent))
+                slots = self.pending[parent] = [None] * len(parent.meta)
+                slots[index] = gradient
+            else:
                 self.pending[parent] = [gradient]
-                return
-            slots = self.pending[parent] = [None] * len(parent.meta)
-            heappush(self.heap, (-parent.number, parent))
+            return
         before = slots[index]
         if before is None:
             slots[index] = gradient
-        elif type(before) is ndarray and type(gradient) is ndarray:
-            if id(before) in self.owned:
-                before += gradient
-            else:
-                slots[index] = total = np.asarray(before + gradient)
-                self.owned.add(id(total))
+        elif id(before) in self.owned:
+            before += gradient
         else:
-            slots[index] = before + gradient
+            slots[index] = total = before + gradient
+            if not self.create:
+                self.owned.add(id(total))
 
-    def _walk(self, roots):
+    def _walk_arrays(self, roots):
+        """Ordinary backward: rules run on plain arrays."""
+        deliver, pending, heap, owned = self._deliver, self.pending, self.heap, self.owned
         for root in roots:
-            self._deliver(*root)
-        heap, pending, create = self.heap, self.pending, self.create
-        deliver, needed = self._deliver, self.needed
+            deliver(*root)
         while heap:
             node = heappop(heap)[1]
             slots = pending.pop(node)
-            for sent in slots:
-                self.owned.discard(id(sent))  # rules may pass it on
-            if node.hooks is not None or node.retained is not None:
-                self._visit_hooks(node, slots)
-            if needed is not None:
-                self._capture(node, slots)
-                if node not in self.leads:
-                    continue
-            if node.saved is None:
-                raise RuntimeError(_FREED.format(node.where()))
-            if node.number < storage.latest:
-                _check_unchanged(node)
-            for slot, gradient in self._gradients(node, slots):
-                if gradient is None:
-                    continue
-                parent, index = node.edges[slot]
-                meta = parent.meta[index] if type(parent) is Node else None
-                shape, dtype = meta if meta is not None else (parent.array.shape, parent.array.dtype)
-                if not create:
-                    if type(gradient) is not ndarray:
-                        gradient = np.asarray(gradient)
-                    if gradient.shape != shape or gradient.dtype != dtype:
-                        gradient = _fit(gradient, shape, dtype, node)
-                elif not isinstance(gradient, Tensor) or gradient.array.shape != shape or gradient.array.dtype != dtype:
-                    gradient = _fit_tensor(gradient, shape, dtype, node)
-                if meta is None and not create and _is_fresh(gradient, node, slots):
-                    self.owned.add(id(gradient))
-                deliver(parent, index, gradient)
-            slots = gradient = None
+            if owned:
+                owned.difference_update([id(sent) for sent in slots])  # rules may hand it on
+            if not self._enter(node, slots):
+                continue
+            plan, saved, edges, static = node.plan, node.saved, node.edges, node.static
+            g = slots[0] if node.op.outputs is None and len(slots) == 1 else tuple(slots)
+            try:
+                for slot, rule in plan.rules:
+                    gradient = rule(g, saved, static)
+                    if slot is None:
+                        self._send_all(node, slots, gradient)
+                        break
+                    if gradient is None:
+                        continue
+                    parent, index = edges[slot]
+                    if type(parent) is Node:
+                        shape, dtype = parent.meta[index]
+                        if type(gradient) is not ndarray or gradient.shape != shape or gradient.dtype is not dtype:
+                            gradient = _fit(gradient, shape, dtype, node)
+                    else:
+                        gradient = self._for_leaf(parent, gradient, node, slots)
+                    deliver(parent, index, gradient)
+            except EXPLAINED as error:
+                raise _explained(error, node, slots) from error
             if not self.retain:
                 node.saved = None
 
-    def _gradients(self, node, slots):
-        """(edge, gradient) for each input of ``node``, by its rules; in the order of the inputs."""
-        g = slots[0] if len(slots) == 1 and node.op.outputs is None else tuple(slots)
-        saved = _lifted(node) if self.create else node.saved
-        plan = node.plan
+    def _for_leaf(self, leaf, gradient, node, slots):
+        """A gradient in the leaf's shape and dtype, marked as ours if the rule made the array."""
+        array = leaf.array
+        given = gradient
+        if type(gradient) is not ndarray or gradient.shape != array.shape or gradient.dtype is not array.dtype:
+            gradient = _fit(gradient, array.shape, array.dtype, node)
+        if gradient.base is None and (gradient is not given or not node.op.foreign):
+            for other in (*slots, *node.saved):
+                if other is gradient:
+                    return gradient
+            self.owned.add(id(gradient))
+        return gradient
+
+    def _send_all(self, node, slots, gradients):
+        """Deliver what a joint rule returned for all inputs."""
+        sent: list[int] = []
+        for slot, position in enumerate(node.plan.positions):
+            gradient = gradients[position] if position < len(gradients) else None
+            if gradient is None:
+                continue
+            parent, index = node.edges[slot]
+            if id(gradient) in sent:
+                gradient = np.array(gradient)  # returned twice as one and the same array
+            sent.append(id(gradient))
+            if type(parent) is Node:
+                gradient = _fit(gradient, *parent.meta[index], node)
+            else:
+                gradient = self._for_leaf(parent, gradient, node, slots)
+            self._deliver(parent, index, gradient)
+
+    def _walk_tensors(self, roots):
+        """Backward that is itself recorded or watched: the same rules run on Tensors and pass the door."""
+        for root in roots:
+            self._deliver(*root)
+        before = state.scope
         try:
-            if len(plan.rules) == 1 and plan.rules[0][0] is None:
+            while self.heap:
+                node = heappop(self.heap)[1]
+                slots = self.pending.pop(node)
+                if not self._enter(node, slots):
+                    continue
+                state.scope = BackwardScope(node.scope or "")
+                state.scope.forward = node
+                self._rules_on_tensors(node, slots)
+                if not self.retain:
+                    node.saved = None
+        finally:
+            state.scope = before
+
+    def _rules_on_tensors(self, node, slots):
+        g = slots[0] if len(slots) == 1 and node.op.outputs is None else tuple(slots)
+        saved, plan = _lifted(node), node.plan
+        try:
+            if plan.rules[0][0] is None:
                 together = plan.rules[0][1](g, saved, node.static)
                 found = [(slot, together[i]) for slot, i in enumerate(plan.positions) if i < len(together)]
-                return found if self.create or len({id(t) for t in together}) == len(together) else _apart(found)
-            return [(slot, rule(g, saved, node.static)) for slot, rule in plan.rules]
-        except (TypeError, ValueError, IndexError, RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
-            if getattr(error, "explained", False):
-                raise
-            made = explain(error, node.op, [g], {})
-            made.add_note(f"in the gradient of {node.where()}")
-            raise made from error
+            else:
+                found = [(slot, rule(g, saved, node.static)) for slot, rule in plan.rules]
+            for slot, gradient in found:
+                if gradient is not None:
+                    parent, index = node.edges[slot]
+                    shape, dtype = (
+                        parent.meta[index] if type(parent) is Node else (parent.array.shape, parent.array.dtype)
+                    )
+                    self._deliver(parent, index, _fit_tensor(gradient, shape, dtype, node))
+        except EXPLAINED as error:
+            raise _explained(error, node, slots) from error
+
+    def _enter(self, node, slots):
+        """Hooks, captures and checks before the rules of ``node`` run; False where they need not run."""
+        if node.hooks is not None or node.retained is not None:
+            self._visit_hooks(node, slots)
+        if self.needed is not None:
+            for index, gradient in enumerate(slots):
+                for position in self.targets.get((node, index), ()):
+                    self.captured[position] = gradient
+            if node not in self.leads:
+                return False
+        if node.saved is None:
+            raise RuntimeError(_FREED.format(node.where()))
+        if node.number < storage.latest:
+            _check_unchanged(node)
+        return True
 
     def _visit_hooks(self, node, slots):
         for index, hooks in (node.hooks or {}).items():
@@ -240,11 +326,6 @@ class _Pass:
                 value = slots[index] if self.create else wrap(slots[index].copy())
                 tensor._grad = value if tensor._grad is None else tensor._grad + value
 
-    def _capture(self, node, slots):
-        for index, gradient in enumerate(slots):
-            for position in self.targets.get((node, index), ()):
-                self.captured[position] = gradient
-
     def _finish(self):
         """Hand the gradients of the leaves out: into ``grad``, or as the list that was asked for."""
         for leaf, (gradient,) in self.pending.items():
@@ -255,31 +336,30 @@ class _Pass:
                     self.captured[position] = gradient
             if self.accumulate:
                 self._accumulate(leaf, gradient)
-        if self.accumulate:
-            if self.needed is not None:
-                self._accumulate_non_leaves()
-            return None
-        count = range(len(self.wanted))
-        found = [self.captured.get(i) for i in count]
-        return [g if g is None or isinstance(g, Tensor) else wrap(_own(g, self.owned)) for g in found]
+        if not self.accumulate:
+            found = [self.captured.get(i) for i in range(len(self.wanted))]
+            return [g if g is None or isinstance(g, Tensor) else wrap(self._own(g)) for g in found]
+        if self.needed is not None:
+            for position, tensor in enumerate(self.wanted):
+                if tensor.node is not None and self.captured.get(position) is not None:
+                    self._accumulate(tensor, self.captured[position])
+        return None
 
-    def _accumulate_non_leaves(self):
-        for position, tensor in enumerate(self.wanted):
-            if tensor.node is not None and self.captured.get(position) is not None:
-                self._accumulate(tensor, self.captured[position])
+    def _own(self, array):
+        """``array``, or a copy where somebody else may hold the same memory (a gradient that passed on unchanged)."""
+        return array if id(array) in self.owned else array.copy()
 
     def _accumulate(self, leaf, gradient):
         before = leaf._grad
-        if isinstance(gradient, Tensor):
-            watch = state.watch
-            if watch is not None:
-                watch.accumulate(leaf, gradient)
-            elif before is None:
-                leaf._grad = gradient if gradient.tracks else wrap(_own(gradient.array, self.owned))
-            else:
+        if state.watch is not None:
+            state.watch.accumulate(leaf, gradient)
+        elif isinstance(gradient, Tensor):
+            if before is not None:
                 leaf._grad = before + gradient
+            else:
+                leaf._grad = gradient if gradient.tracks else wrap(gradient.array.copy())
         elif before is None:
-            leaf._grad = wrap(_own(gradient, self.owned))
+            leaf._grad = wrap(self._own(gradient))
         elif before.tracks:
             leaf._grad = wrap(before.array + gradient)
         else:
@@ -287,6 +367,14 @@ class _Pass:
         if leaf.after_hooks:
             for hook in list(leaf.after_hooks.values()):
                 hook(leaf)
+
+
+def _explained(error, node, slots):
+    """An error in a gradient rule, with the place where the forward operation was made."""
+    if not getattr(error, "explained", False):
+        error = explain(error, node.op, slots, {})
+    error.add_note(f"in the gradient of {node.where()}")
+    return error
 
 
 _FREED = ("backward: the saved values of {} have been freed by an earlier backward; "
@@ -302,60 +390,55 @@ def _run_hooks(hooks, gradient, create):
     return value if create else value.array
 
 
-def _is_fresh(gradient, node, slots):
-    """Whether a rule made this array for us: not a view, nor handed on from what it was given."""
-    if gradient.base is not None or node.op.foreign:
-        return False
-    return all([gradient is not other for other in (*slots, *node.saved)])
-
-
-def _apart(found):
-    """Gradients that a joint rule returned twice as one and the same array, made separate."""
-    return [(slot, None if g is None else np.array(g)) for slot, g in found]
-
-
-def _own(array, owned):
-    """``array``, or a copy where somebody else may hold the same memory (a gradient that passed on unchanged)."""
-    return array if id(array) in owned else array.copy()
+SMALL = 4096
+"""Constant gradients of up to so many elements are written out: a view costs more than filling them."""
 
 
 def _fit(gradient, shape, dtype, node):
-    """Bring a rule's gradient to the shape and dtype of the input: sum over what was broadcast, widen what is constant."""
+    """Bring a rule's gradient to the shape and dtype of the input: sum what was broadcast, widen constants."""
+    if type(gradient) is not ndarray:
+        gradient = np.asarray(gradient)
     if gradient.shape != shape:
-        if gradient.ndim > len(shape) or gradient.size > _product(shape):
-            dims, keep = reduced_dims(gradient.shape, shape), True
-            gradient = gradient.sum(axis=dims, keepdims=keep).reshape(shape)
+        if gradient.ndim > len(shape) or gradient.size > prod(shape):
+            gradient = np.add.reduce(gradient, axis=reduced_dims(gradient.shape, shape), keepdims=True).reshape(shape)
         else:
-            gradient = _widen(np.broadcast_to, gradient, shape, node)
+            return _widen(gradient, shape, dtype, node)
     return gradient if gradient.dtype == dtype else gradient.astype(dtype)
 
 
+def _widen(gradient, shape, dtype, node):
+    try:
+        if prod(shape) > SMALL:
+            return np.broadcast_to(gradient.astype(dtype, copy=False), shape)
+        wide = np.empty(shape, dtype)
+        wide[...] = gradient
+        return wide
+    except ValueError:
+        raise _wrong_shape(gradient, shape, node) from None
+
+
+def _wrong_shape(gradient, shape, node):
+    return OpError(
+        f"the gradient rule of {node.where()} gave shape {list(gradient.shape)} for an input of {list(shape)}"
+    )
+
+
 def _fit_tensor(gradient, shape, dtype, node):
+    """`_fit` on Tensors."""
     from . import ops
 
     if not isinstance(gradient, Tensor):
         gradient = wrap(np.asarray(gradient, dtype))
     found = gradient.array.shape
     if found != shape:
-        if len(found) > len(shape) or gradient.array.size > _product(shape):
+        if len(found) > len(shape) or gradient.array.size > prod(shape):
             gradient = ops.reshape(ops.sum(gradient, reduced_dims(found, shape), True), shape)
         else:
-            gradient = _widen(ops.expand, gradient, shape, node)
+            try:
+                gradient = ops.expand(gradient, shape)
+            except (ValueError, RuntimeError):
+                raise _wrong_shape(gradient, shape, node) from None
     return gradient if gradient.array.dtype == dtype else ops.to(gradient, dtype)
-
-
-def _widen(broadcast, gradient, shape, node):
-    try:
-        return broadcast(gradient, shape)
-    except (ValueError, RuntimeError) as error:
-        raise OpError(f"the gradient rule of {node.where()} gave shape {list(gradient.shape)} for an input of {list(shape)}") from error
-
-
-def _product(shape):
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 def _lifted(node):

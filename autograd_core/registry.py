@@ -57,14 +57,15 @@ comparison = Family("comparison", promote, True, "#e4e4f7", "one element at a ti
 reduction = Family("reduction", None, False, "#ffe3c2", "fewer dimensions out than in")
 view = Family("view", None, False, "#e9e9e9", "another look at the same memory")
 index = Family("index", None, False, "#efe6d5", "elements picked, placed or put in order")
-contraction = Family("contraction", same_dtype, False, "#d5f0d0", "products summed over dimensions: matmul, convolution")
+contraction = Family(
+    "contraction", same_dtype, False, "#d5f0d0", "products summed over dimensions: matmul, convolution"
+)
 network = Family("network", None, False, "#fbd9e5", "layers: pooling, normalisation, attention, recurrence, losses")
 random = Family("random", None, False, "#f3e0ff", "draws from a generator")
 creation = Family("creation", None, False, "#eeeeee", "new tensors")
 composite = Family("composite", None, False, "#ffffff", "written in terms of other operations; no rule of its own")
 
-FAMILIES = {f.name: f for f in (elementwise, arithmetic, comparison, reduction, view, index, contraction, network, random,
-                                creation, composite)}  # fmt: skip
+FAMILIES = {f.name: f for f in vars().copy().values() if isinstance(f, Family)}
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,10 @@ class Kernel:
 class VjpPlan:
     """For one op and one set of inputs that want gradients: what to save, and how to call the rules."""
 
-    __slots__ = ("keep", "save", "rules", "skipped", "positions", "needs")
+    __slots__ = ("edges", "keep", "positions", "rules", "save")
 
-    def __init__(self, keep, save, rules, skipped, positions, needs):
-        self.keep, self.save, self.rules, self.skipped, self.positions, self.needs = keep, save, rules, skipped, positions, needs
+    def __init__(self, keep, save, edges, rules, positions):
+        self.keep, self.save, self.edges, self.rules, self.positions = keep, save, edges, rules, positions
 
 
 @dataclass(eq=False)
@@ -143,7 +144,7 @@ class Op:
 
     # -------------------------------------------------- gradient rules
 
-    def plan(self, mask: int, count: int) -> VjpPlan | None:
+    def plan(self, mask: int, count: int) -> VjpPlan:
         """What to save and which rules to call when the inputs with a bit in ``mask`` (of ``count``) want gradients."""
         needs = tuple(bool(mask >> i & 1) for i in range(count))
         keep: list = []
@@ -154,13 +155,15 @@ class Op:
             rules.append((None, self._caller(self.vjp, keep, needs)))
         else:
             positions = [i for i in order if i < len(self.vjp) and self.vjp[i] is not None] if self.vjp else order
-            rules += [(slot, self._caller(self.vjp[i], keep, needs)) for slot, i in enumerate(positions)] if self.vjp else []
-        skipped = tuple(k for k, i in enumerate(order) if i not in positions)
+            rules += (
+                [(slot, self._caller(self.vjp[i], keep, needs)) for slot, i in enumerate(positions)] if self.vjp else []
+            )
         text = "".join(expression + ", " for _, expression in keep)
-        save = eval(f"lambda a, r: ({text})", {"np": np})  # the expressions are ours, built from parameter names
-        made = VjpPlan([kind for kind, _ in keep], save, rules, skipped, positions, needs)
-        self.plans[mask, count] = made if positions else None
-        return self.plans[mask, count]
+        save = _compiled(f"lambda a, r: ({text})", np=np)
+        ends = "".join(f"(t[{k}].node or t[{k}], t[{k}].index), " for k, i in enumerate(order) if i in positions)
+        edges = _compiled(f"lambda t: ({ends})")
+        made = self.plans[mask, count] = VjpPlan([kind for kind, _ in keep], save, edges, rules, positions)
+        return made
 
     def _caller(self, rule, keep, needs):
         words = []
@@ -177,7 +180,7 @@ class Op:
                     keep.append(found)
                 words.append(f"s[{keep.index(found)}]")
         text = f"lambda g, s, st: rule({', '.join(words)})"
-        return eval(text, {"rule": rule, "needs": needs})  # as above
+        return _compiled(text, rule=rule, needs=needs)
 
     def _source(self, name):
         """(kind, expression) of what a rule's parameter ``name`` stands for, given inputs ``a`` and results ``r``."""
@@ -236,6 +239,10 @@ class Op:
 
     def __repr__(self):
         return f"<op {self.qualified}({self.signature}) [{self.family}]>"
+
+
+def _compiled(text, **names):
+    return eval(text, names)  # noqa: S307 (the text holds parameter names of our own records alone)
 
 
 def _kernel_runner(body, kernel: Kernel):
@@ -345,7 +352,7 @@ def _public(record, function):
         f"def {record.name}({record.signature}{out}):",
         f"    arrays = ({arrays})",
         f"    settings = {{{settings}}}",
-        f"    if {' or '.join(tests) or 'False'} or state.watch is not None:",
+        f"    if {' or '.join(tests) or 'state.watch is not None'}:",
         "        result = apply(record, arrays, settings)",
         "    else:",
         "        result = record.plain(arrays, settings)",
@@ -355,10 +362,13 @@ def _public(record, function):
     else:
         lines.append("    return result")
     space = {"Tensor": Tensor, "apply": apply, "record": record, "state": state, "write_out": write_out}
-    exec(compile("\n".join(lines), f"{provenance.GENERATED}{record.qualified}>", "exec"), space)
+    code = compile("\n".join(lines), f"{provenance.GENERATED}{record.qualified}>", "exec")
+    exec(code, space)  # noqa: S102 (the text holds parameter names of our own records alone)
     made = space[record.name]
     made.__doc__ = function.__doc__
-    made.__module__ = "autograd_core" + (f".{record.namespace}" if record.namespace and "nn" not in record.namespace else "")
+    made.__module__ = "autograd_core" + (
+        f".{record.namespace}" if record.namespace and "nn" not in record.namespace else ""
+    )
     made.__qualname__ = record.name
     return made
 
@@ -423,8 +433,28 @@ def dtype_setting(dtype, default=None):
 def namespace(prefix: str) -> dict[str, Callable]:
     """The public functions whose qualified name is ``prefix.name``, by that name."""
     start = f"{prefix}." if prefix else ""
-    return {k[len(start):]: r.public for k, r in OPS.items() if k.startswith(start) and "." not in k[len(start):]}
+    return {k[len(start) :]: r.public for k, r in OPS.items() if k.startswith(start) and "." not in k[len(start) :]}
 
 
-__all__ = ["FAMILIES", "OPS", "Family", "Kernel", "Op", "as_array", "arithmetic", "comparison", "composite", "contraction",
-           "creation", "elementwise", "in_place", "index", "network", "op", "random", "reduction", "replace", "view"]  # fmt: skip
+__all__ = [
+    "FAMILIES",
+    "OPS",
+    "Family",
+    "Kernel",
+    "Op",
+    "arithmetic",
+    "as_array",
+    "comparison",
+    "composite",
+    "contraction",
+    "creation",
+    "elementwise",
+    "in_place",
+    "index",
+    "network",
+    "op",
+    "random",
+    "reduction",
+    "replace",
+    "view",
+]  # fmt: skip

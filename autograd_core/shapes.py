@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 from operator import index as as_index
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ ndarray = np.ndarray
 class DType:
     """A data type with PyTorch's attributes, accepted wherever NumPy accepts a dtype."""
 
-    _of: dict[np.dtype, DType] = {}
+    _of: ClassVar[dict[np.dtype, DType]] = {}
 
     def __init__(self, name: str):
         self.name = name
@@ -72,7 +72,9 @@ def dtype_of(dtype: Any) -> DType:
         return dtype
     found = DType._of.get(np.dtype(dtype))
     if found is None:
-        raise TypeError(f"dtype {dtype} is not supported; supported are {', '.join(sorted(t.name for t in DType._of.values()))}")
+        raise TypeError(
+            f"dtype {dtype} is not supported; supported are {', '.join(sorted(t.name for t in DType._of.values()))}"
+        )
     return found
 
 
@@ -165,7 +167,7 @@ def promote(values: list) -> list:
             elif value.dtype is not first:
                 break
     else:
-        if first is not None and first.kind == "f" and all([type(v) in _PLAIN for v in values]):
+        if first is not None and first.kind == "f" and all(type(v) in _PLAIN for v in values):
             return values
     return cast_all(values, common_dtype(values))
 
@@ -189,7 +191,9 @@ def same_dtype(values: list) -> list:
     """Raise unless all arrays have one type, which is what products of matrices ask for."""
     kinds = {v.dtype for v in values if isinstance(v, ndarray)}
     if len(kinds) > 1:
-        raise RuntimeError(f"expected all tensors to have the same dtype, got {', '.join(sorted(k.name for k in kinds))}")
+        raise RuntimeError(
+            f"expected all tensors to have the same dtype, got {', '.join(sorted(k.name for k in kinds))}"
+        )
     return values
 
 
@@ -218,6 +222,8 @@ def can_cast(source, target) -> bool:
 
 class Size(tuple):
     """A shape: a tuple of ints that knows its number of elements."""
+
+    __slots__ = ()
 
     def numel(self) -> int:
         """The product of the sizes (1 for a 0-d shape)."""
@@ -276,7 +282,9 @@ def infer_size(shape, numel: int) -> tuple[int, ...]:
         if shape.count(-1) > 1:
             raise RuntimeError(f"only one dimension can be inferred, got shape {list(shape)}")
         if known == 0:
-            raise RuntimeError(f"cannot reshape tensor of {numel} elements into shape {list(shape)}: the -1 is ambiguous")
+            raise RuntimeError(
+                f"cannot reshape tensor of {numel} elements into shape {list(shape)}: the -1 is ambiguous"
+            )
         if numel % known == 0:
             shape = tuple(numel // known if s == -1 else s for s in shape)
     if prod(shape) != numel or any(s < 0 for s in shape):
@@ -298,4 +306,5 @@ def reduced_dims(shape, target) -> tuple[tuple[int, ...], bool]:
     """The dims to sum over to bring a broadcast ``shape`` back to ``target``, with sizes kept at 1 where they line up."""
     extra = len(shape) - len(target)
     return tuple(range(extra)) + tuple(
-        i + extra for i, size in enumerate(target) if size == 1 and shape[i + extra] != 1)
+        i + extra for i, size in enumerate(target) if size == 1 and shape[i + extra] != 1
+    )

@@ -45,7 +45,7 @@ class Write(NamedTuple):
 
 
 class _Log:
-    __slots__ = ("owner", "writes", "count")
+    __slots__ = ("count", "owner", "writes")
 
     def __init__(self, owner, forget):
         self.owner = weakref.ref(owner, forget)

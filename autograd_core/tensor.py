@@ -17,6 +17,8 @@ from . import provenance, storage
 from .shapes import Size, as_shape, can_cast, default_dtype, dtype_of, ndarray
 
 new = object.__new__
+site = provenance.site
+tick = storage.clock.__next__
 shared_memory = np.may_share_memory
 
 
@@ -26,13 +28,12 @@ class _State(threading.local):
     grad = True
     watch: Any = None
     scope: str | None = None
-    backward_of: Any = None  # the node whose gradient rule is running, under create_graph
 
 
 state = _State()
 
 QUIET = umath._make_extobj(all="ignore")
-"""NumPy's floating-point warnings, off: infinities and NaNs are values here. (`np.errstate` costs ten times as much.)"""
+"""NumPy's floating-point warnings, off: infinities and NaNs are values here (`np.errstate` costs ten times as much)."""
 quiet_on, quiet_off = umath._extobj_contextvar.set, umath._extobj_contextvar.reset
 
 
@@ -47,8 +48,20 @@ class Node:
     parent's output. ``saved`` becomes None when backward has passed and the graph was not retained.
     """
 
-    __slots__ = ("op", "static", "plan", "edges", "saved", "meta", "number", "site", "scope", "hooks", "retained",
-                 "made_by", "__weakref__")  # fmt: skip
+    __slots__ = (
+        "__weakref__",
+        "edges",
+        "hooks",
+        "meta",
+        "number",
+        "op",
+        "plan",
+        "retained",
+        "saved",
+        "scope",
+        "site",
+        "static",
+    )  # fmt: skip
 
     def __init__(self, op, static, plan, edges, saved, meta, site, scope):
         self.op = op
@@ -57,12 +70,16 @@ class Node:
         self.edges = edges
         self.saved = saved
         self.meta = meta
-        self.number = next(storage.clock)
+        self.number = tick()
         self.site = site
         self.scope = scope
         self.hooks = None
         self.retained = None
-        self.made_by = state.backward_of
+
+    @property
+    def forward(self) -> Node | None:
+        """For a node that a backward with ``create_graph`` made: the node whose gradient it works out."""
+        return getattr(self.scope, "forward", None)
 
     @property
     def name(self):
@@ -84,19 +101,17 @@ class Node:
         return f"{self.op.name}{inside}" + (f", made at {place}" if place else "")
 
 
-def apply(op, args, static):
-    """Run ``op`` on Tensors (and arrays and numbers among them): the one door."""
+def apply(op, args, static, watched=True):  # noqa: C901 (each branch is one thing that hangs on it)
+    """Run ``op`` on Tensors (and arrays and numbers among them): the one door. Makes a Node where a gradient is wanted.
+
+    A watcher (recording, compiling, vmap, profiling) sees the call first, and calls again with ``watched=False``.
+    """
     local = state
-    if local.watch is not None:
+    if watched and local.watch is not None:
         return local.watch.call(op, args, static)
-    return perform(op, args, static, local)
-
-
-def perform(op, args, static, local=state):
-    """What `apply` does when nobody watches."""
     arrays = []
-    mask, bit = 0, 1
     tracked = []
+    mask, bit = 0, 1
     for arg in args:
         if isinstance(arg, Tensor):
             if arg.base is not None and arg.edition != arg.base.edition:
@@ -108,8 +123,11 @@ def perform(op, args, static, local=state):
         else:
             arrays.append(arg)
         bit += bit
-    if mask and op.vjp == () and local.grad:
-        return op.composite(*args, **static)
+    if mask:
+        if op.vjp is None or not local.grad:
+            mask = 0
+        elif op.composite is not None and op.vjp == ():
+            return op.composite(*args, **static)
     token = quiet_on(QUIET)
     try:
         if op.prepare is not None:
@@ -117,46 +135,39 @@ def perform(op, args, static, local=state):
         if op.promote is not None:
             arrays = op.promote(arrays)
         result = op.run(*arrays, **static)
-    except (TypeError, ValueError, IndexError, RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
+    except EXPLAINED as error:
         raise explain(error, op, args, static) from (None if isinstance(error, OpError) else error)
     finally:
         quiet_off(token)
 
-    node = None
-    if mask and local.grad and op.vjp is not None:
+    if type(result) is tuple:
+        return _several(op, args, static, arrays, tracked if mask else (), mask, result)
+    out = new(Tensor)
+    out.array = result = result if type(result) is ndarray else np.asarray(result)
+    if mask and result.dtype.kind == "f":
         plan = op.plans.get((mask, len(args))) or op.plan(mask, len(args))
-        if plan is not None:
-            if plan.skipped:
-                tracked = [t for i, t in enumerate(tracked) if i not in plan.skipped]
-            node = Node(op, static, plan, [(t.node or t, t.index) for t in tracked], None, None,
-                        provenance.site(), local.scope)  # fmt: skip
-    if type(result) is not tuple:
-        if type(result) is not ndarray:
-            result = np.asarray(result)
-        if node is not None:
-            if result.dtype.kind == "f":
-                node.saved = plan.save(arrays, (result,))
-                node.meta = ((result.shape, result.dtype),)
-            else:
-                node = None
-        out = new(Tensor)
-        out.array = result
-        if node is not None:
-            out.node = node
+        if plan.rules:
+            out.node = Node(op, static, plan, plan.edges(tracked), plan.save(arrays, (result,)),
+                            ((result.shape, result.dtype),), site(3), local.scope)  # fmt: skip
             out.tracks = True
-        if op.view and type(args[0]) is not ndarray and result.size:
-            _link_view(out, args[0], op, args, static)
-        return out
-    return _several(op, args, static, arrays, result, node)
+    if op.view:
+        _link_view(out, args[0], op, args, static)
+    return out
 
 
-def _several(op, args, static, arrays, results, node):
+EXPLAINED = (TypeError, ValueError, IndexError, RuntimeError, ArithmeticError, np.linalg.LinAlgError)
+"""What NumPy and our own code raise for bad input; `explain` adds the operation and the places."""
+
+
+def _several(op, args, static, arrays, tracked, mask, results):
     results = tuple([None if r is None else np.asarray(r) for r in results])
     visible = results[: len(results) - len(op.hidden)]
-    if node is not None:
-        node.saved = node.plan.save(arrays, results)
-        node.meta = tuple([None if r is None else (r.shape, r.dtype) for r in visible])
-    outs = []
+    plan = (op.plans.get((mask, len(args))) or op.plan(mask, len(args))) if mask else None
+    node = None
+    if plan is not None and plan.rules:
+        meta = tuple([None if r is None else (r.shape, r.dtype) for r in visible])
+        node = Node(op, static, plan, plan.edges(tracked), plan.save(arrays, results), meta, site(4), state.scope)
+    outs: list = []
     for index, array in enumerate(visible):
         if array is None:
             outs.append(None)
@@ -164,12 +175,12 @@ def _several(op, args, static, arrays, results, node):
         out = wrap(array)
         if node is not None and array.dtype.kind == "f" and index not in op.constant_outputs:
             out.node, out.index, out.tracks = node, index, True
-        if op.view and array.size:
+        if op.view:
             _link_view(out, args[0], op, args, static, index)
         outs.append(out)
-    if len(outs) == 1 and op.outputs is None:
-        return outs[0]
-    return op.outputs(*outs) if op.outputs is not None else tuple(outs)
+    if op.outputs is not None:
+        return op.outputs(*outs)
+    return outs[0] if len(outs) == 1 and op.hidden else tuple(outs)
 
 
 def wrap(array: ndarray) -> Tensor:
@@ -224,7 +235,7 @@ class LinAlgError(OpError, np.linalg.LinAlgError):
 
 def _link_view(out, source, op, args, static, index=None):
     """Remember that ``out`` looks at the memory of ``source``, and how, so that in-place changes find both."""
-    if not isinstance(source, Tensor) or not shared_memory(out.array, source.array):
+    if not isinstance(source, Tensor) or out.array.base is None or not shared_memory(out.array, source.array):
         return
     base = source.base if source.base is not None else source
     out.base = base
@@ -243,10 +254,6 @@ def replay(value, recipe):
 
 
 # ---------------------------------------------------------------------------------------------------- Tensor
-
-
-class TensorType(type):
-    """Lets classes such as ``FloatTensor`` or ``Parameter`` decide what counts as an instance of theirs."""
 
 
 class Tensor:
@@ -453,7 +460,7 @@ class Tensor:
                           f"make the view with grad enabled\n  at {provenance.describe(provenance.site(3))}")  # fmt: skip
 
     def _become(self, result, op_name="in-place operation") -> Tensor:
-        """Write ``result`` into this tensor's memory and take over its history: every in-place operation ends here."""
+        """Write ``result`` into this tensor's memory and take over its history: in-place operations end here."""
         tracked = isinstance(result, Tensor) and result.tracks
         values = result.array if isinstance(result, Tensor) else np.asarray(result)
         if values.shape != self.array.shape:
@@ -478,7 +485,9 @@ class Tensor:
 
     def _take_history(self, result):
         old = (self.node, self.index, self.tracks)
-        self.node, self.index, self.tracks = (result.node, result.index, True) if result is not None else (None, 0, False)
+        self.node, self.index, self.tracks = (
+            (result.node, result.index, True) if result is not None else (None, 0, False)
+        )
         if self.kept and old[0] is not None:
             self.kept = False
         self.edition += self.base is None
@@ -565,7 +574,9 @@ class Tensor:
 
     def _alike(self, array):
         out = new(type(self))
-        out.__dict__.update({k: v for k, v in self.__dict__.items() if k in ("tracks", "name") or k not in vars_of_graph})
+        out.__dict__.update(
+            {k: v for k, v in self.__dict__.items() if k in ("tracks", "name") or k not in vars_of_graph}
+        )
         out.array = array
         if self.node is not None:
             out.tracks = False
@@ -573,7 +584,9 @@ class Tensor:
 
     def __deepcopy__(self, memo):
         if self.node is not None:
-            raise RuntimeError("only tensors created explicitly by the user (graph leaves) support deepcopy; detach() first")
+            raise RuntimeError(
+                "only tensors created explicitly by the user (graph leaves) support deepcopy; detach() first"
+            )
         out = self._alike(self.array.copy(order="K"))
         memo[id(self)] = out
         if self._grad is not None:
@@ -587,7 +600,20 @@ class Tensor:
 
 
 vars_of_graph = frozenset(
-    ["array", "_grad", "node", "index", "base", "edition", "recipe", "made_without_grad", "leaf_hooks", "after_hooks", "kept"])
+    [
+        "array",
+        "_grad",
+        "node",
+        "index",
+        "base",
+        "edition",
+        "recipe",
+        "made_without_grad",
+        "leaf_hooks",
+        "after_hooks",
+        "kept",
+    ]
+)
 
 
 def _rebuild(kind, array, tracks):
@@ -600,7 +626,9 @@ def _rebuild(kind, array, tracks):
 
 def has_overlap(array: ndarray) -> bool:
     """Whether elements of ``array`` share memory (strides of zero over more than one element)."""
-    return 0 in array.strides and any(stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True))
+    return 0 in array.strides and any(
+        stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True)
+    )
 
 
 class RemovableHandle:
@@ -646,7 +674,9 @@ def as_array(data, dtype=None, copy=None) -> ndarray:
 
 
 def _without_tensors(items):
-    return [x.array if isinstance(x, Tensor) else _without_tensors(x) if isinstance(x, (list, tuple)) else x for x in items]
+    return [
+        x.array if isinstance(x, Tensor) else _without_tensors(x) if isinstance(x, (list, tuple)) else x for x in items
+    ]
 
 
 def _from_python(data):
@@ -672,7 +702,7 @@ def _holds_arrays(data):
 # ---------------------------------------------------------------------------------------------------- grad mode
 
 
-class set_grad_enabled:  # noqa: N801 (PyTorch's name)
+class set_grad_enabled:
     """Turn the recording of operations on or off: as a statement, a context manager or a decorator."""
 
     def __init__(self, mode: bool):
@@ -735,19 +765,19 @@ class _GradMode:
         return wrapped
 
 
-class no_grad(_GradMode):  # noqa: N801 (PyTorch's name)
+class no_grad(_GradMode):
     """Record nothing inside: a context manager and a decorator."""
 
     mode = False
 
 
-class enable_grad(_GradMode):  # noqa: N801 (PyTorch's name)
+class enable_grad(_GradMode):
     """Record operations inside, also within ``no_grad``: a context manager and a decorator."""
 
     mode = True
 
 
-class inference_mode(_GradMode):  # noqa: N801 (PyTorch's name)
+class inference_mode(_GradMode):
     """As ``no_grad`` (``mode=False`` leaves recording as it is)."""
 
     mode = False
@@ -762,6 +792,12 @@ class inference_mode(_GradMode):  # noqa: N801 (PyTorch's name)
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded in this thread."""
     return state.grad
+
+
+class BackwardScope(str):
+    """The module path of a node that backward made, which also knows the forward node."""
+
+    __slots__ = ("forward",)
 
 
 class scope:
