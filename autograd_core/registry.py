@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from . import provenance
+from . import provenance, storage
 from .shapes import ndarray, numpy_dtype, promote, promote_to_float, same_dtype
-from .tensor import QUIET, Tensor, apply, as_array, quiet_off, quiet_on, state, wrap
+from .tensor import QUIET, Node, Tensor, apply, as_array, quiet_off, quiet_on, state, wrap
 
 OPS: dict[str, Op] = {}
 """Every record by its qualified name: ``tanh``, ``linalg.inv``, ``nn.functional.conv2d``."""
@@ -338,7 +338,8 @@ def op(family: Family, *, vjp=None, signature=None, samples=(), scalar=None, ker
 def _public(record, function):
     names, vararg, has_star = _names_in(record.signature)
     missing = [n for n in (*record.parameters, *record.settings) if n not in names and n != vararg]
-    unknown = [n for n in names if n not in record.parameters and n not in record.settings and n != "out"]
+    known = {*record.parameters, *record.settings, "out", "inplace"}
+    unknown = [n for n in names if n not in known]
     if missing or unknown:
         raise TypeError(f"{record.qualified}: the signature lacks {missing} and has unknown {unknown}")
     out = ("" if has_star else ", *") + ", out=None" if record.out and "out" not in names else ""
@@ -357,11 +358,14 @@ def _public(record, function):
         "    else:",
         "        result = record.plain(arrays, settings)",
     ]
+    if "inplace" in names and "inplace" not in record.settings:
+        lines += ["    if inplace:", f"        return write_back({names[0]}, result, record.name)"]
     if out:
         lines.append("    return result if out is None else write_out(out, result)")
     else:
         lines.append("    return result")
-    space = {"Tensor": Tensor, "apply": apply, "record": record, "state": state, "write_out": write_out}
+    space = {"Tensor": Tensor, "apply": apply, "record": record, "state": state, "write_out": write_out,
+             "write_back": write_back}  # fmt: skip
     code = compile("\n".join(lines), f"{provenance.GENERATED}{record.qualified}>", "exec")
     exec(code, space)  # noqa: S102 (the text holds parameter names of our own records alone)
     made = space[record.name]
@@ -392,12 +396,33 @@ def in_place(function, known):
 
     def method(self, *args, **kwargs):
         self._check_writable(known + "_")
-        return self._become(function(self, *args, **kwargs), known + "_")
+        before = next(storage.clock)
+        return _overwrite(self, function(self, *args, **kwargs), known + "_", before)
 
     method.__name__ = method.__qualname__ = known + "_"
     method.__doc__ = f"In-place form of `{known}`: writes the result into this tensor and returns it."
     method.__module__ = "autograd_core"
     return method
+
+
+def write_back(target, result, known):
+    """What ``inplace=True`` asks of a function: its result written into its first argument, history included."""
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{known}: inplace=True needs a Tensor, got {type(target).__name__}")
+    target._check_writable(known)
+    return _overwrite(target, result, known, result.node.number - 1 if result.tracks else 0)
+
+
+def _overwrite(target, result, known, before):
+    """``target`` becomes ``result``; nodes made since ``before`` get copies of what they saved of the memory written."""
+    nodes = [result.node] if isinstance(result, Tensor) and result.tracks else []
+    while nodes:
+        node = nodes.pop()
+        if type(node) is Node and node.number > before:
+            node.saved = tuple([np.array(v) if type(v) is ndarray and np.may_share_memory(v, target.array) else v
+                                for v in node.saved])  # fmt: skip
+            nodes += [parent for parent, _ in node.edges]
+    return target._become(result, known)
 
 
 def write_out(out, result):

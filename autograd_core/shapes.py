@@ -142,7 +142,7 @@ def common_dtype(values) -> np.dtype:
     """
     shaped = zero_d = number = None
     for value in values:
-        if isinstance(value, ndarray):
+        if isinstance(value, (ndarray, np.generic)):  # a generic is what NumPy makes of a 0-d result
             if value.ndim:
                 shaped = _promote_pair(value.dtype, shaped)
             else:
