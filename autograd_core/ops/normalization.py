@@ -1,1 +1,319 @@
-"""Normalisation over batches, layers, groups and roots of squares; softmax."""
+"""Softmax and its kin, and normalisation by moments: batch, layer, group, instance and root-mean-square norm."""
+
+from __future__ import annotations
+
+import warnings
+from math import prod
+
+import numpy as np
+
+from .. import ops
+from ..registry import composite, network, op, write_out
+from ..shapes import normalize_dim, numpy_dtype
+from ..tensor import no_grad
+from .samples import distinct, positive, real, sample
+from .second_order import gradient_of
+
+# ---------------------------------------------------------------------------------------------------- softmax
+
+
+def _softmax_setting(arrays, settings):
+    """``dim`` from the front; None stands for 0 or 1 by the number of dims, as old programs expect."""
+    dim, ndim = settings["dim"], arrays[0].ndim
+    if dim is None:
+        warnings.warn("implicit dimension choice for softmax is deprecated; pass dim=", stacklevel=6)
+        dim = 0 if ndim in (0, 1, 3) else 1
+    dtype = settings["dtype"]
+    return {"dim": normalize_dim(dim, ndim), "dtype": None if dtype is None else numpy_dtype(dtype)}
+
+
+def _in_type(name, input, dtype):
+    """The input in ``dtype``; softmax is for floats alone."""
+    input = input if dtype is None else input.astype(dtype, copy=False)
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"{name}: input must be floating-point, got {input.dtype}; pass dtype=")
+    return input if input.ndim else input.reshape(1)
+
+
+SOFTMAX = [sample(real(3, 4), 1), sample(real(2, 3, 4), -2), sample(real(), 0), sample(real(3, 4), 0, dtype="float64")]
+
+
+@op(network, signature="input, dim=None, _stacklevel=3, dtype=None", prepare=_softmax_setting, samples=SOFTMAX,
+    vjp=[lambda g, out, dim: ops.softmax_backward(g, out, dim=dim)], onnx="Softmax",
+    aliases=["nn.functional.softmax", "special.softmax"])  # fmt: skip
+def softmax(input, *, dim, dtype, _stacklevel=3):
+    """Exponentials scaled to sum 1 along ``dim``: exp(x) / sum(exp(x)). ``dtype``: what to cast the input to first."""
+    values = _in_type("softmax", input, dtype)
+    out = values - np.max(values, dim, keepdims=True, initial=-np.inf)
+    np.exp(out, out=out)
+    out /= np.sum(out, dim, keepdims=True)
+    return out.reshape(input.shape)
+
+
+@op(network, namespace="internal", samples=[sample(real(3, 4), real(3, 4), dim=1)], vjp=(),
+    composite=lambda g, out, *, dim: out * (g - ops.sum(g * out, dim, True)))  # fmt: skip
+def softmax_backward(g, out, *, dim):
+    """The gradient of softmax from its output: out * (g - sum(g * out))."""
+    if not out.ndim:
+        return np.zeros_like(out)
+    found = g * out
+    found -= out * np.sum(found, dim, keepdims=True)
+    return found
+
+
+@op(network, signature="input, dim=None, _stacklevel=3, dtype=None", prepare=_softmax_setting, samples=SOFTMAX,
+    vjp=[lambda g, out, dim: ops.log_softmax_backward(g, out, dim=dim)], onnx="LogSoftmax",
+    aliases=["nn.functional.log_softmax", "special.log_softmax"])  # fmt: skip
+def log_softmax(input, *, dim, dtype, _stacklevel=3):
+    """Logarithm of softmax along ``dim``: x - log(sum(exp(x))), without overflow or loss of small probabilities."""
+    values = _in_type("log_softmax", input, dtype)
+    out = values - np.max(values, dim, keepdims=True, initial=-np.inf)
+    out -= np.log(np.sum(np.exp(out), dim, keepdims=True))
+    return out.reshape(input.shape)
+
+
+@op(network, namespace="internal", samples=[sample(real(3, 4), real(3, 4), dim=1)], vjp=(),
+    composite=lambda g, out, *, dim: g - ops.exp(out) * ops.sum(g, dim, True))  # fmt: skip
+def log_softmax_backward(g, out, *, dim):
+    """The gradient of log_softmax from its output: g - exp(out) * sum(g)."""
+    if not out.ndim:
+        return np.zeros_like(out)
+    return g - np.exp(out) * np.sum(g, dim, keepdims=True)
+
+
+@op(composite, namespace="nn.functional", samples=[sample(real(3, 4), 1)])
+def softmin(input, dim=None, _stacklevel=3, dtype=None):
+    """Softmax of the negated input along ``dim``."""
+    return ops.softmax(-input, dim, dtype=dtype)
+
+
+# ---------------------------------------------------------------------------------------------------- moments
+
+
+def _sum_to(array, shape):
+    """``array`` summed over the dims in which ``shape`` is smaller."""
+    extra = array.ndim - len(shape)
+    dims = (*range(extra), *[i + extra for i, n in enumerate(shape) if n == 1 and array.shape[i + extra] != 1])
+    return np.sum(array, dims, keepdims=True).reshape(shape) if dims else array
+
+
+def _standardized(input, weight, bias, dims, eps, centred):
+    """What `standardize` computes, in the op language."""
+    out = input - ops.mean(input, dims, True) if centred else input
+    out = out / ops.sqrt(ops.mean(out * out, dims, True) + eps)
+    out = out if weight is None else out * weight
+    return out if bias is None else out + bias
+
+
+def _standardize_rule(gs, input, weight, bias_shape, centre, rstd, dims, eps, centred, needs):
+    return ops.standardize_backward(gs[0], input, weight, centre, rstd, dims=dims, eps=eps, centred=centred,
+                                    bias_shape=bias_shape, needs=needs)  # fmt: skip
+
+
+@op(network, namespace="internal", outputs="out mean var", constant_outputs=(1, 2), hidden=("centre", "rstd"),
+    vjp=_standardize_rule, samples=[
+        sample(real(3, 4), real(4), real(4), dims=(1,), eps=1e-5, centred=True),
+        sample(real(3, 2, 4), real(2, 1), None, dims=(0, 2), eps=1e-5, centred=False)])  # fmt: skip
+def standardize(input, weight, bias, *, dims, eps, centred):
+    """(x - mean) / sqrt(var + eps) * weight + bias, the moments taken over ``dims``: what all normalising layers share.
+
+    ``weight`` and ``bias`` broadcast to the input. With ``centred=False`` the mean is taken as 0 (root-mean-square norm).
+    Also returns the mean and the (biased) variance, with the reduced dims as size 1.
+    """
+    wide = np.float32 if input.dtype == np.float16 else input.dtype
+    mean = np.mean(input, dims, wide, keepdims=True) if centred else None
+    out = input - mean if centred else input.astype(wide, copy=False)
+    var = np.mean(np.square(out), dims, keepdims=True)
+    rstd = 1 / np.sqrt(var + eps)
+    out = out * rstd
+    if weight is not None:
+        out *= weight
+    if bias is not None:
+        out += bias
+    return out.astype(input.dtype, copy=False), mean, var, mean, rstd
+
+
+def _standardize_backward_formula(g, input, weight, centre, rstd, *, dims, eps, centred, bias_shape, needs):
+    bias = np.zeros(bias_shape, input.array.dtype) if needs[2] else None
+    return gradient_of(lambda x, w, b: _standardized(x, w, b, dims, eps, centred), (g,), (input, weight, bias), needs)
+
+
+@op(network, namespace="internal", vjp=(), composite=_standardize_backward_formula, samples=[
+    sample(real(3, 4), real(3, 4), real(4), real(3, 1), positive(3, 1), dims=(1,), eps=1e-5, centred=True, bias_shape=(4,),
+           needs=(True, True, True))])  # fmt: skip
+def standardize_backward(g, input, weight, centre, rstd, *, dims, eps, centred, bias_shape, needs):
+    """The gradients of `standardize` in input, weight and bias (None where not needed).
+
+    With h = g * weight and n the normalised input: dx = rstd * (h - mean(h) - n * mean(h * n)), dw = sum(g * n), db = sum(g).
+    """
+    normal = (input - centre if centred else input) * rstd
+    found = [None, None, None]
+    if needs[0]:
+        sent = g if weight is None else g * weight
+        dx = sent - normal * np.mean(sent * normal, dims, keepdims=True)
+        if centred:
+            dx -= np.mean(sent, dims, keepdims=True)
+        dx *= rstd
+        found[0] = dx.astype(input.dtype, copy=False)
+    if needs[1]:
+        found[1] = _sum_to(g * normal, weight.shape).astype(weight.dtype, copy=False)
+    if needs[2]:
+        found[2] = _sum_to(g, bias_shape)
+    return tuple(found)
+
+
+def assign(target, value):
+    """Write ``value`` into the tensor ``target`` without recording it: how running statistics are kept."""
+    with no_grad():
+        target._become(value)
+
+
+def _update_running(running, value, momentum):
+    """running <- (1 - momentum) * running + momentum * value."""
+    if running is not None:
+        with no_grad():
+            assign(running, running * (1 - momentum) + ops.reshape(value, running.shape) * momentum)
+
+
+def _by_channel(values, ndim):
+    """One value a channel, shaped to broadcast against (N, C, ...)."""
+    return values if values is None or ndim == 2 else ops.reshape(values, (-1, *[1] * (ndim - 2)))
+
+
+def _channel_vectors(function, channels, **vectors):
+    for name, vector in vectors.items():
+        if vector is not None and tuple(vector.shape) != (channels,):
+            raise RuntimeError(f"{function}: {name} must have shape [{channels}], got {list(vector.shape)}")
+
+
+def _by_running(input, running_mean, running_var, weight, bias, eps):
+    """Normalise by given statistics: one scale and one shift a channel."""
+    scale = 1 / ops.sqrt(running_var + eps)
+    scale = scale if weight is None else scale * weight
+    shift = -running_mean * scale if bias is None else bias - running_mean * scale
+    return input * _by_channel(scale, input.ndim) + _by_channel(shift, input.ndim)
+
+
+BATCH = [sample(real(4, 3), None, None, positive(3), real(3), True), sample(real(2, 3, 4), real(3), positive(3), real(3)),
+         sample(real(2, 3, 2, 2), None, None, None, None, True)]  # fmt: skip
+
+
+@op(composite, namespace="nn.functional", samples=BATCH)
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """Normalise each channel of (N, C, ...) by its mean and variance over the batch and the other dims.
+
+    y = (x - mean) / sqrt(var + eps) * weight + bias. In ``training`` the statistics are the batch's, and the running ones
+    (if given) move towards them by ``momentum``, with the unbiased variance; otherwise the running ones are used.
+    """
+    if input.ndim < 2:
+        raise RuntimeError(f"batch_norm: input must have at least 2 dims (N, C, ...), got shape {list(input.shape)}")
+    channels = input.shape[1]
+    _channel_vectors("batch_norm", channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("batch_norm: running_mean and running_var are needed when training=False, got None")
+        return _by_running(input, running_mean, running_var, weight, bias, eps)
+    count = input.shape[0] * prod(input.shape[2:])
+    if count == 1:
+        raise ValueError(f"batch_norm: expected more than 1 value per channel when training, got shape {list(input.shape)}")
+    out, mean, var = ops.standardize(input, _by_channel(weight, input.ndim),
+                                     _by_channel(bias, input.ndim),
+                                     dims=(0, *range(2, input.ndim)), eps=eps, centred=True)  # fmt: skip
+    _update_running(running_mean, mean, momentum)
+    _update_running(running_var, var * (count / (count - 1)) if count else var, momentum)
+    return out
+
+
+@op(composite, namespace="nn.functional", samples=[
+    sample(real(2, 3, 4)), sample(real(2, 3, 2, 2), real(3), positive(3), positive(3), real(3), False)])  # fmt: skip
+def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1,
+                  eps=1e-5):  # fmt: skip
+    """Normalise each channel of each sample of (N, C, ...) by its own mean and variance, then scale and shift by channel.
+
+    Running statistics, if given, follow the mean over the batch; with ``use_input_stats=False`` they are used instead.
+    """
+    if input.ndim < 2:
+        raise RuntimeError(f"instance_norm: input must have at least 2 dims (N, C, ...), got shape {list(input.shape)}")
+    channels = input.shape[1]
+    _channel_vectors("instance_norm", channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    if not use_input_stats:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("instance_norm: running_mean and running_var are needed when use_input_stats=False, got None")
+        return _by_running(input, running_mean, running_var, weight, bias, eps)
+    count = prod(input.shape[2:])
+    if count == 1:
+        raise ValueError(f"instance_norm: expected more than 1 spatial element, got input of shape {list(input.shape)}")
+    out, mean, var = ops.standardize(input, _by_channel(weight, input.ndim), _by_channel(bias, input.ndim),
+                                     dims=tuple(range(2, input.ndim)), eps=eps, centred=True)  # fmt: skip
+    if running_mean is not None:
+        _update_running(running_mean, ops.mean(mean, 0), momentum)
+    if running_var is not None:
+        _update_running(running_var, ops.mean(var, 0) * (count / (count - 1)), momentum)
+    return out
+
+
+@op(composite, namespace="nn.functional", samples=[
+    sample(real(2, 4, 3), 2, real(4), real(4)), sample(real(2, 6, 2, 2), 3), sample(real(3, 4), 2)])  # fmt: skip
+def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
+    """Normalise groups of channels of (N, C, ...) by their own mean and variance, then scale and shift by channel."""
+    if input.ndim < 2:
+        raise RuntimeError(f"group_norm: input must have at least 2 dims (N, C, ...), got shape {list(input.shape)}")
+    shape, channels = tuple(input.shape), input.shape[1]
+    if num_groups < 1 or channels % num_groups:
+        raise RuntimeError(f"group_norm: the number of channels must be a multiple of num_groups={num_groups}, got {channels}")
+    _channel_vectors("group_norm", channels, weight=weight, bias=bias)
+    if channels and num_groups and shape[0] * prod(shape[2:]) * (channels // num_groups) == 1:
+        raise ValueError(f"group_norm: expected more than 1 value per channel when training, got shape {list(shape)}")
+    each = channels // num_groups
+    groups = ops.reshape(input, (shape[0], num_groups, each, *shape[2:]))
+    weight, bias = [v if v is None else ops.reshape(v, (num_groups, each, *[1] * (len(shape) - 2))) for v in (weight, bias)]
+    out = ops.standardize(groups, weight, bias, dims=tuple(range(2, len(shape) + 1)), eps=eps, centred=True)[0]
+    return ops.reshape(out, shape)
+
+
+def _trailing_dims(function, input, normalized_shape, **parameters):
+    """The last dims of the input that ``normalized_shape`` names; raises where they or the parameters do not match."""
+    wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not wanted:
+        raise RuntimeError(f"{function}: normalized_shape must have at least one dim, got {normalized_shape!r}")
+    if tuple(input.shape[-len(wanted):]) != wanted:
+        raise RuntimeError(f"{function}: input must end in normalized_shape {list(wanted)}, got {list(input.shape)}")
+    for name, values in parameters.items():
+        if values is not None and tuple(values.shape) != wanted:
+            raise RuntimeError(f"{function}: {name} must have shape {list(wanted)}, got {list(values.shape)}")
+    return tuple(range(input.ndim - len(wanted), input.ndim))
+
+
+@op(composite, namespace="nn.functional", samples=[
+    sample(real(3, 4), (4,), real(4), real(4)), sample(real(2, 3, 4), (3, 4))])  # fmt: skip
+def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
+    """Normalise over the last dims, those of ``normalized_shape``: (x - mean) / sqrt(var + eps) * weight + bias."""
+    dims = _trailing_dims("layer_norm", input, normalized_shape, weight=weight, bias=bias)
+    return ops.standardize(input, weight, bias, dims=dims, eps=eps, centred=True)[0]
+
+
+@op(composite, namespace="nn.functional", samples=[sample(real(3, 4), (4,), real(4)), sample(real(2, 3, 4), (3, 4), eps=0.1)])
+def rms_norm(input, normalized_shape, weight=None, eps=None):
+    """Scale by the root mean square over the last dims: x / sqrt(mean(x * x) + eps) * weight; eps: the type's, by default."""
+    dims = _trailing_dims("rms_norm", input, normalized_shape, weight=weight)
+    eps = float(np.finfo(numpy_dtype(input.dtype)).eps) if eps is None else eps
+    return ops.standardize(input, weight, None, dims=dims, eps=eps, centred=False)[0]
+
+
+@op(composite, namespace="nn.functional", samples=[sample(real(2, 5, 3), 3, 0.5), sample(real(2, 4, 2, 2), 2)])
+def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):
+    """Divide by (k + alpha * mean of squares over ``size`` neighbouring channels) ** beta."""
+    if input.ndim < 3:
+        raise ValueError(f"local_response_norm: input must have at least 3 dims, got shape {list(input.shape)}")
+    if 0 in input.shape:
+        return input
+    squares = ops.reshape(input * input, (input.shape[0], 1, input.shape[1], prod(input.shape[2:])))
+    squares = ops.avg_pool2d(ops.pad(squares, (0, 0, size // 2, (size - 1) // 2)), (size, 1), 1)
+    return input / (ops.reshape(squares, input.shape) * alpha + k) ** beta
+
+
+@op(composite, namespace="nn.functional", samples=[distinct(3, 4), sample(distinct(2, 3), 1.5, -1)])
+def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
+    """Divide by the ``p``-norm along ``dim``, or by ``eps`` where the norm is smaller."""
+    found = input / ops.clamp_min(ops.norm(input, p, dim, True), eps)
+    return found if out is None else write_out(out, found)
