@@ -435,6 +435,16 @@ def pointer(typingctx, address, dtype):
 
 
 @intrinsic
+def advance(typingctx, source, count):
+    """The pointer ``count`` elements further on."""
+
+    def codegen(context, builder, sig, args):
+        return builder.gep(args[0], [args[1]])
+
+    return signature(source, source, types.int64), codegen
+
+
+@intrinsic
 def words(typingctx, address):
     """Pointer to int64 at an address in bytes: how a kernel reads its context."""
     kind = types.CPointer(types.int64)
@@ -483,11 +493,7 @@ def load_part(typingctx, source, index, count, kind):
     wanted = kind.instance_type
 
     def codegen(context, builder, sig, args):
-        to = _llvm(wanted)
-        mask = _first_lanes(builder, args[2], wanted.lanes)
-        place = _at(builder, args[0], args[1], to)
-        align = ir.Constant(I32, max(wanted.dtype.bitwidth // 8, 1))
-        return _call(builder, "masked.load", to, [place, align, mask, ir.Constant(to, None)], [to, "p0"])
+        return _load_part(builder, *args[:3], _llvm(wanted))
 
     return signature(wanted, source, types.int64, types.int64, kind), codegen
 
@@ -503,11 +509,20 @@ def store_part(typingctx, target, index, value, count):
     return signature(types.void, target, types.int64, value, types.int64), codegen
 
 
+def _bytes(element):
+    """Alignment of an LLVM scalar type, as a constant."""
+    return ir.Constant(I32, 4 if element == F32 else 8 if element == F64 else max(element.width // 8, 1))
+
+
+def _load_part(builder, pointer, index, count, kind):
+    mask = _first_lanes(builder, count, kind.count)
+    args = [_at(builder, pointer, index, kind), _bytes(kind.element), mask, ir.Constant(kind, None)]
+    return _call(builder, "masked.load", kind, args, [kind, "p0"])
+
+
 def _store_part(builder, value, pointer, index, count):
     mask = _first_lanes(builder, count, value.type.count)
-    place = _at(builder, pointer, index, value.type)
-    width = 4 if value.type.element == F32 else 8 if value.type.element == F64 else value.type.element.width // 8
-    args = [value, place, ir.Constant(I32, max(width, 1)), mask]
+    args = [value, _at(builder, pointer, index, value.type), _bytes(value.type.element), mask]
     _call(builder, "masked.store", ir.VoidType(), args, [value.type, "p0"])
 
 

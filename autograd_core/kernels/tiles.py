@@ -1,9 +1,9 @@
 """Register tiles: the micro-kernels of matmul and convolution as values that a kernel can hold, change and store.
 
 ``T = simd.tile(V, rows, vectors)`` is a type of ``rows`` x ``vectors * lanes`` accumulators. A kernel makes one with
-:func:`zeros`, :func:`load` or :func:`columns`, adds products to it as often as it likes, finishes it (bias, activation)
-and stores it; it stays in registers throughout. Functions exist while a kernel is being compiled, like those of
-:mod:`~autograd_core.kernels.simd`. Strides and offsets count elements.
+:func:`zeros` or :func:`load` (stride 0 repeats one row: a bias along the columns), adds products to it as often as it
+likes, finishes it (bias, activation) and stores it; it stays in registers throughout. Functions exist while a kernel is
+being compiled, like those of :mod:`~autograd_core.kernels.simd`. Strides and offsets count elements.
 
 Blocking follows Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008, and BLIS.
 """
@@ -15,7 +15,7 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
 from autograd_core.kernels import simd
-from autograd_core.kernels.simd import I64, _call, _llvm, _load, _splat, _store, _store_part
+from autograd_core.kernels.simd import EXACT, I32, I64, _call, _llvm, _load, _load_part, _splat, _store, _store_part
 
 
 def _unpack(builder, kind, value):
@@ -50,20 +50,6 @@ def zeros(typingctx, kind):
 
 
 @intrinsic
-def columns(typingctx, source, kind):
-    """A tile whose every row is the ``vectors * lanes`` elements at ``source``: a bias along the columns."""
-    wanted = kind.instance_type
-
-    def codegen(context, builder, sig, args):
-        to, step = _llvm(wanted.vector), wanted.vector.lanes
-        row = [_load(builder, args[0], ir.Constant(I64, v * step), to, wanted.vector.dtype)
-               for v in range(wanted.vectors)]
-        return _pack(builder, wanted, [row] * wanted.rows)
-
-    return signature(wanted, source, kind), codegen
-
-
-@intrinsic
 def load(typingctx, source, stride, kind):
     """The tile in memory at ``source``, its rows ``stride`` apart."""
     wanted = kind.instance_type
@@ -75,6 +61,22 @@ def load(typingctx, source, stride, kind):
                                        for row in places])
 
     return signature(wanted, source, types.int64, kind), codegen
+
+
+@intrinsic
+def load_part(typingctx, source, stride, width, kind):
+    """As :func:`load`, but only the first ``width`` columns of each row; 0 in the others."""
+    wanted = kind.instance_type
+
+    def codegen(context, builder, sig, args):
+        source, stride, width, _ = args
+        to, step, rows = _llvm(wanted.vector), wanted.vector.lanes, []
+        for line in _places(builder, wanted, stride):
+            counts = [builder.sub(width, ir.Constant(I64, v * step)) for v in range(wanted.vectors)]
+            rows.append([_load_part(builder, source, p, count, to) for p, count in zip(line, counts, strict=True)])
+        return _pack(builder, wanted, rows)
+
+    return signature(wanted, source, types.int64, types.int64, kind), codegen
 
 
 @intrinsic
@@ -108,39 +110,47 @@ def store_part(typingctx, tile, target, stride, rows, width):
     return signature(types.void, tile, target, types.int64, types.int64, types.int64), codegen
 
 
-def _accumulate(builder, kind, tile, depth, a_row, operands):
-    """Loop ``depth`` times: tile[r, :] += broadcast(a[a_at + r * a_row]) * b[b_at : + vectors * lanes].
-
-    ``operands(k)`` gives (a, a_at, b, b_at) in step k. The accumulators are phi nodes, so they stay in registers.
-    """
-    vector, lanes, element = _llvm(kind.vector), kind.vector.lanes, kind.vector.dtype
-    initial = _unpack(builder, kind, tile)
-    head, body = builder.append_basic_block("depth.head"), builder.append_basic_block("depth.body")
-    after = builder.append_basic_block("depth.after")
+def _loop(builder, tile, stop, step, body, start=None):
+    """Loop k from ``start`` (0) to ``stop`` by ``step``: tile = body(tile, k), the tile's vectors held by phi nodes."""
     before = builder.block
+    head, inside, after = (builder.append_basic_block(f"depth.{name}") for name in ("head", "body", "after"))
     builder.branch(head)
     builder.position_at_end(head)
     k = builder.phi(I64)
-    k.add_incoming(ir.Constant(I64, 0), before)
-    sums = [[builder.phi(vector) for _ in row] for row in initial]
-    builder.cbranch(builder.icmp_signed("<", k, depth), body, after)
-    builder.position_at_end(body)
-    a, a_at, b, b_at = operands(k)
-    right = [_load(builder, b, builder.add(b_at, ir.Constant(I64, v * lanes)), vector, element)
-             for v in range(kind.vectors)]
-    updated = []
-    for r in range(kind.rows):
-        place = builder.add(a_at, builder.mul(a_row, ir.Constant(I64, r)))
-        left = _splat(builder, builder.load(builder.gep(a, [place])), vector)
-        updated.append([_call(builder, "fma", vector, [left, right[v], sums[r][v]]) for v in range(kind.vectors)])
-    k.add_incoming(builder.add(k, ir.Constant(I64, 1)), builder.block)
-    for r in range(kind.rows):
-        for v in range(kind.vectors):
-            sums[r][v].add_incoming(initial[r][v], before)
-            sums[r][v].add_incoming(updated[r][v], builder.block)
+    k.add_incoming(ir.Constant(I64, 0) if start is None else start, before)
+    held = [[builder.phi(x.type) for x in row] for row in tile]
+    builder.cbranch(builder.icmp_signed("<", k, stop), inside, after)
+    builder.position_at_end(inside)
+    updated = body(held, k)
+    k.add_incoming(builder.add(k, ir.Constant(I64, step)), builder.block)
+    for row, initial, final in zip(held, tile, updated, strict=True):
+        for phi, first, last in zip(row, initial, final, strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(last, builder.block)
     builder.branch(head)
     builder.position_at_end(after)
-    return _pack(builder, kind, sums)
+    return held
+
+
+def _accumulate(builder, kind, tile, depth, a_row, operands):
+    """Loop ``depth`` times: tile[r, :] += broadcast(a[a_at + r * a_row]) * b[b_at : + vectors * lanes].
+
+    ``operands(k)`` gives (a, a_at, b, b_at) in step k.
+    """
+    vector, lanes, element = _llvm(kind.vector), kind.vector.lanes, kind.vector.dtype
+
+    def step(sums, k):
+        a, a_at, b, b_at = operands(k)
+        right = [_load(builder, b, builder.add(b_at, ir.Constant(I64, v * lanes)), vector, element)
+                 for v in range(kind.vectors)]
+        updated = []
+        for r, row in enumerate(sums):
+            place = builder.add(a_at, builder.mul(a_row, ir.Constant(I64, r)))
+            left = _splat(builder, builder.load(builder.gep(a, [place])), vector)
+            updated.append([_call(builder, "fma", vector, [left, y, z]) for y, z in zip(right, row, strict=True)])
+        return updated
+
+    return _pack(builder, kind, _loop(builder, _unpack(builder, kind, tile), depth, 1, step))
 
 
 @intrinsic(prefer_literal=True)
@@ -183,18 +193,55 @@ def add_products_at(typingctx, tile, depth, a, a_offsets, a_row, b, b_offsets):
 
 
 @intrinsic
-def combine(typingctx, function, tile, other):
-    """Tile of ``function(x, y)`` over the vectors of two tiles of one type; ``function`` is a ``simd.device``."""
-    vector = tile.vector
-    inner = function.get_call_type(typingctx, (vector, vector), {})
+def add_dots(typingctx, tile, depth, a, a_row, b, b_row):
+    """Return ``tile[r, c] + the products of a[r * a_row + k] and b[c * b_row + k]`` over k < depth, lane by lane.
+
+    Here the vectors run along the depth, so both operands are read as they lie when it is their last dimension.
+    :func:`sums` adds up the lanes.
+    """
 
     def codegen(context, builder, sig, args):
-        call = context.get_function(function, inner)
-        pairs = [_unpack(builder, tile, args[1]), _unpack(builder, tile, args[2])]
-        rows = [[call(builder, (x, y)) for x, y in zip(*row, strict=True)] for row in zip(*pairs, strict=True)]
-        return _pack(builder, tile, rows)
+        value, depth, a, a_row, b, b_row = args
+        kind, lanes = _llvm(tile.vector), tile.vector.lanes
+        full = builder.sub(depth, builder.srem(depth, ir.Constant(I64, lanes)))
 
-    return signature(tile, function, tile, tile), codegen
+        def step(tile_value, k, load):
+            left = [load(a, builder.add(k, builder.mul(a_row, ir.Constant(I64, r)))) for r in range(tile.rows)]
+            right = [load(b, builder.add(k, builder.mul(b_row, ir.Constant(I64, c)))) for c in range(tile.vectors)]
+            return [[_call(builder, "fma", kind, [x, y, z]) for y, z in zip(right, row, strict=True)]
+                    for x, row in zip(left, tile_value, strict=True)]
+
+        def whole(pointer, place):
+            return _load(builder, pointer, place, kind, tile.vector.dtype)
+
+        def part(pointer, place):
+            return _load_part(builder, pointer, place, builder.sub(depth, full), kind)
+
+        accumulated = _loop(builder, _unpack(builder, tile, value), full, lanes, lambda t, k: step(t, k, whole))
+        accumulated = _loop(builder, accumulated, depth, lanes, lambda t, k: step(t, k, part), full)
+        return _pack(builder, tile, accumulated)
+
+    return signature(tile, tile, types.int64, a, types.int64, b, types.int64), codegen
+
+
+@intrinsic
+def sums(typingctx, tile):
+    """Tile of one vector a row: lane c of row r is the sum of the lanes of tile[r, c], halves first; 0 in the others."""
+    result = simd.Tile(tile.vector, tile.rows, 1)
+
+    def codegen(context, builder, sig, args):
+        def total(x):
+            return simd._halves(builder, x, lambda y, z: builder.fadd(y, z, flags=EXACT))
+
+        rows = []
+        for row in _unpack(builder, tile, args[0]):
+            vector = ir.Constant(_llvm(tile.vector), None)
+            for c, x in enumerate(row):
+                vector = builder.insert_element(vector, total(x), ir.Constant(I32, c))
+            rows.append([vector])
+        return _pack(builder, result, rows)
+
+    return signature(result, tile), codegen
 
 
 @intrinsic
@@ -211,7 +258,7 @@ def apply(typingctx, function, tile):
 
 @intrinsic
 def add_rows(typingctx, tile, source, step):
-    """The tile with ``source[r * step]`` added to row r: a bias along the rows. It reads ``rows`` elements."""
+    """The tile with ``source[r * step]`` added to row r: a bias along the rows."""
 
     def codegen(context, builder, sig, args):
         value, pointer, step = args
@@ -219,10 +266,22 @@ def add_rows(typingctx, tile, source, step):
         for r, row in enumerate(_unpack(builder, tile, value)):
             place = builder.gep(pointer, [builder.mul(step, ir.Constant(I64, r))])
             added = _splat(builder, builder.load(place), _llvm(tile.vector))
-            rows.append([builder.fadd(x, added) for x in row])
+            rows.append([builder.fadd(x, added, flags=EXACT) for x in row])
         return _pack(builder, tile, rows)
 
     return signature(tile, tile, source, types.int64), codegen
+
+
+@intrinsic
+def add(typingctx, tile, other):
+    """The sum of two tiles of one type."""
+
+    def codegen(context, builder, sig, args):
+        pairs = [_unpack(builder, tile, value) for value in args]
+        rows = zip(*pairs, strict=True)
+        return _pack(builder, tile, [[builder.fadd(x, y, flags=EXACT) for x, y in zip(*r, strict=True)] for r in rows])
+
+    return signature(tile, tile, other), codegen
 
 
 @intrinsic
@@ -231,7 +290,32 @@ def scale(typingctx, tile, factor):
 
     def codegen(context, builder, sig, args):
         factor_ = simd._as(context, builder, args[1], factor, tile.vector)
-        rows = [[builder.fmul(x, factor_) for x in row] for row in _unpack(builder, tile, args[0])]
+        rows = [[builder.fmul(x, factor_, flags=EXACT) for x in row] for row in _unpack(builder, tile, args[0])]
         return _pack(builder, tile, rows)
 
     return signature(tile, tile, factor), codegen
+
+
+@intrinsic
+def transpose(typingctx, tile):
+    """The transpose of a square tile, ``lanes`` rows of one vector."""
+    lanes = tile.vector.lanes
+
+    def codegen(context, builder, sig, args):
+        rows = [row[0] for row in _unpack(builder, tile, args[0])]
+        step = 1
+        while step < lanes:  # exchange the off-diagonal blocks of 2 x 2 blocks, blocks twice as large each time
+            upper = [j if not j & step else lanes + j - step for j in range(lanes)]
+            lower = [j + step if not j & step else lanes + j for j in range(lanes)]
+            for i in range(lanes):
+                if not i & step:
+                    a, b = rows[i], rows[i + step]
+                    rows[i], rows[i + step] = (_shuffle(builder, a, b, order) for order in (upper, lower))
+            step *= 2
+        return _pack(builder, tile, [[row] for row in rows])
+
+    return signature(tile, tile), codegen
+
+
+def _shuffle(builder, a, b, order):
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(order)), order))

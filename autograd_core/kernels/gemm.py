@@ -1,0 +1,406 @@
+"""Matrix products: C = activation(alpha * A @ B + bias + residual), any strides, batches broadcast.
+
+A register tile of C (:mod:`~autograd_core.kernels.tiles`) reads A where it lies, element by element, and B as rows of
+vectors: where it lies, or copied into panels as wide as the tile, each contiguous. The last tile of a row or column of
+tiles overlaps the one before instead of being cut. A long inner dimension is cut into blocks whose panel stays in the
+second-level cache, with the tiles kept between blocks in scratch memory, so they are always added in the same order.
+Products with few rows and both operands contiguous along the inner dimension are dot products of vectors.
+
+Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008; Van Zee and van de Geijn, "BLIS", 2015.
+"""
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autograd_core.kernels import host
+from autograd_core.kernels.lazy import simd, tiles
+from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, out, scratch
+from autograd_core.kernels.runner import range_kernel
+
+CHUNK = 2_000_000  # floating-point operations of a chunk at least: some 20 us of one core
+MOST_CHUNKS = 96
+PACK_ROWS = 24  # from this many rows of C on, a copy of B in panels pays for itself
+DOT_ROWS = 16  # up to this many rows of C, a B that lies along the inner dimension is not copied
+
+
+# -------------------------------------------------------------------------------------------------------- the problem
+
+
+@dataclass(frozen=True)
+class Product:
+    """A batch of products C[m, n] = A[m, k] @ B[k, n]: sizes, and strides in elements.
+
+    ``batch`` has rows (length, stride of A, stride of B, strides of the addends...), outermost dimension first; C lies
+    in C order. ``added`` are (input, row stride, column stride) of the bias and the residual.
+    """
+
+    m: int
+    n: int
+    k: int
+    a_row: int
+    a_step: int
+    b_step: int
+    b_column: int
+    batch: tuple[tuple[int, ...], ...]
+    added: tuple[tuple[int, int, int], ...]
+    a: Ref = inp(0)
+    b: Ref = inp(1)
+
+    @property
+    def matrices(self) -> int:
+        return math.prod(row[0] for row in self.batch)
+
+
+def _strides(x: Array, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Strides in elements of ``x`` broadcast to ``shape``; None where they are not whole."""
+    if any(s % x.dtype.itemsize for s in x.strides):
+        return None
+    own = tuple(0 if n == 1 else s // x.dtype.itemsize for n, s in zip(x.shape, x.strides, strict=True))
+    return (0,) * (len(shape) - len(own)) + own
+
+
+def describe(a: Array, b: Array, bias: Array | None = None, residual: Array | None = None,
+             ) -> tuple[Product, tuple[int, ...]] | None:
+    """Return the product and the shape of its result; None if an operand has strides that kernels cannot take."""
+    vector_a, vector_b = len(a.shape) == 1, len(b.shape) == 1
+    if vector_a:
+        a = Array((1, *a.shape), (0, *a.strides), a.dtype)
+    if vector_b:
+        b = Array((*b.shape, 1), (*b.strides, 0), b.dtype)
+    (m, k), (inner, n) = a.shape[-2:], b.shape[-2:]
+    if k != inner:
+        raise ValueError(f"gemm: inner dimensions of a {a.shape} and b {b.shape} differ; they need to be equal")
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    added = []
+    for index, x in ((2, bias), (3, residual)):
+        if x is not None:  # seen with the dimensions of length 1 that a vector operand has dropped
+            shape, strides = x.shape, x.strides
+            if vector_b:
+                shape, strides = (*shape, 1), (*strides, 0)
+            if vector_a and len(shape) > 1 - vector_b:
+                shape, strides = (*shape[:-1], 1, shape[-1]), (*strides[:-1], 0, strides[-1])
+            added.append((index, Array(shape, strides, x.dtype)))
+    operands = [_strides(a, (*batch, m, k)), _strides(b, (*batch, k, n)), *(_strides(x, (*batch, m, n)) for _, x in added)]
+    if any(strides is None for strides in operands):
+        return None
+    rows = tuple((length, *(strides[d] for strides in operands)) for d, length in enumerate(batch) if length != 1)
+    product = Product(m, n, k, *operands[0][-2:], *operands[1][-2:], rows,
+                      tuple((index, *strides[-2:]) for (index, _), strides in zip(added, operands[2:], strict=True)))
+    return product, (*batch, *(() if vector_a else (m,)), *(() if vector_b else (n,)))
+
+
+def simplify(p: Product) -> Product:
+    """The same work with a matrix times a vector seen as a vector times a matrix, and batches over one B as rows."""
+    if p.n == 1 and p.m > 1:
+        batch = tuple((length, b, a, *rest) for length, a, b, *rest in p.batch)
+        added = tuple((index, column, row) for index, row, column in p.added)
+        p = replace(p, m=1, n=p.m, a_row=p.b_column, a_step=p.b_step, b_step=p.a_step, b_column=p.a_row, batch=batch,
+                    added=added, a=p.b, b=p.a)
+    while p.batch and p.batch[-1][2] == 0:
+        length, a_batch, _, *added_batch = p.batch[-1]
+        rows = [p.a_row, *(row for _, row, _ in p.added)]
+        if p.m == 1:
+            rows = [a_batch, *added_batch]
+        if any(stride != p.m * row for stride, row in zip([a_batch, *added_batch], rows, strict=True) if p.m > 1):
+            break
+        added = tuple((index, row, column) for (index, _, column), row in zip(p.added, rows[1:], strict=True))
+        p = replace(p, m=p.m * length, a_row=rows[0], batch=p.batch[:-1], added=added)
+    return p
+
+
+# ---------------------------------------------------------------------------------------------------------- the kernels
+
+
+def _ending(name: str):
+    """Device function of the activation that a tile ends with."""
+    if name == "relu":
+        return simd.device(lambda x: simd.where(x < 0, 0, x))
+    if name:
+        from autograd_core.kernels import vmath
+
+        return getattr(vmath, name)
+    return simd.device(lambda x: x)
+
+
+def _adder(kind: str, partial: bool, T):
+    """Device function that adds an addend to a tile at (i, j): rows of elements, or one element a row, or nothing."""
+    if kind == "columns" and partial:
+        def add(t, x, row, i, j, count):
+            return tiles.add(t, tiles.load_part(simd.advance(x, i * row + j), row, count, T))
+    elif kind == "columns":
+        def add(t, x, row, i, j, count):
+            return tiles.add(t, tiles.load(simd.advance(x, i * row + j), row, T))
+    elif kind == "rows":
+        def add(t, x, row, i, j, count):
+            return tiles.add_rows(t, simd.advance(x, i * row), row)
+    else:
+        def add(t, x, row, i, j, count):
+            return t
+    return simd.device(add)
+
+
+def _feed(feed: str, width: int):
+    """Device functions (tile + products, finished tile) for one way of reading the operands."""
+    if feed == "dots":
+        def products(t, depth, a, a_row, a_step, b, b_step, b_column):
+            return tiles.add_dots(t, depth, a, a_row, b, b_column)
+    elif feed == "packed":
+        def products(t, depth, a, a_row, a_step, b, b_step, b_column):
+            return tiles.add_products(t, depth, a, a_row, a_step, b, width)
+    elif feed == "packed rows":  # the elements of a row of A lie one after the other
+        def products(t, depth, a, a_row, a_step, b, b_step, b_column):
+            return tiles.add_products(t, depth, a, a_row, 1, b, width)
+    else:
+        def products(t, depth, a, a_row, a_step, b, b_step, b_column):
+            return tiles.add_products(t, depth, a, a_row, a_step, b, b_step)
+    if feed == "dots":
+        return simd.device(products), simd.device(lambda t: tiles.sums(t))
+    return simd.device(products), simd.device(lambda t: t)
+
+
+HEAD = 23  # words of the context of multiply before the batch; then length, A, B, addends' strides, 5 a dimension
+
+
+@range_kernel
+def multiply(dtype, lanes, rows, vectors, feed, partial, scaled, first, second, ending):
+    """Blocks of C; a unit is (matrix, block of columns, block of rows), the last fastest.
+
+    Context: A, B, C, held tiles, m, n, k, depth of a block, strides of A (row, step) and of B (step, column), distance of
+    B's panels, tiles of rows and panels of a block, blocks of rows and of columns, alpha, then (address, row stride) of
+    two addends, batch dimensions.
+    """
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    T, width = simd.tile(V, rows, vectors), vectors if feed == "dots" else vectors * lanes
+    F = simd.tile(V, rows, 1) if feed == "dots" else T
+    cut = partial or feed == "dots"
+    packed = feed.startswith("packed")
+    products, finished = _feed(feed, width)
+    add_first, add_second = _adder(first, cut, F), _adder(second, cut, F)
+    function = _ending(ending)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        m, n, k, deep = w[4], w[5], w[6], w[7]
+        a_row, a_step, b_step, b_column, b_panel = w[8], w[9], w[10], w[11], w[12]
+        block_tiles, block_panels = w[13], w[14]
+        panels, row_tiles = (n + width - 1) // width, (m + rows - 1) // rows
+        for unit in range(start, stop):
+            rest = unit // w[15]
+            first_tile, matrix = (unit - rest * w[15]) * block_tiles, rest // w[16]
+            first_panel = (rest - matrix * w[16]) * block_panels
+            a, b, c = simd.pointer(w[0], S), simd.pointer(w[1], S), simd.pointer(w[2], S)
+            c = simd.advance(c, matrix * m * n)
+            x, y = simd.pointer(w[18], S), simd.pointer(w[20], S)
+            held = simd.advance(simd.pointer(w[3], S), unit * block_panels * block_tiles * rows * width)
+            for d in range(w[22] - 1, -1, -1):
+                at = HEAD + 5 * d
+                next_matrix = matrix // w[at]
+                i, matrix = matrix - next_matrix * w[at], next_matrix
+                a, b = simd.advance(a, i * w[at + 1]), simd.advance(b, i * w[at + 2])
+                x, y = simd.advance(x, i * w[at + 3]), simd.advance(y, i * w[at + 4])
+            last_tile, last_panel = min(first_tile + block_tiles, row_tiles), min(first_panel + block_panels, panels)
+            from_k = 0
+            while from_k == 0 or from_k < k:
+                depth = min(deep, k - from_k)
+                for panel in range(first_panel, last_panel):
+                    j = panel * width if partial else min(panel * width, n - width)
+                    count = min(n - j, width)
+                    right = simd.advance(b, from_k * b_step + (panel * b_panel if packed else j * b_column))
+                    for tile in range(first_tile, last_tile):
+                        i = min(tile * rows, m - rows)
+                        place = simd.advance(
+                            held, ((panel - first_panel) * block_tiles + tile - first_tile) * rows * width)
+                        t = tiles.zeros(T)
+                        if from_k > 0:
+                            t = tiles.load(place, width, T)
+                        left = simd.advance(a, i * a_row + from_k * a_step)
+                        t = products(t, depth, left, a_row, a_step, right, b_step, b_column)
+                        if from_k + deep < k:
+                            tiles.store(t, place, width)
+                        else:
+                            f = finished(t)
+                            if scaled:
+                                f = tiles.scale(f, simd.real(w[17]))
+                            f = add_first(f, x, w[19], i, j, count)
+                            f = tiles.apply(function, add_second(f, y, w[21], i, j, count))
+                            if cut:
+                                tiles.store_part(f, simd.advance(c, i * n + j), n, rows, count)
+                            else:
+                                tiles.store(f, simd.advance(c, i * n + j), n)
+                from_k += deep
+
+    return kernel
+
+
+PIECE = 256  # steps of the inner dimension that one unit of packing copies
+
+
+@range_kernel
+def pack(dtype, lanes, vectors, layout):
+    """Copy B into panels [matrix, panel, k, width]; a unit is (matrix, panel, PIECE steps), the last fastest.
+
+    Context: B, panels, n, k, strides of B (step, column), panels of a matrix, pieces of a panel, batch dimensions, then
+    length and stride of each. ``layout`` names the contiguous direction: rows, columns, or any.
+    """
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    width = vectors * lanes
+    square, line = simd.tile(V, lanes, 1), simd.tile(V, 1, vectors)
+    by_rows, by_columns = layout == "rows", layout == "columns"
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n, k, b_step, b_column, panels, pieces = w[2], w[3], w[4], w[5], w[6], w[7]
+        for unit in range(start, stop):
+            whole = unit // pieces
+            begin, matrix = (unit - whole * pieces) * PIECE, whole // panels
+            end = min(begin + PIECE, k)
+            j = (whole - matrix * panels) * width
+            if n >= width:
+                j = min(j, n - width)
+            b = simd.pointer(w[0], S)
+            for d in range(w[8] - 1, -1, -1):
+                next_matrix = matrix // w[9 + 2 * d]
+                b = simd.advance(b, (matrix - next_matrix * w[9 + 2 * d]) * w[10 + 2 * d])
+                matrix = next_matrix
+            b = simd.advance(b, j * b_column)
+            target = simd.advance(simd.pointer(w[1], S), whole * k * width)
+            if by_rows:
+                for i in range(begin, end):
+                    tiles.store(tiles.load(simd.advance(b, i * b_step), 0, line), simd.advance(target, i * width), width)
+            elif by_columns:
+                for i in range(begin, end, lanes):
+                    rows = min(lanes, end - i)
+                    for v in range(vectors):
+                        source = simd.advance(b, i + v * lanes * b_column)
+                        place = simd.advance(target, i * width + v * lanes)
+                        if rows == lanes:
+                            tiles.store(tiles.transpose(tiles.load(source, b_column, square)), place, width)
+                        else:
+                            t = tiles.transpose(tiles.load_part(source, b_column, rows, square))
+                            tiles.store_part(t, place, width, rows, lanes)
+            else:
+                for i in range(begin, end):
+                    for column in range(width):
+                        value = S(0)
+                        if j + column < n:
+                            value = b[i * b_step + column * b_column]
+                        target[i * width + column] = value
+
+    return kernel
+
+
+# ------------------------------------------------------------------------------------------------------------ the plan
+
+
+@functools.cache
+def tile_shape(m: int, n: int, lanes: int, registers: int) -> tuple[int, int]:
+    """Return rows and vectors of the tile that wastes the least: estimated cycles a step of the inner dimension.
+
+    A step of a tile takes as long as its multiply-adds, its loads or their latency, whichever is longest, for two units
+    that do one vector a cycle each. Wide tiles are preferred where equal: they read A less often.
+    """
+    best = (math.inf, 0, 0)
+    for vectors in (4, 3, 2, 1):
+        width = vectors * lanes
+        if width > n and vectors > 1:
+            continue
+        for rows in (9, 8, 6, 4, 3, 2, 1):
+            if rows > m or rows * vectors + vectors + (registers < 32) > registers:
+                continue
+            step = max(rows * vectors / 2, (rows + vectors) / 2, 4) + 0.25
+            cycles = -(-m // rows) * -(-n // width) * step
+            best = min(best, (cycles, -vectors, -rows))
+    return -best[2], -best[1]
+
+
+def _pack_call(p: Product, dtype, lanes: int, vectors: int) -> tuple[Call, Product, int]:
+    """The call that copies B into panels, the product that reads them, and the bytes they take."""
+    width = vectors * lanes
+    panels, pieces = -(-p.n // width), -(-p.k // PIECE)
+    layout = "any" if p.n < width else "rows" if p.b_column == 1 else "columns" if p.b_step == 1 else "any"
+    own = [(row[0], row[2]) for row in p.batch if row[2] != 0]  # a B that serves many products is copied once
+    context = (p.b, scratch(0), p.n, p.k, p.b_step, p.b_column, panels, pieces, len(own), *(x for row in own for x in row))
+    copies, batch = 1, []
+    for length, a, b, *rest in reversed(p.batch):
+        batch.append((length, a, copies * panels * p.k * width if b else 0, *rest))
+        copies *= length if b else 1
+    units = copies * panels * pieces
+    call = Call(pack(dtype, lanes, vectors, layout), context, units, max(1, min(8, units // 4)))
+    packed = replace(p, b=scratch(0), batch=tuple(reversed(batch)), b_step=width)
+    return call, packed, copies * panels * p.k * width * dtype.itemsize
+
+
+def _blocks(p: Product, tiles_: int, panels: int) -> tuple[int, int, int]:
+    """Tiles of rows and panels of a block, and matrices' blocks of a chunk: chunks of some CHUNK operations."""
+    operations = 2 * p.m * p.n * max(p.k, 1)
+    wanted = max(1, min(MOST_CHUNKS, operations * p.matrices // CHUNK))
+    if p.matrices >= wanted:
+        return tiles_, panels, -(-p.matrices // wanted)
+    block_tiles, block_panels = tiles_, panels
+    while -(-tiles_ // block_tiles) * -(-panels // block_panels) * p.matrices < wanted:
+        if block_tiles > 4 * block_panels and block_tiles > 1 or block_panels == 1 and block_tiles > 1:
+            block_tiles = -(-block_tiles // 2)
+        elif block_panels > 1:
+            block_panels = -(-block_panels // 2)
+        else:
+            break
+    return block_tiles, block_panels, 1
+
+
+def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None = None, *, alpha: float = 1.0,
+         activation: str = "") -> Plan | None:
+    """Plan ``activation(alpha * a @ b + bias + residual)`` with the shapes of ``numpy.matmul``.
+
+    ``bias`` and ``residual`` broadcast to the result. float32 and float64, one dtype for all. ``activation`` is "",
+    "relu" or a function of :mod:`~autograd_core.kernels.vmath`.
+    """
+    present = [x for x in (a, b, bias, residual) if x is not None]
+    dtype = a.dtype
+    if dtype.char not in "fd" or any(x.dtype != dtype or not x.dtype.isnative for x in present):
+        return None
+    found = describe(a, b, bias, residual)
+    if found is None or any(column not in (0, 1) for _, _, column in simplify(found[0]).added):
+        return None
+    product, shape = simplify(found[0]), found[1]
+    outputs = (Spec(shape, dtype),)
+    if 0 in shape:
+        return Plan(outputs, ())
+    lanes = host.lanes(dtype)
+    made: list[Call] = []
+    pieces: list[int] = []
+    dots = product.b_step == 1 and product.a_step == 1 and product.b_column != 1 and product.m <= DOT_ROWS
+    if dots:
+        rows, vectors = (next(x for x in (4, 2, 1) if x <= size) for size in (product.m, product.n))
+        feed, width, partial = "dots", vectors, False
+    else:
+        rows, vectors = tile_shape(product.m, product.n, lanes, host.registers())
+        width = vectors * lanes
+        partial, feed = product.n < width, "direct"
+        if partial or product.b_column != 1 or product.m >= PACK_ROWS:
+            feed = "packed rows" if product.a_step == 1 else "packed"
+            call, product, size = _pack_call(product, dtype, lanes, vectors)
+            made.append(call)
+            pieces.append(size)
+    tiles_, panels = -(-product.m // rows), -(-product.n // width)
+    block_tiles, block_panels, grain = _blocks(product, tiles_, panels)
+    row_blocks, column_blocks = -(-tiles_ // block_tiles), -(-panels // block_panels)
+    units = product.matrices * row_blocks * column_blocks
+    deepest = max(64, host.caches()[1] // 4 // (width * dtype.itemsize)) if feed != "dots" else max(product.k, 1)
+    deep = max(1, -(-product.k // max(1, -(-product.k // deepest))))
+    held: int | Ref = 0
+    if product.k > deep:
+        held = scratch(len(pieces))
+        pieces.append(units * block_tiles * block_panels * rows * width * dtype.itemsize)
+    kinds = ["columns" if column else "rows" for _, _, column in product.added] + ["", ""]
+    added = [(inp(index), row) for index, row, _ in product.added] + [(0, 0)] * 2
+    context = (product.a, product.b, out(0), held, product.m, product.n, product.k, deep, product.a_row, product.a_step,
+               product.b_step, product.b_column, product.k * width, block_tiles, block_panels, row_blocks, column_blocks,
+               bits(alpha), *added[0], *added[1], len(product.batch),
+               *(x for row in product.batch for x in (*row, 0, 0)[:5]))
+    kernel = multiply(dtype, lanes, rows, vectors, feed, partial, alpha != 1, kinds[0], kinds[1], activation)
+    made.append(Call(kernel, context, units, grain))
+    return Plan(outputs, tuple(made), tuple(pieces))
