@@ -351,9 +351,9 @@ class _Pass:
 
     def _accumulate(self, leaf, gradient):
         before = leaf._grad
-        if state.watch is not None:
-            state.watch.accumulate(leaf, gradient)
-        elif isinstance(gradient, Tensor):
+        if state.watch is not None and state.watch.accumulate(leaf, gradient):
+            return
+        if isinstance(gradient, Tensor):
             if before is not None:
                 leaf._grad = before + gradient
             else:

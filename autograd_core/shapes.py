@@ -302,8 +302,8 @@ def broadcast_shapes(*shapes) -> Size:
         raise RuntimeError(f"shapes {listed} cannot be broadcast to a single shape") from None
 
 
-def reduced_dims(shape, target) -> tuple[tuple[int, ...], bool]:
-    """The dims to sum over to bring a broadcast ``shape`` back to ``target``, with sizes kept at 1 where they line up."""
+def reduced_dims(shape, target) -> tuple[int, ...]:
+    """The dims to sum over to bring a broadcast ``shape`` back to ``target``."""
     extra = len(shape) - len(target)
     return tuple(range(extra)) + tuple(
         i + extra for i, size in enumerate(target) if size == 1 and shape[i + extra] != 1

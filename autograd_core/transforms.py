@@ -61,9 +61,8 @@ def _weights(v, like, what):
 
 def _zeros_for_none(found, like, strict=False, what="input"):
     if strict and any(f is None for f in found):
-        raise RuntimeError(
-            f"the output is independent of {what} {[f is None for f in found].index(True)}; not allowed with strict=True"
-        )
+        missing = [f is None for f in found].index(True)
+        raise RuntimeError(f"the output is independent of {what} {missing}, which strict=True does not allow")
     return tuple([wrap(np.zeros_like(x.array)) if f is None else f for f, x in zip(found, like, strict=True)])
 
 
@@ -90,7 +89,7 @@ def _result(values, is_tuple, create_graph):
 
 
 def jvp(func, inputs, v=None, create_graph=False, strict=False):
-    """(outputs, J v): the Jacobian-vector product of ``func`` at ``inputs``, as the derivative of u^T J with respect to u."""
+    """(outputs, J v): the Jacobian-vector product of ``func`` at ``inputs``, as the derivative of u^T J by u."""
     inputs, _ = _tuple(inputs)
     with enable_grad():
         inputs = _fresh(inputs, create_graph)
