@@ -5,8 +5,18 @@ from __future__ import annotations
 import sys as _sys
 from types import ModuleType as _ModuleType
 
+from . import generator as random
 from . import ops
 from .backward import backward, grad
+from .generator import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 from .info import LAYOUTS as _LAYOUTS
 from .info import cuda, device, finfo, iinfo
 from .ops.create import as_tensor, asarray, from_dlpack, from_numpy, tensor

@@ -1,1 +1,584 @@
-"""Draws from a counter-based generator."""
+"""Draws from a counter-based generator.
+
+Every public function reserves a seed and an offset from its generator, then runs an internal operation that is a pure
+function of them. A compiled program makes the two run-time inputs; checkpoint runs its operations again as they are.
+How an element follows from seed and offset stands in `autograd_core.generator`.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import wraps
+
+import numpy as np
+
+from .. import ops
+from ..generator import LANES, LARGEST, fill, generator_or_default, philox, tile_count
+from ..info import check_device, check_layout
+from ..registry import composite, op, random, write_out
+from ..shapes import as_shape, broadcast_shapes, common_dtype, dtype_of, ndarray, numpy_dtype
+from ..tensor import Tensor, apply, as_array, no_grad, state
+from .samples import positive, real, sample
+
+FLOAT_BITS = {"float16": 11, "float32": 24, "float64": 53}
+"""Bits of a uniform float: as many as its mantissa holds, so that rounding never gives 1."""
+
+DRAW = {"seed": 1, "offset": 0}
+
+# ---------------------------------------------------------------------------------------------------- primitives
+
+
+def _bits(dtype):
+    return 64 if dtype == np.float64 or dtype == np.int64 else 32
+
+
+def _floats(shape, dtype, seed, offset, write):
+    dtype = np.dtype(dtype)
+    wide = np.dtype(np.float32) if dtype == np.float16 else dtype
+    found = fill(math.prod(shape), wide, _bits(dtype), seed, offset, lambda rows, out: write(rows, out, dtype))
+    return found.reshape(shape).astype(dtype, copy=False)
+
+
+@op(random, namespace="internal", samples=[sample(shape=(3, 4), dtype=np.dtype(np.float32), **DRAW)])
+def uniform01(*, shape, dtype, seed, offset):
+    """Floats spread evenly over [0, 1): the first bits of each word."""
+
+    def write(rows, out, dtype):
+        bits = FLOAT_BITS[dtype.name]
+        for j, row in enumerate(rows):
+            out[:, j] = row >> np.uint64(_bits(dtype) - bits)
+        out *= 2.0**-bits
+
+    return _floats(shape, dtype, seed, offset, write)
+
+
+@op(random, namespace="internal", samples=[sample(shape=(3, 4), dtype=np.dtype(np.float32), **DRAW)])
+def exponential01(*, shape, dtype, seed, offset):
+    """Floats from the exponential distribution of mean 1, never 0: -log((word + 1) / 2**bits)."""
+
+    def write(rows, out, dtype):
+        for j, row in enumerate(rows):
+            out[:, j] = row
+        _negative_log(out, _bits(dtype))
+        np.maximum(out, np.finfo(dtype).tiny, out=out)
+
+    return _floats(shape, dtype, seed, offset, write)
+
+
+def _negative_log(words, bits):
+    words += 1.0
+    words *= 2.0**-bits
+    np.log(words, out=words)
+    np.negative(words, out=words)
+
+
+@op(random, namespace="internal", samples=[sample(shape=(3, 4), dtype=np.dtype(np.float32), **DRAW)])
+def normal01(*, shape, dtype, seed, offset):
+    """Floats from the normal distribution of mean 0 and deviation 1, by the transform of Box and Muller."""
+
+    def write(rows, out, dtype):
+        bits = _bits(dtype)
+        kind = np.int32 if bits == 32 else np.int64
+        radius, angle = np.empty((2, out.shape[0], LANES), out.dtype)
+        for j in range(0, len(rows), 2):
+            radius[...] = rows[j]
+            _negative_log(radius, bits)
+            radius *= 2.0
+            np.sqrt(radius, out=radius)
+            angle[...] = rows[j + 1].astype(kind)  # signed: angles from -pi to pi, finest around 0
+            angle *= math.pi * 2.0 ** (1 - bits)
+            np.multiply(radius, np.cos(angle), out=out[:, j])
+            np.multiply(radius, np.sin(angle), out=out[:, j + 1])
+
+    return _floats(shape, dtype, seed, offset, write)
+
+
+@op(random, namespace="internal", samples=[sample(shape=(3, 4), low=-2, high=5, dtype=np.dtype(np.int64), **DRAW)])
+def integers(*, shape, low, high, dtype, seed, offset):
+    """Integers in [low, high): low + the high part of word * (high - low)."""
+    size, span = math.prod(shape), high - low
+    bits = 32 if span <= 1 << 16 else 64  # the odds of two numbers differ by a factor of at most 1 + span / 2**bits
+
+    def write(rows, out):
+        for j, row in enumerate(rows):
+            out[:, j] = (row * np.uint64(span)) >> np.uint64(32) if bits == 32 else _high_part(row, span)
+
+    found = fill(size, np.uint64, bits, seed, offset, write).reshape(shape)
+    found += np.uint64(low & LARGEST)
+    return found.view(np.int64).astype(dtype) if low < 0 or high <= 1 << 63 else found.astype(dtype)
+
+
+def _high_part(words, span):
+    """The upper 64 bits of words * span, from products of halves."""
+    half, low = np.uint64(32), np.uint64(0xFFFFFFFF)
+    if span > LARGEST:
+        return words
+    upper, lower = words >> half, words & low
+    first = upper * np.uint64(span & 0xFFFFFFFF) + ((lower * np.uint64(span & 0xFFFFFFFF)) >> half)
+    second = lower * np.uint64(span >> 32) + (first & low)
+    return upper * np.uint64(span >> 32) + (first >> half) + (second >> half)
+
+
+@op(random, namespace="internal",
+    samples=[sample(0.3, shape=(3, 4), dtype=np.dtype(bool), **DRAW),
+             sample(positive(4, high=1), shape=(3, 4), dtype=np.dtype(np.float32), **DRAW)])  # fmt: skip
+def coins(probability, *, shape, dtype, seed, offset):
+    """1 with ``probability`` (a number, or an array that broadcasts to ``shape``), else 0: word < 2**32 probability."""
+    if isinstance(probability, ndarray):
+        limit = probability.astype(np.float64) * 2.0**32
+    else:
+        limit = math.ceil(probability * 2.0**32)
+    return (_words32(shape, seed, offset) < limit).astype(dtype, copy=False)
+
+
+def _words32(shape, seed, offset):
+    def write(rows, out):
+        for j, row in enumerate(rows):
+            out[:, j] = row
+
+    return fill(math.prod(shape), np.uint32, 32, seed, offset, write).reshape(shape)
+
+
+@op(random, namespace="internal", samples=[sample(shape=(3, 4), p=0.3, dtype=np.dtype(np.float32), **DRAW)])
+def geometric_counts(*, shape, p, dtype, seed, offset):
+    """How many throws until the first success of chance ``p``: ceil(exponential / -log(1 - p))."""
+    wide = np.dtype(np.float32) if _bits(dtype) == 32 else np.dtype(np.float64)
+    throws = exponential01.record.function(shape=shape, dtype=wide, seed=seed, offset=offset)
+    return np.ceil(throws / -math.log1p(-p)).astype(dtype)
+
+
+@op(random, namespace="internal", samples=[sample(size=5, dtype=np.dtype(np.int64), **DRAW)])
+def permutation(*, size, dtype, seed, offset):
+    """The integers 0 to size - 1 in random order: random 64-bit keys that carry their index in the low bits, sorted."""
+    index_bits = np.uint64(max(size - 1, 0).bit_length())
+
+    def write(rows, out):
+        for j, row in enumerate(rows):
+            out[:, j] = row
+
+    keys = fill(size, np.uint64, 64, seed, offset, write)
+    keys = np.sort((keys >> index_bits << index_bits) | np.arange(size, dtype=np.uint64))
+    return (keys & ((np.uint64(1) << index_bits) - np.uint64(1))).astype(dtype)
+
+
+@op(random, namespace="internal", samples=[sample(positive(5, high=30), **DRAW)])
+def poisson_counts(rate, *, seed, offset):
+    """Counts from the Poisson distribution; element i draws from counter ``offset + i``, its tries from streams 1, 2, .."""
+    rates = rate.astype(np.float64).reshape(-1)
+    counter = np.arange(rates.size, dtype=np.uint64) + np.uint64(offset)
+    counts = np.zeros(rates.size)
+    small = rates < 10
+    counts[small] = _poisson_by_inversion(rates[small], _two_uniforms(seed, counter[small], 0)[0])
+    pending, stream = np.flatnonzero(~small & np.isfinite(rates)), 1
+    while pending.size:
+        accepted, found = _poisson_try(rates[pending], *_two_uniforms(seed, counter[pending], stream))
+        counts[pending[accepted]] = found[accepted]
+        pending, stream = pending[~accepted], stream + 1
+    counts[~np.isfinite(rates)] = np.nan
+    return counts.reshape(rate.shape).astype(rate.dtype)
+
+
+def _two_uniforms(seed, counter, stream):
+    w = philox(seed, counter, stream)
+    return [((w[j] << np.uint64(32) | w[j + 1]) >> np.uint64(11)) * 2.0**-53 for j in (0, 2)]
+
+
+def _poisson_by_inversion(rates, uniform):
+    counts = np.zeros(rates.size)
+    term = np.exp(-rates)
+    total = term.copy()
+    for k in range(1, 100):  # beyond, a rate below 10 leaves less than 2**-53
+        above = uniform >= total
+        if not above.any():
+            break
+        counts += above
+        term *= rates / k
+        total += term
+    return counts
+
+
+def _poisson_try(rates, first, second):
+    """One try of transformed rejection for rates of 10 and more: (accepted, count).
+
+    Source: W. Hörmann, "The transformed rejection method for generating Poisson random variables", 1993 (PTRS).
+    """
+    b = 0.931 + 2.53 * np.sqrt(rates)
+    a = -0.059 + 0.02483 * b
+    centred = first - 0.5
+    edge = 0.5 - np.abs(centred)
+    count = np.floor((2 * a / edge + b) * centred + rates + 0.43)
+    quick = (edge >= 0.07) & (second <= 0.9277 - 3.6224 / (b - 2))
+    possible = (count >= 0) & ((edge >= 0.013) | (second <= edge))
+    chance = np.log(second * (1.1239 + 1.1328 / (b - 3.4)) / (a / (edge * edge) + b))
+    kept = np.maximum(count, 0)
+    return quick | (possible & (chance <= kept * np.log(rates) - rates - _log_factorial(kept))), count
+
+
+def _log_factorial(n):
+    """log(n!) by Stirling's series at n + 8, brought back down: to 1e-13."""
+    x = n + 8.0
+    product = (n + 1) * (n + 2) * (n + 3) * (n + 4) * (n + 5) * (n + 6) * (n + 7)
+    series = (1 / 12 - (1 / 360 - (1 / 1260 - 1 / (1680 * x * x)) / (x * x)) / (x * x)) / x
+    return (x - 0.5) * np.log(x) - x + 0.5 * math.log(2 * math.pi) + series - np.log(product)
+
+
+@op(random, namespace="internal", samples=[sample(positive(2, 4), count=3, replacement=True, **DRAW)])
+def categories(probabilities, *, count, replacement, seed, offset):
+    """Indices into the last dimension, drawn with chances in proportion to ``probabilities``.
+
+    With replacement by the inverse of the cumulative sum; without, the ``count`` smallest of exponential / probability.
+    """
+    weights = probabilities.astype(np.float64).reshape(-1, probabilities.shape[-1])
+    rows, width = weights.shape
+    float64 = np.dtype(np.float64)
+    if not replacement:
+        races = exponential01.record.function(shape=(rows, width), dtype=float64, seed=seed, offset=offset) / weights
+        found = np.argsort(races, axis=-1, kind="stable")[:, :count]
+    else:
+        sums = np.cumsum(weights, axis=-1)
+        last = width - 1 - np.argmax(weights[:, ::-1] > 0, axis=-1)
+        marks = uniform01.record.function(shape=(rows, count), dtype=float64, seed=seed, offset=offset) * sums[:, -1:]
+        found = np.stack([np.minimum(np.searchsorted(sums[r], marks[r], side="right"), last[r]) for r in range(rows)]
+                         ) if rows else np.zeros((0, count))  # fmt: skip
+    return found.reshape(*probabilities.shape[:-1], count).astype(np.int64)
+
+
+@op(random, namespace="internal", vjp=lambda g, needs: (g, *[ops.zeros_like(g) for _ in needs[1:]]),
+    samples=[sample(real(3, 4), real(3, 4), real(4))])  # fmt: skip
+def drawn_with(drawn, *parameters):
+    """``drawn`` itself; ``parameters`` of the distribution get a gradient of zero."""
+    return drawn
+
+
+# ---------------------------------------------------------------------------------------------------- reserving
+
+
+def draw(function, counters: int, generator, *arrays, **settings) -> Tensor:
+    """Run an internal draw with a seed and ``counters`` counters from ``generator`` (None: the default one)."""
+    seed, offset = generator_or_default(generator, function.record.name).reserve(counters)
+    return apply(function.record, arrays, {**settings, "seed": seed, "offset": offset})
+
+
+def draw_floats(function, shape, dtype, generator) -> Tensor:
+    """`uniform01`, `normal01` or `exponential01` of ``shape`` and ``dtype``."""
+    return draw(function, _counters(shape, _bits(dtype)), generator, shape=tuple(shape), dtype=np.dtype(dtype))
+
+
+def draw_coins(probability, shape, dtype, generator) -> Tensor:
+    """1 with ``probability``, else 0."""
+    return draw(coins, _counters(shape, 32), generator, probability, shape=tuple(shape), dtype=np.dtype(dtype))
+
+
+def keep_mask(shape, keep: float, generator=None) -> Tensor:
+    """A bool tensor of ``shape`` whose elements are True with probability ``keep``: what dropout keeps."""
+    return draw_coins(keep, shape, np.bool_, generator)
+
+
+def _counters(shape, bits):
+    return tile_count(math.prod(shape), bits) * LANES
+
+
+def _shape(where, sizes, size=None):
+    shape = as_shape(sizes if size is None else (size,))
+    if any(s < 0 for s in shape):
+        raise RuntimeError(f"{where}: sizes must not be negative, got {list(shape)}")
+    return shape
+
+
+def _float_dtype(where, dtype, default=None):
+    found = numpy_dtype(dtype, default)
+    if found.kind != "f":
+        raise NotImplementedError(f"{where}: dtype must be a floating-point type, got {dtype_of(found)}")
+    return found
+
+
+def _finish(drawn, out=None, requires_grad=False, device=None, layout=None):
+    if device is not None:
+        check_device(device)
+    if layout is not None:
+        check_layout(layout)
+    if out is not None:
+        return write_out(out, drawn)
+    return drawn.requires_grad_() if requires_grad else drawn
+
+
+# ---------------------------------------------------------------------------------------------------- new tensors
+
+
+@op(composite, samples=[sample(3, 4), sample((2, 3))])
+def rand(*sizes, size=None, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
+         pin_memory=False):  # fmt: skip
+    """A tensor of floats spread evenly over [0, 1)."""
+    kind = _float_dtype("rand", dtype, out.array.dtype if out is not None else None)
+    drawn = draw_floats(uniform01, _shape("rand", sizes, size), kind, generator)
+    return _finish(drawn, out, requires_grad, device, layout)
+
+
+@op(composite, samples=[sample(3, 4), sample((2, 3))])
+def randn(*sizes, size=None, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
+          pin_memory=False):  # fmt: skip
+    """A tensor of floats from the normal distribution of mean 0 and standard deviation 1."""
+    kind = _float_dtype("randn", dtype, out.array.dtype if out is not None else None)
+    drawn = draw_floats(normal01, _shape("randn", sizes, size), kind, generator)
+    return _finish(drawn, out, requires_grad, device, layout)
+
+
+@op(composite, samples=[sample(5, (3, 4)), sample(-3, 9, (2, 3))])
+def randint(*bounds_and_size, low=None, high=None, size=None, generator=None, out=None, dtype=None, layout=None,
+            device=None, requires_grad=False, pin_memory=False):  # fmt: skip
+    """A tensor of integers spread evenly over [low, high): ``randint(low=0, high, size)``; dtype int64 by default."""
+    given = list(bounds_and_size)
+    if size is None:
+        if not given:
+            raise TypeError("randint: missing size")
+        size = given.pop()
+    bounds = given + [b for b in (low, high) if b is not None]
+    if not 1 <= len(bounds) <= 2:
+        raise TypeError(f"randint: takes (high, size) or (low, high, size), got {len(bounds)} bounds")
+    shape = _shape("randint", size if isinstance(size, (tuple, list)) else (size,))
+    kind = numpy_dtype(dtype, out.array.dtype if out is not None else np.dtype(np.int64))
+    drawn = _integers("randint", shape, *([0, *bounds] if len(bounds) == 1 else bounds), kind, generator)
+    return _finish(drawn, out, requires_grad, device, layout)
+
+
+def _integers(where, shape, low, high, dtype, generator):
+    low, high = int(low), int(high)
+    if low >= high:
+        raise RuntimeError(f"{where}: low must be smaller than high, got low={low} and high={high}")
+    _check_bound(where, "low", low, dtype)
+    _check_bound(where, "high - 1", high - 1, dtype)
+    bits = 32 if high - low <= 1 << 16 else 64
+    return draw(integers, _counters(shape, bits), generator, shape=tuple(shape), low=low, high=high, dtype=dtype)
+
+
+def _check_bound(where, what, value, dtype):
+    if dtype.kind == "f":
+        lowest, highest = -int(np.finfo(dtype).max), int(np.finfo(dtype).max)
+    elif dtype.kind == "b":
+        lowest, highest = 0, 1
+    else:
+        lowest, highest = np.iinfo(dtype).min, np.iinfo(dtype).max
+    if not lowest <= value <= highest:
+        raise RuntimeError(f"{where}: {what} is {value}, which is out of bounds for {dtype_of(dtype)}")
+
+
+@op(composite, samples=[sample(7)])
+def randperm(n, *, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
+             pin_memory=False):  # fmt: skip
+    """The integers 0 to n - 1 in random order; dtype int64 by default."""
+    if n < 0:
+        raise RuntimeError(f"randperm: n must be non-negative, got {n}")
+    kind = numpy_dtype(dtype, out.array.dtype if out is not None else np.dtype(np.int64))
+    _check_bound("randperm", "n - 1", max(n - 1, 0), kind if kind.kind != "f" else np.dtype(np.int64))
+    if kind.kind == "f" and n > 1 << FLOAT_BITS[kind.name]:
+        raise RuntimeError(f"randperm: n is {n}, more than {dtype_of(kind)} can count")
+    drawn = draw(permutation, _counters((n,), 64), generator, size=n, dtype=kind)
+    return _finish(drawn, out, requires_grad, device, layout)
+
+
+@op(composite, method=False, samples=[real(3, 4)])
+def rand_like(input, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+    """As `rand`, with the shape and dtype of ``input``."""
+    kind = _float_dtype("rand_like", dtype, input.dtype)
+    return _finish(draw_floats(uniform01, input.shape, kind, generator), None, requires_grad, device, layout)
+
+
+@op(composite, method=False, samples=[real(3, 4)])
+def randn_like(input, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+    """As `randn`, with the shape and dtype of ``input``."""
+    kind = _float_dtype("randn_like", dtype, input.dtype)
+    return _finish(draw_floats(normal01, input.shape, kind, generator), None, requires_grad, device, layout)
+
+
+@op(composite, method=False, samples=[sample(real(3, 4), 5), sample(real(3, 4), -2, 9)])
+def randint_like(input, *bounds, low=None, high=None, generator=None, dtype=None, layout=None, device=None,
+                 requires_grad=False, memory_format=None):  # fmt: skip
+    """As `randint`, with the shape and dtype of ``input``: ``randint_like(input, low=0, high)``."""
+    bounds = [*bounds, *[b for b in (low, high) if b is not None]]
+    if not 1 <= len(bounds) <= 2:
+        raise TypeError(f"randint_like: takes (input, high) or (input, low, high), got {len(bounds)} bounds")
+    low, high = [0, *bounds][-2:]
+    drawn = _integers("randint_like", tuple(input.shape), low, high, numpy_dtype(dtype, input.dtype), generator)
+    return _finish(drawn, None, requires_grad, device, layout)
+
+
+# ---------------------------------------------------------------------------------------------------- distributions
+
+
+def _linked(drawn, *parameters):
+    """``drawn``, as a result of those parameters that want a gradient (which is zero)."""
+    wanted = [p for p in parameters if isinstance(p, Tensor) and p.requires_grad]
+    return ops.drawn_with(drawn, *wanted) if wanted and state.grad else drawn
+
+
+def _check_chances(where, p):
+    values = p.array if isinstance(p, Tensor) else np.asarray(p)
+    if not np.all((values >= 0) & (values <= 1)):
+        raise RuntimeError(f"{where}: probabilities must lie between 0 and 1, got {values.min()} to {values.max()}")
+
+
+def _check_std(where, std):
+    values = std.array if isinstance(std, Tensor) else np.asarray(std)
+    if np.any(values < 0):
+        raise RuntimeError(f"{where}: std must be non-negative, got {values.min()}")
+
+
+def _check_float(where, dtype):
+    if np.dtype(dtype).kind != "f":
+        raise NotImplementedError(f"{where}: input must be of a floating-point type, got {dtype_of(dtype)}")
+
+
+@op(composite, samples=[positive(3, 4, high=1), sample(real(3, 4), 0.3)])
+def bernoulli(input, p=None, *, generator=None, out=None):
+    """0 or 1, 1 with the probability in ``input`` (or ``p`` for all, ``input`` then giving shape and dtype alone)."""
+    chance = input if p is None else p
+    if p is None:
+        _check_float("bernoulli", input.dtype)
+    _check_chances("bernoulli", chance)
+    drawn = draw_coins(chance, input.shape, input.dtype, generator)
+    return _finish(_linked(drawn, input), out)
+
+
+@op(composite, samples=[sample(positive(2, 4), 3, True), sample(positive(4), 2)])
+def multinomial(input, num_samples, replacement=False, *, generator=None, out=None):
+    """Indices into the last dimension of ``input`` (1-d or 2-d), with chances in proportion to its values; int64."""
+    weights = as_array(input)
+    if weights.ndim not in (1, 2):
+        raise RuntimeError(f"multinomial: input must have 1 or 2 dimensions, got {weights.ndim}")
+    if weights.dtype.kind != "f":
+        raise RuntimeError(f"multinomial: input must be of a floating-point type, got {dtype_of(weights.dtype)}")
+    if num_samples <= 0:
+        raise RuntimeError(f"multinomial: num_samples must be positive, got {num_samples}")
+    rows, width = math.prod(weights.shape[:-1]), weights.shape[-1]
+    if not replacement and num_samples > width:
+        raise RuntimeError(f"multinomial: cannot draw num_samples={num_samples} of {width} without replacement")
+    if not np.all(np.isfinite(weights) & (weights >= 0)):
+        raise RuntimeError("multinomial: input must not hold inf, nan or negative values")
+    if not np.all(weights.sum(-1) > 0):
+        raise RuntimeError("multinomial: each row of input must have a positive sum")
+    counters = _counters((rows, num_samples if replacement else width), 64)
+    drawn = draw(categories, counters, generator, weights, count=int(num_samples), replacement=bool(replacement))
+    return _finish(drawn, out)
+
+
+@op(composite, method=False, samples=[positive(3, 4, high=20)])
+def poisson(input, generator=None):
+    """Counts from the Poisson distribution whose rates are the elements of ``input``, in its dtype."""
+    _check_float("poisson", input.dtype)
+    rates = as_array(input)
+    if np.any(rates < 0):
+        raise RuntimeError(f"poisson: rates must not be negative, got {rates.min()}")
+    return _linked(draw(poisson_counts, rates.size, generator, rates), input)
+
+
+@op(composite, samples=[sample(real(3, 4), positive(4)), sample(real(3), 2.0), sample(0.0, 1.0, (2, 3))])
+def normal(mean=0.0, std=1.0, size=None, *, generator=None, out=None, dtype=None, layout=None, device=None,
+           requires_grad=False, pin_memory=False):  # fmt: skip
+    """Draws of mean + std * z, z standard normal: tensors that broadcast, or two numbers and ``size``."""
+    given = [v for v in (mean, std) if isinstance(v, Tensor)]
+    if (size is None) == (not given):
+        raise TypeError("normal: needs either a Tensor as mean or std, or two numbers and size")
+    _check_std("normal", std)
+    kind = _float_dtype("normal", dtype, common_dtype([v.array for v in given]) if given else None)
+    shape = broadcast_shapes(*[v.shape for v in given]) if given else _shape("normal", (), size)
+    with no_grad():
+        drawn = ops.add(ops.mul(draw_floats(normal01, shape, kind, generator), std), mean)
+    return _finish(_linked(drawn, mean, std), out, requires_grad, device, layout)
+
+
+# ---------------------------------------------------------------------------------------------------- in place
+
+
+def _in_place(kinds, samples=(), **options):
+    """Register ``function(tensor, ...)``, which returns new values for the tensor, as an in-place method of its name.
+
+    The old values get a gradient of zero. ``kinds`` are the kinds of dtypes that can hold what is drawn.
+    """
+
+    def register(function):
+        known = function.__name__
+
+        @wraps(function)
+        def method(input, *args, **kwargs):
+            if input.array.dtype.kind not in kinds:
+                raise NotImplementedError(f"{known}: not defined for {input.dtype}")
+            input._check_writable(known)
+            with no_grad():
+                drawn = function(input, *args, **kwargs)
+            return input._become(_linked(drawn, input, *[a for a in args if isinstance(a, Tensor)]), known)
+
+        return op(composite, namespace="Tensor", method=True, samples=list(samples), **options)(method)
+
+    return register
+
+
+@_in_place("f", [sample(real(3, 4), -1.0, 2.0)])
+def uniform_(input, from_=0.0, to=1.0, *, generator=None):
+    """Fill with floats spread evenly over [from_, to)."""
+    if not from_ <= to:
+        raise RuntimeError(f"uniform_: from_ must not exceed to, got from_={from_} and to={to}")
+    if max(abs(from_), abs(to), to - from_) > np.finfo(input.array.dtype).max:
+        raise RuntimeError(f"uniform_: from_={from_} and to={to} are out of bounds for {input.dtype}")
+    return ops.add(ops.mul(draw_floats(uniform01, input.shape, input.dtype, generator), to - from_), from_)
+
+
+@_in_place("f", [sample(real(3, 4), -1.0, 2.0)])
+def normal_(input, mean=0.0, std=1.0, *, generator=None):
+    """Fill from the normal distribution of ``mean`` and standard deviation ``std``."""
+    _check_std("normal_", std)
+    return ops.add(ops.mul(draw_floats(normal01, input.shape, input.dtype, generator), std), mean)
+
+
+@_in_place("f", [sample(real(3, 4), 0.1, 0.5)])
+def log_normal_(input, mean=1.0, std=2.0, *, generator=None):
+    """Fill with exp(z), z from the normal distribution of ``mean`` and standard deviation ``std``."""
+    if not std > 0:
+        raise RuntimeError(f"log_normal_: std must be positive, got {std}")
+    return ops.exp(ops.add(ops.mul(draw_floats(normal01, input.shape, input.dtype, generator), std), mean))
+
+
+@_in_place("f", [sample(real(3, 4), 2.0)])
+def exponential_(input, lambd=1.0, *, generator=None):
+    """Fill from the exponential distribution: density lambd * exp(-lambd * x)."""
+    if not lambd > 0:
+        raise RuntimeError(f"exponential_: lambd must be positive, got {lambd}")
+    return ops.div(draw_floats(exponential01, input.shape, input.dtype, generator), lambd)
+
+
+@_in_place("f", [sample(real(3, 4), 1.0, 2.0)])
+def cauchy_(input, median=0.0, sigma=1.0, *, generator=None):
+    """Fill from the Cauchy distribution: median + sigma * tan(pi * (u - 1/2))."""
+    if not sigma > 0:
+        raise RuntimeError(f"cauchy_: sigma must be positive, got {sigma}")
+    angle = ops.mul(ops.sub(draw_floats(uniform01, input.shape, input.dtype, generator), 0.5), math.pi)
+    return ops.add(ops.mul(ops.tan(angle), sigma), median)
+
+
+@_in_place("fiu", [sample(real(3, 4), 0.3)])
+def geometric_(input, p, *, generator=None):
+    """Fill with counts of throws until the first success of chance ``p``."""
+    if not 0 < p < 1:
+        raise RuntimeError(f"geometric_: p must lie strictly between 0 and 1, got {p}")
+    shape, dtype = tuple(input.shape), input.array.dtype
+    return draw(geometric_counts, _counters(shape, _bits(dtype)), generator, shape=shape, p=p, dtype=dtype)
+
+
+@_in_place("fiub", [sample(real(3, 4), 0.3)])
+def bernoulli_(input, p=0.5, *, generator=None):
+    """Fill with 0 and 1, 1 with probability ``p`` (a number or a tensor that broadcasts)."""
+    _check_chances("bernoulli_", p)
+    return draw_coins(p, input.shape, input.dtype, generator)
+
+
+@_in_place("fiub", [sample(real(3, 4), 5), sample(real(3, 4), -2, 5)])
+def random_(input, *bounds, generator=None):
+    """Fill with integers: from 0 to the largest that the dtype counts exactly, in [0, to), or in [from, to)."""
+    dtype = input.array.dtype
+    if len(bounds) > 2:
+        raise TypeError(f"random_: takes at most from and to, got {len(bounds)} bounds")
+    if bounds and bounds[-1] is not None:
+        low, high = [0, *bounds][-2:]
+    else:
+        low = bounds[0] if bounds else 0
+        high = 1 + (1 << FLOAT_BITS[dtype.name] if dtype.kind == "f" else dtype.kind == "b" or np.iinfo(dtype).max)
+    return _integers("random_", input.shape, low, high, dtype, generator)
