@@ -9,6 +9,8 @@ from . import (  # noqa: F401
     arithmetic,
     attention,
     bits,
+    compare,
+    contract,
     conv,
     create,
     dropouts,

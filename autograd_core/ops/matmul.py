@@ -1,16 +1,350 @@
-"""Products summed over dimensions: matmul, einsum and their kin."""
+"""Products summed over dimensions: matmul, linear, the add-and-multiply family, tensordot, kron, cross."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from .. import ops
-from ..registry import contraction, op
+from ..registry import composite, contraction, op
+from ..shapes import normalize_dim
 from .samples import real, sample
 
+# ---------------------------------------------------------------------------------------------------- matrix products
 
-@op(contraction, vjp=[lambda g, mat2: g @ ops.transpose(mat2, 0, 1), lambda g, input: ops.transpose(input, 0, 1) @ g],
-    samples=[sample(real(3, 4), real(4, 2))], onnx="MatMul")  # fmt: skip
+
+def _require(condition, message):
+    """Raise with ``message`` (made only then) unless ``condition`` holds."""
+    if not condition:
+        raise RuntimeError(message())
+
+
+def _one_dtype(name, *arrays):
+    """Raise unless all arrays have one type: products do not promote."""
+    first = arrays[0].dtype
+    for array in arrays:
+        if array is not None and array.dtype != first:
+            names = ", ".join(str(a.dtype) for a in arrays if a is not None)
+            raise RuntimeError(f"{name}: expected all tensors to have the same dtype, got {names}")
+
+
+def _rows(x):
+    """All dims but the last as one, so that a stack of matrices times one matrix is a single product."""
+    return ops.reshape(x, (-1, x.shape[-1])) if x.ndim != 2 else x
+
+
+def left_gradient(g, other, ndim):
+    """Gradient of ``input @ other`` for an ``input`` of ``ndim`` dims; broadcast dims are left for the engine to sum."""
+    if other.ndim == 1:
+        return g * other if ndim == 1 else ops.reshape(g, (*g.shape, 1)) * other
+    if other.ndim == 2:
+        turned = ops.transpose(other, 0, 1)
+        return ops.matmul(g, turned) if ndim > 1 else ops.matmul(ops.reshape(g, (1, -1)), turned)
+    if ndim == 1:
+        g = ops.reshape(g, (*g.shape[:-1], 1, g.shape[-1]))
+    return ops.matmul(g, ops.transpose(other, -2, -1))
+
+
+def right_gradient(g, input, ndim):
+    """Gradient of ``input @ other`` for an ``other`` of ``ndim`` dims, as `left_gradient`."""
+    if ndim == 1:
+        return g * input if input.ndim == 1 else ops.matmul(ops.reshape(g, (-1,)), _rows(input))
+    if input.ndim == 1:
+        return ops.reshape(input, (-1, 1)) * ops.reshape(g, (*g.shape[:-1], 1, g.shape[-1]))
+    if ndim == 2:
+        return ops.matmul(ops.transpose(_rows(input), 0, 1), _rows(g))
+    return ops.matmul(ops.transpose(input, -2, -1), g)
+
+
+@op(contraction, promote=False, onnx="MatMul",
+    vjp=[lambda g, other, input_shape: left_gradient(g, other, len(input_shape)),
+         lambda g, input, other_shape: right_gradient(g, input, len(other_shape))],
+    samples=[sample(real(3, 4), real(4, 2)), sample(real(4), real(4)), sample(real(3, 4), real(4)), sample(real(4), real(4, 2)),
+             sample(real(2, 3, 4), real(4, 2)), sample(real(3, 4), real(2, 4, 2)), sample(real(4), real(2, 4, 2)),
+             sample(real(2, 3, 4), real(4)), sample(real(5, 1, 3, 4), real(2, 4, 2))])  # fmt: skip
+def matmul(input, other):
+    """Matrix product; vectors are rows on the left and columns on the right, dims before the last two broadcast."""
+    if input.dtype is not other.dtype:
+        _one_dtype("matmul", input, other)
+    if input.ndim > 2 and other.ndim == 2 and input.shape[-1] == len(other) and input.size:
+        return (input.reshape(-1, input.shape[-1]) @ other).reshape(*input.shape[:-1], other.shape[1])
+    return input @ other
+
+
+@op(contraction, promote=False, onnx="MatMul", samples=[sample(real(3, 4), real(4, 2))],
+    vjp=[lambda g, mat2: ops.matmul(g, ops.transpose(mat2, 0, 1)),
+         lambda g, input: ops.matmul(ops.transpose(input, 0, 1), g)])  # fmt: skip
 def mm(input, mat2):
     """Product of two matrices."""
+    if input.ndim != 2 or mat2.ndim != 2:
+        raise RuntimeError(f"mm: input and mat2 must have 2 dimensions, got shapes {list(input.shape)} and {list(mat2.shape)}")
+    if input.dtype is not mat2.dtype:
+        _one_dtype("mm", input, mat2)
     return input @ mat2
+
+
+@op(contraction, promote=False, onnx="MatMul", samples=[sample(real(2, 3, 4), real(2, 4, 2))],
+    vjp=[lambda g, mat2: ops.matmul(g, ops.transpose(mat2, 1, 2)),
+         lambda g, input: ops.matmul(ops.transpose(input, 1, 2), g)])  # fmt: skip
+def bmm(input, mat2):
+    """Products of the matrices of two stacks of equal length."""
+    if input.ndim != 3 or mat2.ndim != 3 or len(input) != len(mat2):
+        raise RuntimeError("bmm: input and mat2 must have 3 dimensions and equal batch sizes, "
+                           f"got shapes {list(input.shape)} and {list(mat2.shape)}")  # fmt: skip
+    _one_dtype("bmm", input, mat2)
+    return input @ mat2
+
+
+def _linear_input(g, weight):
+    return ops.matmul(g, weight) if weight.ndim == 2 else ops.reshape(g, (*g.shape, 1)) * weight
+
+
+def _linear_weight(g, input, weight_shape):
+    if len(weight_shape) == 1:
+        return ops.matmul(ops.reshape(g, (-1,)), _rows(input)) if input.ndim > 1 else g * input
+    return ops.matmul(ops.transpose(_rows(g), 0, 1), _rows(input)) if g.ndim > 1 else ops.reshape(g, (-1, 1)) * input
+
+
+@op(contraction, namespace="nn.functional", promote=False, out=False, signature="input, weight, bias=None", onnx="Gemm",
+    vjp=[lambda g, weight: _linear_input(g, weight),
+         lambda g, input, weight_shape: _linear_weight(g, input, weight_shape), lambda g: g],
+    samples=[sample(real(3, 4), real(2, 4), real(2)), sample(real(5, 3, 4), real(2, 4)), sample(real(4), real(2, 4), real(2)),
+             sample(real(3, 4), real(4))])  # fmt: skip
+def linear(input, weight, bias):
+    """Affine map of the last dimension: input @ weight.T + bias, with ``weight`` (out, in) and ``bias`` (out)."""
+    if input.dtype is not weight.dtype or (bias is not None and bias.dtype is not weight.dtype):
+        _one_dtype("linear", input, weight, bias)
+    if weight.ndim > 2 or input.ndim == 0:
+        raise RuntimeError(f"linear: input must have 1 dimension or more and weight 1 or 2, "
+                           f"got shapes {list(input.shape)} and {list(weight.shape)}")  # fmt: skip
+    if input.ndim > 2 and weight.ndim == 2 and input.size and input.shape[-1] == weight.shape[1]:
+        out = (input.reshape(-1, input.shape[-1]) @ weight.T).reshape(*input.shape[:-1], len(weight))
+    else:
+        out = input @ weight.T
+    if bias is None:
+        return out
+    if bias.ndim > 1 or weight.ndim == 1:
+        return out + bias
+    out += bias
+    return out
+
+
+@op(composite, namespace="nn.functional", samples=[sample(real(3, 4), real(3, 5), real(2, 4, 5), real(2))])
+def bilinear(input1, input2, weight, bias=None):
+    """Bilinear map of the last dims: y_o = sum_ij input1_i weight_oij input2_j + bias_o."""
+    _require(weight.ndim == 3 and input1.shape[:-1] == input2.shape[:-1] and input1.shape[-1] == weight.shape[1]
+             and input2.shape[-1] == weight.shape[2],
+             lambda: f"bilinear: input1 (..., {weight.shape[1]}) and input2 (..., {weight.shape[2]}) must go with weight "
+                     f"{list(weight.shape)}, got {list(input1.shape)} and {list(input2.shape)}")  # fmt: skip
+    _require(bias is None or bias.shape[-1] == weight.shape[0],
+             lambda: f"bilinear: bias must have size {weight.shape[0]}, got {list(bias.shape)}")  # fmt: skip
+    rows = _rows(input1)
+    middle = ops.reshape(ops.matmul(rows, ops.reshape(ops.permute(weight, (1, 0, 2)), (weight.shape[1], -1))),
+                         (rows.shape[0], weight.shape[0], weight.shape[2]))  # fmt: skip
+    out = ops.matmul(middle, ops.reshape(input2, (rows.shape[0], weight.shape[2], 1)))
+    out = ops.reshape(out, (*input1.shape[:-1], weight.shape[0]))
+    return out if bias is None else out + bias
+
+
+# ---------------------------------------------------------------------------------------------------- vectors
+
+
+def _vectors(name, input, other):
+    _require(input.ndim == 1 and other.ndim == 1 and input.shape == other.shape and input.dtype == other.dtype,
+             lambda: f"{name}: expected two vectors of one size and dtype, got {input.dtype} {list(input.shape)} "
+                     f"and {other.dtype} {list(other.shape)}")  # fmt: skip
+
+
+@op(composite, samples=[sample(real(4), real(4))])
+def dot(input, tensor):
+    """Inner product of two vectors."""
+    _vectors("dot", input, tensor)
+    return ops.matmul(input, tensor)
+
+
+@op(composite, samples=[sample(real(4), real(4))])
+def vdot(input, other):
+    """Inner product of two vectors (with the first conjugated, were it complex)."""
+    _vectors("vdot", input, other)
+    return ops.matmul(input, other)
+
+
+@op(composite, samples=[sample(real(3, 4), real(4))])
+def mv(input, vec):
+    """Product of a matrix and a vector."""
+    _require(input.ndim == 2 and vec.ndim == 1 and input.shape[1] == vec.shape[0],
+             lambda: f"mv: expected a matrix and a vector that fits, got shapes {list(input.shape)} and {list(vec.shape)}")  # fmt: skip
+    return ops.matmul(input, vec)
+
+
+@op(composite, samples=[sample(real(3, 4), real(2, 4)), sample(real(4), real(4)), sample(real(2, 3, 4), real(5, 4))])
+def inner(input, other):
+    """Sums of products over the last dims: out[i.., j..] = sum_k input[i.., k] other[j.., k]; a product where one is 0-d."""
+    if input.ndim == 0 or other.ndim == 0:
+        return input * other
+    _require(input.shape[-1] == other.shape[-1],
+             lambda: f"inner: the last dims must agree, got shapes {list(input.shape)} and {list(other.shape)}")
+    return ops.tensordot(input, other, ([-1], [-1]))
+
+
+@op(composite, aliases=["ger"], samples=[sample(real(3), real(4))])
+def outer(input, vec2):
+    """All products of the elements of two vectors."""
+    _require(input.ndim == 1 and vec2.ndim == 1,
+             lambda: f"outer: expected two vectors, got shapes {list(input.shape)} and {list(vec2.shape)}")
+    return ops.reshape(input, (-1, 1)) * vec2
+
+
+@op(composite, namespace="linalg", samples=[sample(real(3, 4), real(3, 4)), sample(real(2, 3), real(3), dim=0)])
+def vecdot(x, y, *, dim=-1):
+    """Inner products along one dimension, the others broadcast."""
+    _require(x.dtype == y.dtype, lambda: f"linalg.vecdot: expected one dtype, got {x.dtype} and {y.dtype}")
+    return ops.sum(x * y, dim)
+
+
+# ---------------------------------------------------------------------------------------------------- add and multiply
+
+
+def _blend(name, input, product, beta, alpha):
+    """beta * input + alpha * product, where beta = 0 leaves ``input`` out, even if it holds NaN."""
+    _require(input.dtype == product.dtype, lambda: f"{name}: expected one dtype, got {input.dtype} and {product.dtype}")
+    _require(input.ndim <= product.ndim
+             and all(m in (1, n) for m, n in zip(input.shape[::-1], product.shape[::-1], strict=False)),
+             lambda: f"{name}: input {list(input.shape)} does not expand to the product's shape {list(product.shape)}")  # fmt: skip
+    if alpha != 1:
+        product = product * alpha
+    if beta == 0:
+        return product
+    return product + (input if beta == 1 else input * beta)
+
+
+@op(composite, inplace=True, samples=[sample(real(3, 2), real(3, 4), real(4, 2)), sample(real(2), real(3, 4), real(4, 2), beta=0.5)])
+def addmm(input, mat1, mat2, *, beta=1, alpha=1):
+    """beta * input + alpha * (mat1 @ mat2) for matrices."""
+    return _blend("addmm", input, ops.mm(mat1, mat2), beta, alpha)
+
+
+@op(composite, inplace=True, samples=[sample(real(3), real(3, 4), real(4), alpha=2)])
+def addmv(input, mat, vec, *, beta=1, alpha=1):
+    """beta * input + alpha * (mat @ vec) for a matrix and a vector."""
+    return _blend("addmv", input, ops.mv(mat, vec), beta, alpha)
+
+
+@op(composite, inplace=True, samples=[sample(real(3, 4), real(3), real(4), beta=0.5)])
+def addr(input, vec1, vec2, *, beta=1, alpha=1):
+    """beta * input + alpha * outer(vec1, vec2)."""
+    product = ops.outer(vec1, vec2)
+    boolean = str(product.dtype).endswith("bool")
+    return _blend("addr", input, product, bool(beta) if boolean else beta, bool(alpha) if boolean else alpha)
+
+
+@op(composite, inplace=True, samples=[sample(real(2, 3, 2), real(2, 3, 4), real(2, 4, 2), beta=0.5, alpha=2)])
+def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    """beta * input + alpha * (batch1 @ batch2) for stacks of matrices."""
+    return _blend("baddbmm", input, ops.bmm(batch1, batch2), beta, alpha)
+
+
+@op(composite, inplace=True, samples=[sample(real(3, 2), real(2, 3, 4), real(2, 4, 2), beta=0.5)])
+def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    """beta * input + alpha * sum over the stack of (batch1 @ batch2)."""
+    return _blend("addbmm", input, ops.sum(ops.bmm(batch1, batch2), 0), beta, alpha)
+
+
+# ---------------------------------------------------------------------------------------------------- general products
+
+
+@op(composite, method=False, samples=[sample(real(3, 4), real(4, 2), 1), sample(real(2, 3, 4), real(4, 5, 3), ([1, 2], [2, 0]))])
+def tensordot(a, b, dims=2):
+    """Sums of products over several dims: ``dims`` last of ``a`` with first of ``b``, or a pair of lists of dims."""
+    if hasattr(dims, "__index__"):
+        count = int(dims)
+        _require(count >= 0, lambda: f"tensordot: expects dims >= 0, got {count}")
+        _require(count <= min(a.ndim, b.ndim), lambda: f"tensordot: {count} dims of shapes {list(a.shape)} and {list(b.shape)}")
+        left, right = list(range(a.ndim - count, a.ndim)), list(range(count))
+    else:
+        pairs = dims.tolist() if hasattr(dims, "tolist") else dims
+        left, right = ([d] if hasattr(d, "__index__") else list(d) for d in pairs)
+        left, right = [normalize_dim(d, a.ndim) for d in left], [normalize_dim(d, b.ndim) for d in right]
+    _require(len(left) == len(right), lambda: f"tensordot: both lists of dims must have one length, got {left} and {right}")
+    for i, j in zip(left, right, strict=True):
+        if a.shape[i] != b.shape[j]:  # a dim of size 1 is broadcast against the other's
+            _require(1 in (a.shape[i], b.shape[j]), lambda: f"tensordot: dim {i} of {list(a.shape)} does not match dim {j} of {list(b.shape)}")
+            a, b = (a, ops.sum(b, j, True)) if a.shape[i] == 1 else (ops.sum(a, i, True), b)
+    rest_a = [d for d in range(a.ndim) if d not in left]
+    rest_b = [d for d in range(b.ndim) if d not in right]
+    size = int(np.prod([a.shape[d] for d in left]))
+    rows, columns = [a.shape[d] for d in rest_a], [b.shape[d] for d in rest_b]
+    flat_a = ops.reshape(ops.permute(a, (*rest_a, *left)), (int(np.prod(rows)), size))
+    flat_b = ops.reshape(ops.permute(b, (*right, *rest_b)), (size, int(np.prod(columns))))
+    return ops.reshape(ops.mm(flat_a, flat_b), (*rows, *columns))
+
+
+@op(composite, samples=[sample(real(2, 3), real(4)), sample(real(2, 2), real(3, 2))])
+def kron(input, other):
+    """Kronecker product: every element of ``input`` times all of ``other``; the one with fewer dims gets leading ones."""
+    ndim = max(input.ndim, other.ndim)
+    a, b = (1,) * (ndim - input.ndim) + tuple(input.shape), (1,) * (ndim - other.ndim) + tuple(other.shape)
+    spread = ops.reshape(input, tuple(n for m in a for n in (m, 1))) * ops.reshape(other, tuple(n for m in b for n in (1, m)))
+    return ops.reshape(spread, tuple(m * n for m, n in zip(a, b, strict=True)))
+
+
+def _cross_settings(arrays, settings):
+    for array in arrays:
+        dim = normalize_dim(settings["dim"], array.ndim)
+        if array.shape[dim] != 3 or array.ndim != arrays[0].ndim:
+            raise RuntimeError(f"linalg.cross: dim {settings['dim']} must have size 3 in two inputs with equally many dims, "
+                               f"got shapes {[list(a.shape) for a in arrays]}")  # fmt: skip
+    return {"dim": normalize_dim(settings["dim"], arrays[0].ndim) - arrays[0].ndim}
+
+
+@op(contraction, namespace="linalg", signature="input, other, *, dim=-1", prepare=_cross_settings, name="cross",
+    vjp=[lambda g, other, dim: linalg_cross(other, g, dim=dim), lambda g, input, dim: linalg_cross(g, input, dim=dim)],
+    samples=[sample(real(2, 3), real(2, 3)), sample(real(3, 2), real(3, 1), dim=0)])  # fmt: skip
+def linalg_cross(input, other, *, dim):
+    """Vector products of the 3-vectors along ``dim``."""
+    return np.cross(input, other, axis=dim)
+
+
+@op(composite, samples=[sample(real(2, 3), real(2, 3))])
+def cross(input, other, dim=None):
+    """Vector products of the 3-vectors along ``dim`` (by default the first dimension of size 3)."""
+    if dim is None:
+        dim = next((d for d, n in enumerate(input.shape) if n == 3), None)
+        _require(dim is not None, lambda: f"cross: no dimension of size 3 in {list(input.shape)}")
+    return linalg_cross(input, other, dim=dim)
+
+
+@op(composite, namespace="linalg", samples=[[real(2, 3), real(3, 4), real(4)]])
+def multi_dot(tensors):
+    """Product of several matrices in the order that takes the fewest multiplications; the ends may be vectors."""
+    _require(len(tensors) >= 2, lambda: f"linalg.multi_dot: expected at least 2 tensors, got {len(tensors)}")
+    items, ends = list(tensors), (tensors[0].ndim, tensors[-1].ndim)
+    items[0] = ops.reshape(items[0], (1, -1)) if ends[0] == 1 else items[0]
+    items[-1] = ops.reshape(items[-1], (-1, 1)) if ends[1] == 1 else items[-1]
+    _require(all(t.ndim == 2 for t in items) and all(p.shape[1] == q.shape[0] for p, q in zip(items, items[1:], strict=False)),
+             lambda: f"linalg.multi_dot: shapes {[list(t.shape) for t in tensors]} cannot be multiplied in this order")  # fmt: skip
+    split = _best_splits([items[0].shape[0], *[t.shape[1] for t in items]])
+
+    def product(i, j):
+        return items[i] if i == j else ops.mm(product(i, split[i, j]), product(split[i, j] + 1, j))
+
+    out = product(0, len(items) - 1)
+    shape = [n for n, end in zip(out.shape, ends, strict=True) if end == 2]
+    return out if len(shape) == 2 else ops.reshape(out, tuple(shape))
+
+
+def _best_splits(sizes):
+    """Where to split each run of matrices, by dynamic programming over the cost of multiplying (Cormen et al., 15.2)."""
+    count = len(sizes) - 1
+    cost, split = {(i, i): 0 for i in range(count)}, {}
+    for length in range(1, count):
+        for i in range(count - length):
+            j = i + length
+            cost[i, j], split[i, j] = min(
+                (cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j))
+    return split
+
+
+@op(composite, method=False, samples=[sample(real(2, 3), real(3, 4), real(4, 2))])
+def chain_matmul(*matrices):
+    """Product of several matrices in the cheapest order; see `linalg.multi_dot`."""
+    return multi_dot(matrices)

@@ -1,18 +1,33 @@
-"""Reductions: sum, mean, max, var, norms and their kin."""
+"""Reductions over dimensions: sum, mean, prod, max and min, all and any, var and std, logsumexp."""
 
 from __future__ import annotations
+
+import builtins
+from collections import namedtuple
+from math import inf, nan, prod as product
 
 import numpy as np
 
 from .. import ops
-from ..registry import op, reduction
-from ..shapes import normalize_dims, numpy_dtype
-from .samples import real, sample
+from ..registry import composite, op, reduction, write_out
+from ..shapes import default_dtype, normalize_dim, normalize_dims, numpy_dtype
+from ..tensor import Tensor
+from .samples import boolean, distinct, integer, positive, real, sample
+
+INT64 = np.dtype(np.int64)
+DIMS = [real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True), sample(real(), 0)]
+
+# ---------------------------------------------------------------------------------------------------- shared
 
 
 def dims_setting(arrays, settings):
     """Normalise ``dim`` to a tuple of dims; None and () mean all."""
     return {**settings, "dim": normalize_dims(settings["dim"], arrays[0].ndim)}
+
+
+def one_dim_setting(arrays, settings):
+    """Normalise ``dim``, one int."""
+    return {**settings, "dim": normalize_dim(settings["dim"], arrays[0].ndim)}
 
 
 def restore(g, dim, keepdim, ndim):
@@ -25,10 +40,339 @@ def restore(g, dim, keepdim, ndim):
     return ops.reshape(g, tuple(shape)) if ndim else g
 
 
-@op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=dims_setting,
-    vjp=[lambda g, dim, keepdim, input_shape: restore(g, dim, keepdim, len(input_shape))],
-    samples=[real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True)], onnx="ReduceSum")  # fmt: skip
+def count_of(shape, dim):
+    """How many elements a reduction of ``shape`` over the dims ``dim`` (None: all) takes together."""
+    return product(shape if dim is None else [shape[d] for d in normalize_dims(dim, len(shape))])
+
+
+def nonempty(name, input, dim):
+    """Raise where a reduction without a neutral element would run over nothing."""
+    if input.size == 0 and (builtins.len(dim) == input.ndim or 0 in [input.shape[d] for d in dim]):
+        raise IndexError(f"{name}: expected the reduced dims {dim} of shape {list(input.shape)} to have non-zero sizes")
+
+
+def need_float(name, kind):
+    """Raise unless ``kind`` is a floating-point type."""
+    if kind.kind != "f":
+        raise RuntimeError(f"{name}: the input dtype must be a floating-point type, got {kind.name}")
+
+
+def sum_dtype(input, dtype):
+    """The type in which to sum: int64 for integers and booleans unless ``dtype`` says otherwise."""
+    return numpy_dtype(dtype) if dtype is not None else INT64 if input.dtype.kind in "biu" else input.dtype
+
+
+def add_reduce(input, dim, keepdim, kind):
+    """Sum in ``kind``; half precision is summed in single."""
+    if kind.itemsize == 2 and kind.kind == "f":
+        return np.add.reduce(input, axis=dim, keepdims=keepdim, dtype=np.float32).astype(kind)
+    return np.add.reduce(input, axis=dim, keepdims=keepdim, dtype=kind)
+
+
+# ---------------------------------------------------------------------------------------------------- sums
+
+
+@op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=dims_setting, samples=DIMS,
+    vjp=[lambda g, dim, keepdim, input_shape: restore(g, dim, keepdim, len(input_shape))], onnx="ReduceSum")  # fmt: skip
 def sum(input, *, dim, keepdim, dtype):
     """Sum over ``dim`` (an int or several; all by default). Integers and booleans are summed as int64."""
-    kind = numpy_dtype(dtype) if dtype is not None else np.dtype(np.int64) if input.dtype.kind in "biu" else input.dtype
-    return np.add.reduce(input, axis=dim, keepdims=keepdim, dtype=kind)
+    return add_reduce(input, dim, keepdim, sum_dtype(input, dtype))
+
+
+@op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=dims_setting, samples=DIMS, onnx="ReduceMean",
+    vjp=[lambda g, dim, keepdim, input_shape: restore(g, dim, keepdim, len(input_shape)) / count_of(input_shape, dim)])  # fmt: skip
+def mean(input, *, dim, keepdim, dtype):
+    """Mean over ``dim`` (an int or several; all by default); NaN over nothing."""
+    kind = input.dtype if dtype is None else numpy_dtype(dtype)
+    need_float("mean", kind)
+    return add_reduce(input, dim, keepdim, kind) / kind.type(count_of(input.shape, dim))
+
+
+@op(composite, samples=DIMS)
+def nansum(input, dim=None, keepdim=False, *, dtype=None):
+    """Sum over ``dim`` with NaN taken as 0."""
+    return ops.sum(ops.where(ops.isnan(input), 0, input), dim, keepdim, dtype=dtype)
+
+
+@op(composite, samples=DIMS)
+def nanmean(input, dim=None, keepdim=False, *, dtype=None):
+    """Mean over ``dim`` of what is not NaN."""
+    need_float("nanmean", np.dtype(input.dtype if not isinstance(input, Tensor) else input.array.dtype))
+    return nansum(input, dim, keepdim, dtype=dtype) / ops.sum(ops.logical_not(ops.isnan(input)), dim, keepdim)
+
+
+@op(reduction, signature="input, dim=None", prepare=dims_setting, samples=[integer(3, 4), sample(integer(3, 4), 1)])
+def count_nonzero(input, *, dim):
+    """The number of elements other than zero."""
+    return np.count_nonzero(input, axis=dim)
+
+
+@op(composite, samples=[real(3, 4)])
+def trace(input):
+    """Sum of the diagonal of a matrix."""
+    if input.ndim != 2:
+        raise RuntimeError(f"trace: expected a matrix, got shape {list(input.shape)}")
+    return ops.sum(ops.diagonal(input))
+
+
+# ---------------------------------------------------------------------------------------------------- products
+
+
+def _prod_settings(arrays, settings):
+    dim = settings["dim"]
+    return {**settings, "dim": None if dim is None else normalize_dim(dim, arrays[0].ndim)}
+
+
+def _products_of_others(x, dim):
+    """For each element the product of the others along ``dim``, without a division, so that zeros need no care."""
+    before = ops.exclusive_cumprod(x, dim)
+    return before * ops.flip(ops.exclusive_cumprod(ops.flip(x, (dim,)), dim), (dim,))
+
+
+def _prod_gradient(g, input, dim, keepdim):
+    if input.ndim == 0:
+        return g
+    if dim is None:
+        return g * ops.reshape(_products_of_others(ops.reshape(input, (-1,)), 0), tuple(input.shape))
+    return restore(g, (dim,), keepdim, input.ndim) * _products_of_others(input, dim)
+
+
+@op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=_prod_settings, vjp=[_prod_gradient],
+    samples=[real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), -2, True), sample(integer(3, 4, low=0, high=2) , 1)])  # fmt: skip
+def prod(input, *, dim, keepdim, dtype):
+    """Product over ``dim`` (all by default). Integers and booleans are multiplied as int64."""
+    axis = None if dim is None or input.ndim == 0 else dim
+    return np.multiply.reduce(input, axis=axis, keepdims=keepdim, dtype=sum_dtype(input, dtype))
+
+
+# ---------------------------------------------------------------------------------------------------- extremes
+
+
+def _even_split(g, input, out, dim, keepdim):
+    """The gradient shared among all elements equal to the extreme."""
+    equal = input == restore(out, dim, keepdim, input.ndim)
+    count = ops.to(ops.sum(equal, dim, True), dtype=g.dtype)
+    return ops.where(equal, restore(g, dim, keepdim, input.ndim) / count, 0)
+
+
+EXTREMES = [distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(2, 3, 4), (0, -1), True), sample(real(), 0)]
+
+
+@op(reduction, signature="input, dim=(), keepdim=False", prepare=dims_setting, vjp=[_even_split], samples=EXTREMES,
+    onnx="ReduceMax")  # fmt: skip
+def amax(input, *, dim, keepdim):
+    """Largest value over ``dim`` (an int or several; all by default); the gradient is shared evenly among ties."""
+    nonempty("amax", input, dim)
+    return np.maximum.reduce(input, axis=dim, keepdims=keepdim)
+
+
+@op(reduction, signature="input, dim=(), keepdim=False", prepare=dims_setting, vjp=[_even_split], samples=EXTREMES,
+    onnx="ReduceMin")  # fmt: skip
+def amin(input, *, dim, keepdim):
+    """Smallest value over ``dim`` (an int or several; all by default); the gradient is shared evenly among ties."""
+    nonempty("amin", input, dim)
+    return np.minimum.reduce(input, axis=dim, keepdims=keepdim)
+
+
+MinMax = namedtuple("aminmax", "min max")
+
+
+@op(composite, samples=[distinct(3, 4), sample(distinct(3, 4), dim=1)])
+def aminmax(input, *, dim=None, keepdim=False):
+    """Smallest and largest value over ``dim``, as (min, max)."""
+    dims = () if dim is None else normalize_dim(dim, input.ndim)
+    return MinMax(amin(input, dims, keepdim), amax(input, dims, keepdim))
+
+
+def selection_gradient(g, indices, dim, keepdim, shape):
+    """The gradient of values picked along ``dim``, put where they came from; zeros elsewhere."""
+    if not shape:
+        return g
+    if not keepdim:
+        g, indices = (restore(v, (dim,), False, builtins.len(shape)) for v in (g, indices))
+    return ops.put_along(g, indices, dim=dim, size=shape[dim])
+
+
+def _along(name, pick):
+    """The record of the extreme along one dimension together with its index, for max and min."""
+
+    @op(reduction, name=f"{name}_along", namespace="internal", outputs="values indices", prepare=one_dim_setting,
+        vjp=[lambda gs, indices, dim, keepdim, input_shape: selection_gradient(gs[0], indices, dim, keepdim, input_shape)],
+        samples=[sample(distinct(3, 4), 1, False), sample(distinct(3, 4), 0, True)])  # fmt: skip
+    def along(input, *, dim, keepdim):
+        """The extreme along one dimension and the index of its first place."""
+        if input.ndim == 0:
+            return input.copy(), np.zeros((), np.int64)
+        nonempty(name, input, (dim,))
+        indices = pick(input, axis=dim, keepdims=True)
+        values = np.take_along_axis(input, indices, dim)
+        return (values, indices) if keepdim else (values.squeeze(dim), indices.squeeze(dim))
+
+    return along
+
+
+max_along, min_along = _along("max", np.argmax), _along("min", np.argmin)
+THREE_FORMS = [distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(3, 4), dim=0, keepdim=True), sample(real(3, 4), real(4))]
+
+
+def _three_forms(input, dim, keepdim, other, out, total, along, pairwise):
+    if other is None and not hasattr(dim, "__index__") and dim is not None:
+        dim, other = None, dim
+    if isinstance(dim, (Tensor, np.ndarray)):
+        dim, other = None, dim
+    if other is not None:
+        result = pairwise(input, other)
+    else:
+        result = total(input) if dim is None else along(input, dim, keepdim)
+    return result if out is None else write_out(out, result)
+
+
+@op(composite, samples=THREE_FORMS)
+def max(input, dim=None, keepdim=False, *, other=None, out=None):
+    """Largest value of all; or values and indices along ``dim``; or, of two tensors, the larger elements."""
+    return _three_forms(input, dim, keepdim, other, out, _largest, max_along, ops.maximum)
+
+
+@op(composite, samples=THREE_FORMS)
+def min(input, dim=None, keepdim=False, *, other=None, out=None):
+    """Smallest value of all; or values and indices along ``dim``; or, of two tensors, the smaller elements."""
+    return _three_forms(input, dim, keepdim, other, out, _smallest, min_along, ops.minimum)
+
+
+def _largest(input):
+    return ops.amax(input)
+
+
+def _smallest(input):
+    return ops.amin(input)
+
+
+def _arg(name, pick):
+    @op(reduction, name=name, signature="input, dim=None, keepdim=False", prepare=_prod_settings,
+        samples=[distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(3, 4), -2, True)])  # fmt: skip
+    def index_of(input, *, dim, keepdim):
+        if input.ndim == 0:
+            return np.zeros((), np.int64)
+        nonempty(name, input, tuple(range(input.ndim)) if dim is None else (dim,))
+        return pick(input, axis=dim, keepdims=keepdim)
+
+    return index_of
+
+
+argmax, argmin = _arg("argmax", np.argmax), _arg("argmin", np.argmin)
+
+# ---------------------------------------------------------------------------------------------------- all, any
+
+
+def _truth_dims(arrays, settings):
+    dim = settings["dim"]
+    dim = () if isinstance(dim, (tuple, list)) and builtins.len(dim) == 0 else normalize_dims(dim, arrays[0].ndim)
+    return {**settings, "dim": dim}
+
+
+def _truth(input, dim, keepdim, reduce):
+    found = reduce(input, axis=dim if input.ndim else (), keepdims=keepdim)
+    return found.astype(np.uint8 if input.dtype == np.uint8 else bool)
+
+
+@op(reduction, signature="input, dim=None, keepdim=False", prepare=_truth_dims, samples=[boolean(3, 4), sample(boolean(3, 4), 1)])
+def all(input, *, dim, keepdim):
+    """Whether all elements over ``dim`` are true (not zero); bool, or uint8 for uint8."""
+    return _truth(input, dim, keepdim, np.logical_and.reduce)
+
+
+@op(reduction, signature="input, dim=None, keepdim=False", prepare=_truth_dims, samples=[boolean(3, 4), sample(boolean(3, 4), 1)])
+def any(input, *, dim, keepdim):
+    """Whether any element over ``dim`` is true (not zero); bool, or uint8 for uint8."""
+    return _truth(input, dim, keepdim, np.logical_or.reduce)
+
+
+# ---------------------------------------------------------------------------------------------------- spread
+
+
+def _spread_settings(arrays, settings):
+    """dim, unbiased and correction of PyTorch's three call forms (``var(x, False)`` among them) as dims and a number."""
+    dim, unbiased, correction = settings["dim"], settings["unbiased"], settings["correction"]
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None:
+        correction = int(unbiased)
+    return {"dim": normalize_dims(dim, arrays[0].ndim), "unbiased": None, "correction": 1 if correction is None else correction,
+            "keepdim": settings["keepdim"]}  # fmt: skip
+
+
+def _var(input, dim, correction, keepdim):
+    need_float("var, std", input.dtype)
+    count = count_of(input.shape, dim)
+    kind = input.dtype.type
+    x = input.astype(np.float32) if input.dtype.itemsize == 2 else input
+    centred = x - np.add.reduce(x, axis=dim, keepdims=True) / x.dtype.type(count)
+    squares = np.add.reduce(centred * centred, axis=dim, keepdims=keepdim)
+    return (squares / x.dtype.type(builtins.max(0, count - correction))).astype(kind)
+
+
+def _var_gradient(g, input, dim, correction, keepdim):
+    """2 (x - mean) / (count - correction); NaN at the mean and infinite elsewhere where nothing is left to divide by."""
+    left = count_of(input.shape, dim) - correction
+    g, centred = restore(g, dim, keepdim, input.ndim), input - ops.mean(input, dim, True)
+    if left <= 0:
+        return g * ops.where(centred == 0, nan, inf)
+    return g * (2 / left) * centred
+
+
+def _std_gradient(g, input, out, dim, correction, keepdim):
+    return _var_gradient(ops.where(out == 0, 0, g / (out * 2)), input, dim, correction, keepdim)
+
+
+SPREAD = dict(signature="input, dim=None, unbiased=None, keepdim=False, *, correction=None", prepare=_spread_settings,
+              samples=[real(3, 4), sample(real(3, 4), 1), sample(real(3, 4), False), sample(real(2, 3, 4), (0, 2), keepdim=True),
+                       sample(real(3, 4), 0, correction=2)])  # fmt: skip
+
+
+@op(reduction, vjp=[_var_gradient], **SPREAD)
+def var(input, *, dim, unbiased, keepdim, correction):
+    """Variance over ``dim``: sum (x - mean)² / (count - correction), with ``correction`` 1 unless said otherwise."""
+    return _var(input, dim, correction, keepdim)
+
+
+@op(reduction, vjp=[_std_gradient], **SPREAD)
+def std(input, *, dim, unbiased, keepdim, correction):
+    """Standard deviation: the root of `var`; its gradient is 0 where the deviation is."""
+    return np.sqrt(_var(input, dim, correction, keepdim))
+
+
+def _mean_too(spread):
+    def both(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+        value = spread(input, dim, unbiased, keepdim, correction=correction)
+        return value, mean(input, None if isinstance(dim, bool) else dim, keepdim)
+
+    return both
+
+
+var_mean = _mean_too(var)
+var_mean.__doc__ = "Variance and mean over ``dim``, as (var, mean)."
+std_mean = _mean_too(std)
+std_mean.__doc__ = "Standard deviation and mean over ``dim``, as (std, mean)."
+op(composite, name="var_mean", samples=SPREAD["samples"])(var_mean)
+op(composite, name="std_mean", samples=SPREAD["samples"])(std_mean)
+
+
+# ---------------------------------------------------------------------------------------------------- logsumexp
+
+
+def _as_float(values):
+    return [v.astype(default_dtype()) if v.dtype.kind != "f" else v for v in values]
+
+
+@op(reduction, signature="input, dim, keepdim=False", prepare=dims_setting, promote=_as_float, onnx="ReduceLogSumExp",
+    vjp=[lambda g, input, out, dim, keepdim: restore(g, dim, keepdim, input.ndim)
+         * ops.exp(input - restore(ops.where(ops.isinf(out), 0, out), dim, keepdim, input.ndim))],
+    samples=[sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True)])  # fmt: skip
+def logsumexp(input, *, dim, keepdim):
+    """log(sum(exp(x))) over ``dim``, without overflow."""
+    if input.size == 0:
+        return np.log(np.add.reduce(np.exp(input), axis=dim, keepdims=keepdim))
+    top = np.maximum.reduce(input, axis=dim, keepdims=True)
+    top = np.where(np.isinf(top), 0, top)
+    total = np.log(np.add.reduce(np.exp(input - top), axis=dim, keepdims=keepdim))
+    return total + (top if keepdim else top.reshape(total.shape))

@@ -1,0 +1,163 @@
+"""Sums of products written as an equation: `einsum`, as permutes and matrix products of two operands at a time."""
+
+from __future__ import annotations
+
+from math import prod
+
+from .. import ops
+from ..registry import composite, op
+from .samples import real, sample
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@op(composite, method=False, signature="equation, *operands",
+    samples=[sample("ij,jk->ik", real(2, 3), real(3, 4)), sample("bij,bjk->bki", real(2, 3, 4), real(2, 4, 2)),
+             sample("ii->i", real(3, 3)), sample("...i,oij,...j->...o", real(2, 4), real(3, 4, 5), real(2, 5)),
+             sample("ij->", real(2, 3)), sample("i,j", real(2), real(3)), sample(real(2, 3), [0, 1], real(3), [1], [0])])  # fmt: skip
+def einsum(*args):
+    """Sum of products by an equation such as ``"bij,bjk->bik"``.
+
+    Letters name dimensions. Without ``->`` the result has the letters that occur once, in alphabetical order. A letter
+    repeated in an operand takes its diagonal, ``...`` stands for any dims (broadcast), a dim of size 1 broadcasts.
+    Operands may also be given as tensor, list of ints, tensor, list of ints, ..., list of ints of the result.
+    """
+    terms, out, operands = _read(args)
+    terms, out = _spell_out(terms, out, operands)
+    sizes: dict[str, int] = {}
+    for position, (term, x) in enumerate(zip(terms, operands, strict=True)):
+        for letter, size in zip(term, x.shape, strict=True):
+            if sizes.setdefault(letter, size) not in (1, size) and size != 1:
+                raise RuntimeError(f"einsum: operand {position} has size {size} for {letter!r}, another has {sizes[letter]}")
+            sizes[letter] = size if sizes[letter] == 1 else sizes[letter]
+    _check_result(out, sizes)
+    pairs = [_simplify(term, x, sizes) for term, x in zip(terms, operands, strict=True)]
+    while len(pairs) > 1:
+        first, second = _cheapest(pairs, out, sizes)
+        others = [p for k, p in enumerate(pairs) if k not in (first, second)]
+        wanted = set(out).union(*[term for term, _ in others])
+        joined = _contract(*pairs[first], *pairs[second], wanted)
+        pairs = [*others[:first], joined, *others[first:]]
+    term, x = _sum_out(*pairs[0], set(out))
+    return _permuted(term, x, out)
+
+
+def _read(args):
+    """Terms, result (None: implied) and operands of either way to call it."""
+    if isinstance(args[0], str):
+        equation, operands = args[0].replace(" ", ""), args[1:]
+        if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+            operands = tuple(operands[0])
+        left, arrow, right = equation.partition("->")
+        terms, out = left.split(","), right if arrow else None
+        for text in (*terms, right):
+            bad = [c for c in text.replace("...", "", 1) if c not in LETTERS]
+            if bad:
+                raise RuntimeError(f"einsum: {bad[0]!r} in {equation!r} is no letter; a term is letters and at most one '...'")
+    else:
+        operands, lists = args[0::2], args[1::2]
+        if len(operands) > len(lists):
+            *operands, last = operands
+            out = _letters(last)
+        else:
+            out = None
+        terms = [_letters(numbers) for numbers in lists]
+    if not operands:
+        raise ValueError("einsum: must provide at least one operand")
+    if len(terms) != len(operands):
+        raise ValueError(f"einsum: the equation has {len(terms)} terms for {len(operands)} operands")
+    return terms, out, list(operands)
+
+
+def _letters(numbers):
+    for number in numbers:
+        if number is not Ellipsis and not 0 <= number < len(LETTERS):
+            raise ValueError(f"einsum: a label must be in 0..{len(LETTERS) - 1}, got {number}")
+    return "".join("..." if n is Ellipsis else LETTERS[n] for n in numbers)
+
+
+def _spell_out(terms, out, operands):
+    """Terms without ``...`` (its dims get digits, counted from the last) and an explicit result."""
+    longest, spelled = 0, []
+    for position, (term, x) in enumerate(zip(terms, operands, strict=True)):
+        letters = term.replace("...", "")
+        extra = x.ndim - len(letters)
+        if extra < 0 or (extra and "..." not in term):
+            raise RuntimeError(f"einsum: operand {position} has {x.ndim} dimensions, its term {term!r} names {len(letters)}")
+        longest = max(longest, extra)
+        spelled.append(term.replace("...", "".join(chr(48 + i) for i in reversed(range(extra)))))
+    dots = "".join(chr(48 + i) for i in reversed(range(longest)))
+    if out is None:
+        letters = "".join(terms).replace("...", "")
+        out = dots + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+    else:
+        out = out.replace("...", dots)
+    return spelled, out
+
+
+def _check_result(out, sizes):
+    for letter in out:
+        if out.count(letter) > 1:
+            raise RuntimeError(f"einsum: the result names {letter!r} more than once")
+        if letter not in sizes:
+            raise RuntimeError(f"einsum: the result names {letter!r}, which no operand has")
+
+
+def _simplify(term, x, sizes):
+    """An operand with repeated letters as diagonals, and without the dims of size 1 that are only broadcast."""
+    for letter in sorted(set(term)):
+        while term.count(letter) > 1:
+            first, second = term.index(letter), term.rindex(letter)
+            if x.shape[first] != x.shape[second]:
+                raise RuntimeError(f"einsum: {letter!r} is repeated for sizes {x.shape[first]} and {x.shape[second]}")
+            x = ops.diagonal(x, 0, first, second)
+            term = "".join(c for k, c in enumerate(term) if k not in (first, second)) + letter
+    keep = [k for k, c in enumerate(term) if not (x.shape[k] == 1 and sizes[c] != 1)]
+    if len(keep) < len(term):
+        x = ops.reshape(x, tuple(x.shape[k] for k in keep))
+        term = "".join(term[k] for k in keep)
+    return term, x
+
+
+def _cheapest(pairs, out, sizes):
+    """The two operands to join next: the first two, or with more the pair of the fewest multiplications."""
+    count = len(pairs)
+    if count == 2:
+        return 0, 1
+    return min(((i, j) for i in range(count) for j in range(i + 1, count)),
+               key=lambda p: (prod(sizes[c] for c in set(pairs[p[0]][0] + pairs[p[1]][0])), p))  # fmt: skip
+
+
+def _sum_out(term, x, wanted):
+    dims = tuple(k for k, c in enumerate(term) if c not in wanted)
+    return ("".join(c for c in term if c in wanted), ops.sum(x, dims)) if dims else (term, x)
+
+
+def _permuted(term, x, wanted):
+    order = tuple(term.index(c) for c in wanted)
+    return x if order == tuple(range(len(order))) else ops.permute(x, order)
+
+
+def _contract(left, x, right, y, wanted):
+    """Two operands as one: letters in both are batch dims where ``wanted``, else summed by a matrix product."""
+    left, x = _sum_out(left, x, wanted | set(right))
+    right, y = _sum_out(right, y, wanted | set(left))
+    shared = [c for c in left if c in right]
+    batch, summed = [c for c in shared if c in wanted], [c for c in shared if c not in wanted]
+    rows, columns = [c for c in left if c not in shared], [c for c in right if c not in shared]
+    size = {**dict(zip(right, y.shape, strict=True)), **dict(zip(left, x.shape, strict=True))}
+
+    def lengths(letters):
+        return tuple(size[c] for c in letters)
+
+    x, y = _permuted(left, x, [*batch, *rows, *summed]), _permuted(right, y, [*batch, *summed, *columns])
+    joined = [*batch, *rows, *columns]
+    if not summed:  # no sums: a plain product, broadcast
+        x = ops.reshape(x, (*lengths([*batch, *rows]), *[1] * len(columns)))
+        y = ops.reshape(y, (*lengths(batch), *[1] * len(rows), *lengths(columns)))
+        return "".join(joined), x * y
+    b, m, k, n = (lengths(part) for part in (batch, rows, summed, columns))
+    x, y = ops.reshape(x, (*b, prod(m), prod(k))), ops.reshape(y, (*b, prod(k), prod(n)))
+    return "".join(joined), ops.reshape(ops.matmul(x, y), (*b, *m, *n))
+
+
