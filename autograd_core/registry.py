@@ -24,7 +24,8 @@ from __future__ import annotations
 import ast
 from collections import namedtuple
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -247,21 +248,22 @@ def _compiled(text, **names):
 
 def _kernel_runner(body, kernel: Kernel):
     """The body, or its kernel for inputs that are large enough and of a kind that the kernel serves."""
-    loaded = None
+    planner = execute = None
 
     def run(*arrays, **static):
-        nonlocal loaded
+        nonlocal planner, execute
         first = arrays[0]
-        if type(first) is not ndarray or first.size < kernel.above or first.dtype.kind != "f" or first.itemsize == 2:
+        if type(first) is not ndarray or first.size < kernel.above or first.dtype.char not in "fd":
             return body(*arrays, **static)
         if kernel.when is not None and not kernel.when(*arrays, **static):
             return body(*arrays, **static)
-        if loaded is None:
-            from .kernels.plan import load
+        if planner is None:
+            from .kernels.plan import execute
 
-            loaded = load(kernel.path)
-        result = loaded(arrays, static)
-        return body(*arrays, **static) if result is None else result
+            file, _, name = kernel.path.partition(":")
+            planner = getattr(import_module(f"autograd_core.kernels.{file}"), name)
+        result = execute(planner, arrays, **static)
+        return body(*arrays, **static) if result is NotImplemented else result
 
     return run
 
@@ -414,7 +416,7 @@ def write_back(target, result, known):
 
 
 def _overwrite(target, result, known, before):
-    """``target`` becomes ``result``; nodes made since ``before`` get copies of what they saved of the memory written."""
+    """``target`` becomes ``result``; nodes made since ``before`` get copies of what they saved of its old memory."""
     nodes = [result.node] if isinstance(result, Tensor) and result.tracks else []
     while nodes:
         node = nodes.pop()
@@ -459,27 +461,3 @@ def namespace(prefix: str) -> dict[str, Callable]:
     """The public functions whose qualified name is ``prefix.name``, by that name."""
     start = f"{prefix}." if prefix else ""
     return {k[len(start) :]: r.public for k, r in OPS.items() if k.startswith(start) and "." not in k[len(start) :]}
-
-
-__all__ = [
-    "FAMILIES",
-    "OPS",
-    "Family",
-    "Kernel",
-    "Op",
-    "arithmetic",
-    "as_array",
-    "comparison",
-    "composite",
-    "contraction",
-    "creation",
-    "elementwise",
-    "in_place",
-    "index",
-    "network",
-    "op",
-    "random",
-    "reduction",
-    "replace",
-    "view",
-]  # fmt: skip
