@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import wraps
+from operator import index as as_index
 
 import numpy as np
 
@@ -163,7 +164,7 @@ def permutation(*, size, dtype, seed, offset):
 
 @op(random, namespace="internal", samples=[sample(positive(5, high=30), **DRAW)])
 def poisson_counts(rate, *, seed, offset):
-    """Counts from the Poisson distribution; element i draws from counter ``offset + i``, its tries from streams 1, 2, .."""
+    """Counts from the Poisson distribution; element i draws from counter ``offset + i``, its tries from streams 1, 2."""
     rates = rate.astype(np.float64).reshape(-1)
     counter = np.arange(rates.size, dtype=np.uint64) + np.uint64(offset)
     counts = np.zeros(rates.size)
@@ -342,7 +343,7 @@ def randint(*bounds_and_size, low=None, high=None, size=None, generator=None, ou
 
 
 def _integers(where, shape, low, high, dtype, generator):
-    low, high = int(low), int(high)
+    low, high = as_index(low), as_index(high)
     if low >= high:
         raise RuntimeError(f"{where}: low must be smaller than high, got low={low} and high={high}")
     _check_bound(where, "low", low, dtype)
@@ -379,14 +380,14 @@ def randperm(n, *, generator=None, out=None, dtype=None, layout=None, device=Non
 @op(composite, method=False, samples=[real(3, 4)])
 def rand_like(input, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """As `rand`, with the shape and dtype of ``input``."""
-    kind = _float_dtype("rand_like", dtype, input.dtype)
+    kind = _float_dtype("rand_like", input.dtype if dtype is None else dtype)
     return _finish(draw_floats(uniform01, input.shape, kind, generator), None, requires_grad, device, layout)
 
 
 @op(composite, method=False, samples=[real(3, 4)])
 def randn_like(input, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """As `randn`, with the shape and dtype of ``input``."""
-    kind = _float_dtype("randn_like", dtype, input.dtype)
+    kind = _float_dtype("randn_like", input.dtype if dtype is None else dtype)
     return _finish(draw_floats(normal01, input.shape, kind, generator), None, requires_grad, device, layout)
 
 
@@ -398,7 +399,8 @@ def randint_like(input, *bounds, low=None, high=None, generator=None, dtype=None
     if not 1 <= len(bounds) <= 2:
         raise TypeError(f"randint_like: takes (input, high) or (input, low, high), got {len(bounds)} bounds")
     low, high = [0, *bounds][-2:]
-    drawn = _integers("randint_like", tuple(input.shape), low, high, numpy_dtype(dtype, input.dtype), generator)
+    kind = numpy_dtype(input.dtype if dtype is None else dtype)
+    drawn = _integers("randint_like", input.shape, low, high, kind, generator)
     return _finish(drawn, None, requires_grad, device, layout)
 
 
