@@ -1,46 +1,93 @@
-"""Reverse-mode automatic differentiation on NumPy arrays, with PyTorch's names. Use it as ``import autograd_core as ag``."""
+"""Reverse-mode automatic differentiation on NumPy arrays, with PyTorch's names: ``import autograd_core as ag``.
+
+Functions come from the records in `ops`; what is not needed by every program is loaded at first use.
+"""
 
 from __future__ import annotations
 
 import sys as _sys
+from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
-from . import generator as random
-from . import ops
-from .backward import backward, grad
-from .generator import (
-    Generator,
-    default_generator,
-    get_rng_state,
-    initial_seed,
-    manual_seed,
-    seed,
-    set_rng_state,
-)
+from . import ops as ops
+from .backward import backward as backward
+from .backward import grad as grad
+from .generator import Generator as Generator
+from .generator import default_generator as default_generator
+from .generator import fork_rng as fork_rng
+from .generator import get_rng_state as get_rng_state
+from .generator import initial_seed as initial_seed
+from .generator import manual_seed as manual_seed
+from .generator import seed as seed
+from .generator import set_rng_state as set_rng_state
 from .info import LAYOUTS as _LAYOUTS
-from .info import cuda, device, finfo, iinfo
-from .ops.create import as_tensor, asarray, from_dlpack, from_numpy, tensor
+from .info import cuda as cuda
+from .info import device as device
+from .info import finfo as finfo
+from .info import iinfo as iinfo
+from .ops.create import as_tensor as as_tensor
+from .ops.create import asarray as asarray
+from .ops.create import from_dlpack as from_dlpack
+from .ops.create import from_numpy as from_numpy
+from .ops.create import tensor as tensor
 from .registry import namespace as _namespace
-from .shapes import (
-    DTYPES as _DTYPES,
-)
-from .shapes import (
-    DType as dtype,
-)
-from .shapes import Size, broadcast_shapes, can_cast, get_default_dtype, promote_types, set_default_dtype
-from .tensor import (
-    OpError,
-    Tensor,
-    enable_grad,
-    inference_mode,
-    is_grad_enabled,
-    no_grad,
-    scope,
-    set_grad_enabled,
-)
+from .shapes import DTYPES as _DTYPES
+from .shapes import DType
+from .shapes import Size as Size
+from .shapes import broadcast_shapes as broadcast_shapes
+from .shapes import can_cast as can_cast
+from .shapes import get_default_dtype as get_default_dtype
+from .shapes import promote_types as promote_types
+from .shapes import set_default_dtype as set_default_dtype
+from .tensor import OpError as OpError
+from .tensor import Tensor as Tensor
+from .tensor import enable_grad as enable_grad
+from .tensor import inference_mode as inference_mode
+from .tensor import is_grad_enabled as is_grad_enabled
+from .tensor import no_grad as no_grad
+from .tensor import scope as scope
+from .tensor import set_grad_enabled as set_grad_enabled
+
+dtype = DType
+
+__version__ = "0.1.0"
+
 globals().update(_namespace(""))
 globals().update(_DTYPES)
 globals().update(_LAYOUTS)
+
+_AT_FIRST_USE = {
+    "Function": "function", "checkpoint": "function",
+    "vjp": "transforms", "jvp": "transforms", "jacobian": "transforms", "hessian": "transforms", "hvp": "transforms",
+    "vhp": "transforms", "value_and_grad": "transforms", "vmap": "batching",
+    "gradcheck": "gradient_check", "gradgradcheck": "gradient_check",
+    "draw": "visualize",
+    "set_printoptions": "printing",
+    "set_num_threads": "kernels.threads", "get_num_threads": "kernels.threads",
+}  # fmt: skip
+"""Which file defines what is not loaded by ``import autograd_core``."""
+
+_SUBMODULES = {"nn": "nn", "optim": "optim"}
+"""``ag.nn`` and ``ag.optim``, so that scripts written for one package run unchanged."""
+
+
+def __getattr__(name):
+    if name in _AT_FIRST_USE:
+        found = getattr(_import_module(f"{__name__}.{_AT_FIRST_USE[name]}"), name)
+    elif name in _SUBMODULES:
+        found = _import_module(_SUBMODULES[name])
+    elif name in ("save", "load"):
+        found = getattr(_import_module("nn.serialize"), name)
+    elif name in ("autograd", "func", "utils", "random"):
+        found = _import_module(f"{__name__}.namespaces").NAMESPACES[name]
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__():
+    return sorted({*globals(), *_AT_FIRST_USE, *_SUBMODULES, "autograd", "func", "load", "random", "save", "utils"})
 
 
 def _namespace_module(name):
@@ -52,12 +99,4 @@ def _namespace_module(name):
 
 linalg, special, fft = _namespace_module("linalg"), _namespace_module("special"), _namespace_module("fft")
 signal = _namespace_module("signal")
-signal.windows = _namespace_module("signal.windows")
-
-
-def __getattr__(name):
-    if name == "set_printoptions":
-        from .printing import set_printoptions
-
-        return set_printoptions
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+signal.windows = _namespace_module("signal.windows")  # type: ignore[attr-defined]

@@ -86,9 +86,9 @@ class Function:
                 (x,) = ctx.saved_tensors
                 return 3 * x ** 2 * grad
 
-    ``forward(ctx, *args)``, or ``forward(*args)`` with ``setup_context(ctx, inputs, output)``. ``backward(ctx, *grads)``
-    returns a gradient (or None) for each argument of forward; written with differentiable operations, it can be
-    differentiated again.
+    ``forward(ctx, *args)``, or ``forward(*args)`` with ``setup_context(ctx, inputs, output)``. ``backward`` returns a
+    gradient (or None) for each argument of forward; written with differentiable operations, it can be differentiated
+    again.
     """
 
     @staticmethod

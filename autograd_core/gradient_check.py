@@ -206,13 +206,12 @@ def _check_absent(func, inputs, checked):
 
 
 def _report(func, inputs, worst, atol, rtol):
-    lines = [
+    wrong = (
         f"gradient of output {worst.output} with respect to input {worst.input}, element {list(worst.position)}: "
         f"analytic {worst.analytic:.10g}, numeric {worst.numeric:.10g} "
         f"(difference {abs(worst.analytic - worst.numeric):.3g}, allowed {atol + rtol * abs(worst.numeric):.3g})"
-    ]
-    lines.append(first_wrong_op(func, inputs) or _NO_CULPRIT)
-    return "\n".join(lines)
+    )
+    return wrong + "\n" + (first_wrong_op(func, inputs) or _NO_CULPRIT)
 
 
 _NO_CULPRIT = (
@@ -254,7 +253,6 @@ def first_wrong_op(func, inputs) -> str | None:
         worst = _fast_mismatch(alone, local, tracked, 1e-6, 1e-4, 1e-3)
         if worst is not None:
             where = provenance.describe(place)
-            return (f"first operation with a wrong rule: {name}, argument {worst.input}"
-                    + (f", at {where}" if where else "")
-                    + f" (along a random direction: analytic {worst.analytic:.8g}, numeric {worst.numeric:.8g})")  # fmt: skip
+            values = f"(along a random direction: analytic {worst.analytic:.8g}, numeric {worst.numeric:.8g})"
+            return f"first operation with a wrong rule: {name}, argument {worst.input}, at {where or 'unknown'} {values}"
     return None

@@ -32,7 +32,7 @@ import numpy as np
 
 from . import provenance, storage
 from .shapes import ndarray, numpy_dtype, promote, promote_to_float, same_dtype
-from .tensor import QUIET, Node, Tensor, apply, as_array, quiet_off, quiet_on, state, wrap
+from .tensor import QUIET, Node, Tensor, apply, quiet_off, quiet_on, state, wrap
 
 OPS: dict[str, Op] = {}
 """Every record by its qualified name: ``tanh``, ``linalg.inv``, ``nn.functional.conv2d``."""

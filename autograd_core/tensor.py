@@ -155,6 +155,56 @@ def apply(op, args, static, watched=True):  # noqa: C901 (each branch is one thi
     return out
 
 
+class Watcher:
+    """Sees what happens to Tensors in this thread while it is entered: the base of recording, compiling, checking.
+
+    Every hook does by default what would happen anyway. Watchers nest; the inner one passes on to the outer one.
+    """
+
+    def __enter__(self):
+        self.outer = state.watch
+        state.watch = self
+        return self
+
+    def __exit__(self, *error):
+        state.watch = self.outer
+
+    def call(self, op, args, static):
+        """An operation passes the door."""
+        state.watch = self.outer
+        try:
+            return apply(op, args, static)
+        finally:
+            state.watch = self
+
+    def call_function(self, function, args, kwargs):
+        """A user's `Function` is applied."""
+        state.watch = self.outer
+        try:
+            return function.apply(*args, **kwargs)
+        finally:
+            state.watch = self
+
+    def write(self, target, result):
+        """``result`` is about to be written into the memory of ``target``."""
+        if self.outer is not None:
+            self.outer.write(target, result)
+
+    def read(self, tensor):
+        """The values of ``tensor`` leave the engine: a number or an array is made of them."""
+        if self.outer is not None:
+            self.outer.read(tensor)
+
+    def alias(self, out, source):
+        """``out`` is another Tensor on the memory of ``source``, without history."""
+        if self.outer is not None:
+            self.outer.alias(out, source)
+
+    def accumulate(self, leaf, gradient):
+        """Backward adds ``gradient`` to the ``grad`` of ``leaf``; True when that has been done here."""
+        return self.outer is not None and self.outer.accumulate(leaf, gradient)
+
+
 EXPLAINED = (TypeError, ValueError, IndexError, RuntimeError, ArithmeticError, np.linalg.LinAlgError)
 """What NumPy and our own code raise for bad input; `explain` adds the operation and the places."""
 
@@ -456,7 +506,7 @@ class Tensor:
             raise OpError(f"{op_name}: {what} that requires grad is being changed in place; do it under ag.no_grad(), "
                           f"or on a clone\n  at {provenance.describe(provenance.site(3))}")  # fmt: skip
         if self.base is not None and self.made_without_grad:
-            raise OpError(f"{op_name}: a view that was made under no_grad is being changed in place with grad enabled; "
+            raise OpError(f"{op_name}: a view made under no_grad is being changed in place with grad enabled; "
                           f"make the view with grad enabled\n  at {provenance.describe(provenance.site(3))}")  # fmt: skip
 
     def _become(self, result, op_name="in-place operation") -> Tensor:

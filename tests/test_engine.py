@@ -1,0 +1,391 @@
+"""The engine at its edges: accumulation, freeing, hooks, long chains, threads, forks, second order."""
+
+import gc
+import os
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import autograd_core as ag
+
+
+def leaf(*values):
+    return ag.tensor(np.array(values, np.float64), requires_grad=True)
+
+
+def test_gradients_of_every_path_add_up():
+    x = leaf(1.0, 2.0)
+    y = x * x
+    (y * x + y + x).sum().backward()
+    assert np.allclose(x.grad.numpy(), 3 * x.detach().numpy() ** 2 + 2 * x.detach().numpy() + 1)
+
+
+def test_two_leaves_never_share_their_gradient():
+    x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    (x + y).sum().backward()
+    x.grad.mul_(5.0)
+    assert y.grad.tolist() == [1, 1]
+    (x + y).backward(ag.tensor(np.array([2.0, 3.0])))
+    assert x.grad.tolist() == [7, 8]
+    assert y.grad.tolist() == [3, 4]
+
+
+def test_the_gradient_given_to_backward_is_not_kept():
+    x, g = leaf(1.0, 2.0), ag.tensor(np.array([1.0, 1.0]))
+    (x + 0.0).backward(g)
+    g.mul_(7.0)
+    assert x.grad.tolist() == [1, 1]
+
+
+def test_gradient_buffers_are_accumulated_in_place():
+    x = leaf(1.0)
+    (x * 2).sum().backward()
+    first = x.grad
+    (x * 2).sum().backward()
+    assert x.grad is first
+    assert first.tolist() == [4]
+
+
+def test_a_chain_of_100_000_operations():
+    x = leaf(1.0)
+    y = x
+    for _ in range(100_000):
+        y = y + 1.0
+    y.sum().backward()
+    assert x.grad.item() == 1
+    del y
+
+
+def test_a_freed_graph_says_so():
+    x = leaf(1.0, 2.0)
+    y = (x * x).sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match=r"have been freed.*\n?.*retain_graph=True"):
+        y.backward()
+    z = (x * x).sum()
+    z.backward(retain_graph=True)
+    z.backward()
+
+
+def test_the_graph_goes_with_its_last_tensor():
+    x = leaf(1.0, 2.0)
+    y = (x * x).exp()
+    node = weakref.ref(y.grad_fn)
+    gc.disable()
+    try:
+        del y
+        assert node() is None
+    finally:
+        gc.enable()
+
+
+def test_a_leaf_changed_in_place_is_refused():
+    x = leaf(1.0, 2.0)
+    with pytest.raises(RuntimeError, match="leaf tensor that requires grad"):
+        x.add_(1.0)
+    with pytest.raises(RuntimeError, match="view of a leaf"):
+        x[0].mul_(2.0)
+    with ag.no_grad():
+        x.add_(1.0)
+    assert x.tolist() == [2, 3]
+
+
+def test_a_saved_value_changed_in_place_is_refused_with_both_lines():
+    x = leaf(1.0, 2.0)
+    y = x * 1.0
+    z = y * y
+    y.detach().mul_(2.0)
+    with pytest.raises(RuntimeError) as caught:
+        z.sum().backward()
+    text = str(caught.value)
+    assert "z = y * y" in text
+    assert "y.detach().mul_(2.0)" in text
+
+
+def test_parts_that_do_not_overlap_raise_no_alarm():
+    x = leaf(1.0, 2.0, 3.0, 4.0)
+    base = (x * 1.0).detach()
+    y = (base[::2] * x[:2]).sum()
+    base[1::2].mul_(10.0)
+    y.backward()
+    assert x.grad.tolist() == [1, 3, 0, 0]
+
+
+def test_integers_cannot_require_grad():
+    with pytest.raises(RuntimeError, match="only floating-point"):
+        ag.tensor([1, 2]).requires_grad_()
+
+
+def test_implicit_gradient_needs_one_element():
+    x = leaf(1.0, 2.0)
+    with pytest.raises(RuntimeError, match="scalar outputs"):
+        (x * x).backward()
+
+
+def test_grad_of_unused_inputs():
+    x, y = leaf(1.0), leaf(2.0)
+    with pytest.raises(RuntimeError, match="not used"):
+        ag.grad((x * 2).sum(), [x, y])
+    found = ag.grad((x * 2).sum(), [x, y], allow_unused=True)
+    assert found[0].item() == 2
+    assert found[1] is None
+    assert ag.grad((x * 2).sum(), [y], materialize_grads=True)[0].item() == 0
+
+
+def test_grad_of_inner_tensors_and_inputs_argument():
+    x = leaf(1.0, 2.0)
+    y = x * 3.0
+    z = (y * y).sum()
+    (gy,) = ag.grad(z, [y], retain_graph=True)
+    assert gy.tolist() == [6, 12]
+    assert x.grad is None
+    w = leaf(5.0)
+    (z + w.sum()).backward(inputs=[w])
+    assert x.grad is None
+    assert w.grad.item() == 1
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_any_order_of_derivative(order):
+    x = leaf(0.3, -1.2)
+    value = (x**5).sum()
+    for _ in range(order):
+        (value,) = ag.grad(value.sum(), [x], create_graph=True)
+    expected = np.prod([5 - k for k in range(order)]) * x.detach().numpy() ** (5 - order)
+    assert np.allclose(value.detach().numpy(), expected)
+
+
+def test_hooks_change_and_see_gradients():
+    x = leaf(1.0, 2.0)
+    seen = []
+    handle = x.register_hook(lambda g: g * 2)
+    y = x * 3.0
+    y.register_hook(lambda g: seen.append(g.tolist()))
+    y.retain_grad()
+    y.sum().backward()
+    assert seen == [[1, 1]]
+    assert y.grad.tolist() == [1, 1]
+    assert x.grad.tolist() == [6, 6]
+    handle.remove()
+    x.grad = None
+    (x * 3.0).sum().backward()
+    assert x.grad.tolist() == [3, 3]
+
+
+def test_leaf_hooks_see_the_sum_and_post_hooks_the_leaf():
+    x = leaf(1.0)
+    seen = []
+    x.register_hook(lambda g: seen.append(g.item()))
+    x.register_post_accumulate_grad_hook(lambda t: seen.append(t.grad.item()))
+    (x * 2 + x * 3).sum().backward()
+    assert seen == [5, 5]
+
+
+def test_modes_nest_and_decorate():
+    x = leaf(1.0)
+    with ag.no_grad():
+        assert not (x * 2).requires_grad
+        with ag.enable_grad():
+            assert (x * 2).requires_grad
+    assert (x * 2).requires_grad
+
+    @ag.no_grad()
+    def first(t):
+        return t * 2
+
+    @ag.no_grad
+    def second(t):
+        return t * 2
+
+    assert not first(x).requires_grad
+    assert not second(x).requires_grad
+    with ag.set_grad_enabled(False):
+        assert not ag.is_grad_enabled()
+    with ag.inference_mode():
+        assert not (x * 2).requires_grad
+    assert ag.is_grad_enabled()
+
+
+def test_threads_run_their_own_backward_and_mode():
+    failures = []
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(50):
+            x = ag.tensor(rng.normal(size=7), requires_grad=True)
+            with ag.no_grad():
+                hidden = x * 2
+            (x * x).sum().backward()
+            if hidden.requires_grad or not np.allclose(x.grad.numpy(), 2 * x.detach().numpy()):
+                failures.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_can_work():
+    x = leaf(1.0, 2.0)
+    (x * x).sum().backward()
+    child = os.fork()
+    if child == 0:
+        y = leaf(3.0)
+        (y * y).sum().backward()
+        os._exit(0 if y.grad.item() == 6 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_errors_name_the_operation_the_shapes_and_the_line():
+    a, b = ag.zeros(2, 3), ag.zeros(4, 5)
+    with pytest.raises(RuntimeError) as caught:
+        a @ b
+    text = str(caught.value)
+    for part in ("matmul", "[2, 3]", "[4, 5]", "test_engine.py", "a @ b"):
+        assert part in text
+
+
+def test_errors_in_a_backward_name_the_forward_line():
+    class Broken(ag.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad.reshape(5)
+
+    x = leaf(1.0, 2.0)
+    y = Broken.apply(x)
+    with pytest.raises(RuntimeError) as caught:
+        y.sum().backward()
+    notes = "\n".join(caught.value.__notes__)
+    assert "y = Broken.apply(x)" in notes
+
+
+def test_a_warning_free_engine_leaves_numpy_as_it_was():
+    before = np.geterr()
+    assert ag.tensor([0.0]).log().item() == -np.inf
+    assert np.geterr() == before
+    with pytest.warns(RuntimeWarning):
+        np.log(np.zeros(1))
+
+
+class Cube(ag.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return 3 * x**2 * grad
+
+
+def test_functions_of_the_user_and_their_second_order():
+    x = leaf(0.5, -1.5)
+    assert ag.gradcheck(Cube.apply, (x,))
+    assert ag.gradgradcheck(Cube.apply, (x,))
+    y = Cube.apply(x).sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match="freed"):
+        y.backward()
+
+
+def test_functions_may_save_outputs_without_leaking():
+    class Exp(ag.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            out = x.exp()
+            ctx.save_for_backward(out)
+            return out
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad * ctx.saved_tensors[0]
+
+    x = leaf(0.5, -1.5)
+    assert ag.gradcheck(Exp.apply, (x,))
+    assert ag.gradgradcheck(Exp.apply, (x,))
+    y = Exp.apply(x)
+    node = weakref.ref(y.grad_fn)
+    del y
+    gc.collect()
+    assert node() is None
+
+
+def test_checkpoint_gives_the_same_gradients_and_reaches_captured_tensors():
+    w, x = leaf(0.3, 0.7), leaf(1.0, 2.0)
+
+    def block(t):
+        return (t * w).exp() * t
+
+    plain = ag.grad(block(x).sum(), [x, w])
+    saved = ag.grad(ag.checkpoint(block, x).sum(), [x, w])
+    for a, b in zip(plain, saved, strict=True):
+        assert a.tolist() == b.tolist()
+    assert ag.gradcheck(lambda t: ag.checkpoint(block, t), (x,))
+    assert ag.gradgradcheck(lambda t: ag.checkpoint(block, t), (x,))
+
+
+def test_gradcheck_names_the_input_the_element_and_the_operation():
+    class Wrong(ag.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad * ctx.saved_tensors[0].cos() * 1.01
+
+    x = leaf(0.5, 0.1)
+    with pytest.raises(RuntimeError) as caught:
+        ag.gradcheck(lambda t: Wrong.apply(t * 2).exp(), (x,))
+    text = str(caught.value)
+    assert "input 0" in text
+    assert "Wrong" in text
+    assert "analytic" in text
+    assert not ag.gradcheck(Wrong.apply, (x,), raise_exception=False)
+
+
+def test_transforms_agree_with_formulas():
+    x = ag.tensor(np.array([0.5, -0.3, 2.0]))
+    a = x.numpy()
+    jacobian = ag.jacobian(lambda t: t.exp() * t[0], x).numpy()
+    expected = np.diag(np.exp(a) * a[0])
+    expected[:, 0] += np.exp(a)
+    assert np.allclose(jacobian, expected)
+    assert np.allclose(ag.hessian(lambda t: (t**3).sum(), x).numpy(), np.diag(6 * a))
+    v = ag.tensor(np.array([1.0, 2.0, 3.0]))
+    assert np.allclose(ag.jvp(lambda t: t * t, x, v)[1].numpy(), 2 * a * v.numpy())
+    assert np.allclose(ag.vjp(lambda t: t * t, x, v)[1].numpy(), 2 * a * v.numpy())
+    assert np.allclose(ag.hvp(lambda t: (t**3).sum(), x, v)[1].numpy(), 6 * a * v.numpy())
+    value, grads = ag.value_and_grad(lambda p, k: (p["w"] * k).sum())({"w": x}, 3.0)
+    assert value.item() == pytest.approx(3 * a.sum())
+    assert grads["w"].tolist() == [3, 3, 3]
+
+
+def test_zero_size_and_zero_d():
+    x = ag.tensor(np.zeros((0, 3)), requires_grad=True)
+    (x * 2).sum().backward()
+    assert x.grad.shape == (0, 3)
+    y = ag.tensor(2.0, requires_grad=True)
+    (y * y).backward()
+    assert y.grad.item() == 4
+
+
+def test_views_of_a_base_changed_in_place_have_its_new_history():
+    w = leaf(1.0, 2.0, 3.0, 4.0)
+    base = w * 1.0
+    first, second = base[:2], base[1:]
+    first.mul_(10.0)
+    (second * ag.tensor(np.array([1.0, 1.0, 1.0]))).sum().backward()
+    assert second.tolist() == [20, 3, 4]
+    assert w.grad.tolist() == [0, 10, 1, 1]
