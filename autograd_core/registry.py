@@ -350,9 +350,14 @@ def _public(record, function):
     if record.variadic and vararg == record.variadic:
         arrays += f"*{vararg}, "
         tests.append(f"any([isinstance(v, Tensor) for v in {vararg}])")
-    settings = ", ".join(f"{n!r}: {n}" for n in record.settings)
+    given = record.signature
+    values = {n: n for n in record.settings}
+    if vararg in values:  # sizes come as f(2, 3) or f((2, 3)), and by name
+        given = given.replace(f"*{vararg}", f"*{vararg}_, {vararg}=None")
+        values[vararg] = f"{vararg}_ if {vararg} is None else {vararg}"
+    settings = ", ".join(f"{n!r}: {v}" for n, v in values.items())
     lines = [
-        f"def {record.name}({record.signature}{out}):",
+        f"def {record.name}({given}{out}):",
         f"    arrays = ({arrays})",
         f"    settings = {{{settings}}}",
         f"    if {' or '.join(tests) or 'state.watch is not None'}:",
