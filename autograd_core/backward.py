@@ -193,9 +193,11 @@ class _Pass:
         elif id(before) in self.owned:
             before += gradient
         else:
-            slots[index] = total = before + gradient
+            total = before + gradient
             if not self.create:
+                total = np.asarray(total)  # sums of 0-d arrays are scalars, which cannot be added into
                 self.owned.add(id(total))
+            slots[index] = total
 
     def _walk_arrays(self, roots):
         """Ordinary backward: rules run on plain arrays."""
@@ -399,10 +401,10 @@ def _fit(gradient, shape, dtype, node):
     if type(gradient) is not ndarray:
         gradient = np.asarray(gradient)
     if gradient.shape != shape:
-        if gradient.ndim > len(shape) or gradient.size > prod(shape):
-            gradient = np.add.reduce(gradient, axis=reduced_dims(gradient.shape, shape), keepdims=True).reshape(shape)
-        else:
+        dims = reduced_dims(gradient.shape, shape) if gradient.ndim >= len(shape) else ()
+        if not dims:
             return _widen(gradient, shape, dtype, node)
+        gradient = np.add.reduce(gradient, axis=dims, keepdims=True).reshape(shape)
     return gradient if gradient.dtype == dtype else gradient.astype(dtype)
 
 
@@ -431,8 +433,9 @@ def _fit_tensor(gradient, shape, dtype, node):
         gradient = wrap(np.asarray(gradient, dtype))
     found = gradient.array.shape
     if found != shape:
-        if len(found) > len(shape) or gradient.array.size > prod(shape):
-            gradient = ops.reshape(ops.sum(gradient, reduced_dims(found, shape), True), shape)
+        dims = reduced_dims(found, shape) if len(found) >= len(shape) else ()
+        if dims:
+            gradient = ops.reshape(ops.sum(gradient, dims, True), shape)
         else:
             try:
                 gradient = ops.expand(gradient, shape)

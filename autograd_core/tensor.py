@@ -676,7 +676,7 @@ def _rebuild(kind, array, tracks):
 
 def has_overlap(array: ndarray) -> bool:
     """Whether elements of ``array`` share memory (strides of zero over more than one element)."""
-    return 0 in array.strides and any(
+    return 0 in array.strides and array.size > 0 and any(
         stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True)
     )
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from .. import ops
 from ..registry import arithmetic, composite, elementwise, op
-from ..shapes import common_dtype, default_dtype, promote, promote_to_float
+from ..shapes import common_dtype, promote, promote_to_float
 from .samples import boolean, distinct, integer, positive, real, sample
 
 BINARY = [sample(real(3, 4), real(3, 4)), sample(real(3, 1), real(4)), sample(real(2, 3), 1.5)]
@@ -25,6 +23,19 @@ def refuse_bool(function, values, instead):
     """Raise when all of ``values`` are booleans, for which PyTorch has no ``function``."""
     if all(getattr(v, "dtype", type(v)) == bool for v in values):
         raise RuntimeError(f"{function} of bool tensors is not supported; {instead}")
+
+
+def tensors(function, *positions, then=promote):
+    """A promotion that first refuses numbers at ``positions``, where PyTorch takes tensors alone; then ``then``."""
+
+    def check(arrays):
+        for position in positions:
+            if not isinstance(arrays[position], (np.ndarray, np.generic)):
+                got = type(arrays[position]).__name__
+                raise TypeError(f"{function}: argument {position + 1} must be a Tensor, got {got}")
+        return then(arrays)
+
+    return check
 
 
 def is_number(value):
@@ -70,7 +81,7 @@ def sub(input, other, *, alpha):
 
 
 @op(arithmetic, signature="input, other, *, alpha=1", vjp=[lambda g, alpha: -_scaled(g, alpha), lambda g: g],
-    prepare=_alpha_setting, scalar="other - alpha * input", inplace=False,
+    prepare=_alpha_setting, promote=tensors("rsub", 0), scalar="other - alpha * input", inplace=False,
     samples=[*BINARY, sample(real(3, 4), real(4), alpha=2.5)])  # fmt: skip
 def rsub(input, other, *, alpha):
     """Difference the other way round: other - alpha * input."""
@@ -195,7 +206,7 @@ def remainder(input, other):
 
 
 @op(arithmetic, vjp=[lambda g: g, lambda g, input, other: -g * ops.div(input, other, rounding_mode="trunc")],
-    samples=REMAINDERS, scalar="fmod(input, other)")  # fmt: skip
+    promote=tensors("fmod", 0), samples=REMAINDERS, scalar="fmod(input, other)")  # fmt: skip
 def fmod(input, other):
     """Remainder of division rounded towards zero, with the sign of ``input``."""
     return _whole_quotient(input, other, np.fmod)
@@ -261,6 +272,8 @@ def float_power(input, exponent):
 @op(composite, samples=[sample(real(3, 4), integer(4, low=-3))], inplace=True)
 def ldexp(input, other):
     """Product with a power of two: input * 2**other."""
+    if is_number(input) or is_number(other):
+        raise TypeError("ldexp: input and other must be Tensors, got a number")
     return input * ops.pow(2.0, other)
 
 
@@ -274,7 +287,7 @@ def _extreme(ufunc, known, text, symbol, wins, loses, onnx=None):
         return ufunc(input, other)
 
     body.__doc__ = f"The {text} of two elements; NaN where either is NaN. Ties share the gradient evenly."
-    return op(arithmetic, name=known, samples=PAIRS, onnx=onnx, inplace=False, vjp=[
+    return op(arithmetic, name=known, samples=PAIRS, onnx=onnx, inplace=False, promote=tensors(known, 0, 1), vjp=[
         lambda g, input, other: ops.where(input == other, g / 2, ops.where(loses(input, other), 0, g)),
         lambda g, input, other: ops.where(input == other, g / 2, ops.where(wins(input, other), 0, g)),
     ], scalar=f"input if input {symbol} other or input != input else other")(body)  # fmt: skip
@@ -294,7 +307,7 @@ def _extreme_number(ufunc, known, text, symbol, wins):
         return ufunc(input, other)
 
     body.__doc__ = f"The {text} of two elements; where one is NaN, the other."
-    return op(arithmetic, name=known, samples=PAIRS, inplace=False, vjp=[
+    return op(arithmetic, name=known, samples=PAIRS, inplace=False, promote=tensors(known, 0, 1), vjp=[
         lambda g, input, other: ops.where(chosen(input, other), g, 0),
         lambda g, input, other: ops.where(chosen(input, other), 0, g),
     ], scalar=f"input if input {symbol} other or other != other else other")(body)  # fmt: skip
@@ -339,14 +352,14 @@ def clamp(input, min, max):
 
 
 @op(arithmetic, vjp=[lambda g, input, min: _inside(g, input, min, None), lambda g, input, min: _to_min(g, input, min, None)],
-    samples=[sample(real(3, 4), 0.2), sample(real(3, 4), real(4))])  # fmt: skip
+    promote=tensors("clamp_min", 0), samples=[sample(real(3, 4), 0.2), sample(real(3, 4), real(4))])  # fmt: skip
 def clamp_min(input, min):
     """Elements no smaller than ``min``."""
     return np.maximum(input, min)
 
 
 @op(arithmetic, vjp=[lambda g, input, max: _inside(g, input, None, max), lambda g, input, max: _to_max(g, input, None, max)],
-    samples=[sample(real(3, 4), 0.2), sample(real(3, 4), real(4))])  # fmt: skip
+    promote=tensors("clamp_max", 0), samples=[sample(real(3, 4), 0.2), sample(real(3, 4), real(4))])  # fmt: skip
 def clamp_max(input, max):
     """Elements no larger than ``max``."""
     return np.minimum(input, max)
@@ -408,26 +421,27 @@ def where(condition, input, other):
 
 
 @op(elementwise, vjp=[lambda g, input, out: ops.where(input == 0, 0, g * (out / input)), zeros], scalar="copysign(input, other)",
-    samples=[*BINARY, sample(real(2, 3), -1.5)])  # fmt: skip
+    promote=tensors("copysign", 0, then=promote_to_float), samples=[*BINARY, sample(real(2, 3), -1.5)])  # fmt: skip
 def copysign(input, other):
     """The magnitude of ``input`` with the sign of ``other``."""
     return np.copysign(input, other)
 
 
-def _same_dtypes(function, arrays):
+def _one_dtype(arrays):
     kinds = [a.dtype for a in arrays]
     if kinds[0] != kinds[1]:
-        raise RuntimeError(f"{function} of tensors with different dtypes, {kinds[0]} and {kinds[1]}, is not supported")
+        raise RuntimeError(f"the tensors must have one dtype, got {kinds[0]} and {kinds[1]}")
     return arrays
 
 
-@op(arithmetic, promote=lambda arrays: _same_dtypes("heaviside", arrays), samples=[sample(real(3, 4), real(4))])
+@op(arithmetic, promote=tensors("heaviside", 0, 1, then=_one_dtype), samples=[sample(real(3, 4), real(4))])
 def heaviside(input, values):
     """Step function: 0 below zero, 1 above, ``values`` at zero."""
     return np.where(input == 0, values, (input > 0).astype(input.dtype))
 
 
-@op(elementwise, samples=BINARY[:2], promote=promote)
+@op(elementwise, vjp=[lambda g, input, other: ops.where(input == other, 0, g), lambda g, input, other: ops.where(input == other, g, 0)],
+    samples=BINARY[:2], promote=tensors("nextafter", 0, 1))  # fmt: skip
 def nextafter(input, other):
     """The next floating-point number after ``input`` in the direction of ``other``."""
     if input.dtype.kind != "f":
@@ -439,7 +453,7 @@ def nextafter(input, other):
 
 
 @op(elementwise, vjp=[lambda g, input, out: g * (input / out), lambda g, other, out: g * (other / out)], samples=BINARY[:2],
-    scalar="sqrt(input * input + other * other)", promote=lambda arrays: _same_dtypes("hypot", arrays))  # fmt: skip
+    scalar="sqrt(input * input + other * other)", promote=tensors("hypot", 0, 1))  # fmt: skip
 def hypot(input, other):
     """Length of the hypotenuse: sqrt(input**2 + other**2), without overflow on the way."""
     if input.dtype.kind != "f":
@@ -453,21 +467,22 @@ def _angle_slope(g, leg, input, other):
 
 @op(elementwise, vjp=[lambda g, input, other: _angle_slope(g, other, input, other),
                       lambda g, input, other: _angle_slope(g, -input, input, other)],
-    samples=BINARY[:2], scalar="atan2(input, other)", aliases=["arctan2"])  # fmt: skip
+    samples=BINARY[:2], scalar="atan2(input, other)", aliases=["arctan2"],
+    promote=tensors("atan2", 0, 1, then=promote_to_float))  # fmt: skip
 def atan2(input, other):
     """Angle of the point (other, input), in (-pi, pi]."""
     return np.arctan2(input, other)
 
 
 @op(elementwise, vjp=[lambda g, input, other: g / (1 + ops.exp(other - input)), lambda g, input, other: g / (1 + ops.exp(input - other))],
-    samples=BINARY[:2], inplace=False)  # fmt: skip
+    samples=BINARY[:2], inplace=False, promote=tensors("logaddexp", 0, 1, then=promote_to_float))  # fmt: skip
 def logaddexp(input, other):
     """Logarithm of a sum of exponentials: log(exp(input) + exp(other)), without overflow on the way."""
     return np.logaddexp(input, other)
 
 
 @op(elementwise, vjp=[lambda g, input, other: g / (1 + ops.exp2(other - input)), lambda g, input, other: g / (1 + ops.exp2(input - other))],
-    samples=BINARY[:2], inplace=False)  # fmt: skip
+    samples=BINARY[:2], inplace=False, promote=tensors("logaddexp2", 0, 1, then=promote_to_float))  # fmt: skip
 def logaddexp2(input, other):
     """As `logaddexp` with base 2: log2(2**input + 2**other)."""
     return np.logaddexp2(input, other)
@@ -476,11 +491,6 @@ def logaddexp2(input, other):
 def _times_log(input, logarithm, other):
     """input * logarithm, which is 0 where input is 0, but NaN where ``other`` is."""
     return np.where(np.isnan(other), other, np.where(np.equal(input, 0), 0, input * logarithm))
-
-
-def _refuse_two_numbers(function, values):
-    if all(map(is_number, values)):
-        raise TypeError(f"{function}: input or other must be a Tensor, got two numbers")
 
 
 def _log_slope(g, input, logarithm, domain):

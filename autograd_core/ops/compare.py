@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import ops
 from ..registry import comparison, composite, op
+from .arithmetic import tensors
 from .samples import boolean, integer, real, sample
 
 PAIRS = [sample(real(3, 4), real(3, 4)), sample(integer(3, 1), integer(4)), sample(integer(2, 3), 2)]
@@ -18,7 +19,7 @@ def _relation(ufunc, known, symbol, alias=None, onnx=None):
         return ufunc(input, other)
 
     body.__doc__ = f"Whether input {symbol} other, element by element."
-    return op(comparison, name=known, aliases=[alias] if alias else (), samples=PAIRS, scalar=f"input {symbol} other", onnx=onnx)(body)
+    return op(comparison, name=known, aliases=[alias] if alias else (), samples=PAIRS, promote=tensors(known, 0), scalar=f"input {symbol} other", onnx=onnx)(body)
 
 
 eq = _relation(np.equal, "eq", "==", onnx="Equal")
@@ -37,7 +38,7 @@ def _logic(ufunc, known, text, scalar, onnx):
 
     body.__doc__ = f"Whether {text} of two elements are true (not zero)."
     return op(comparison, name=known, samples=[sample(boolean(3, 4), boolean(4)), sample(integer(3), real(3))],
-              promote=False, scalar=scalar, onnx=onnx)(body)  # fmt: skip
+              promote=tensors(known, 0, 1, then=list), scalar=scalar, onnx=onnx)(body)  # fmt: skip
 
 
 logical_and = _logic(np.logical_and, "logical_and", "both", "input != 0 and other != 0", "And")
@@ -72,7 +73,7 @@ signbit = _predicate(
 
 
 def _tolerances(arrays, settings):
-    input, other = arrays
+    input, other = tensors("isclose", 0, 1, then=list)(arrays)
     if input.dtype != other.dtype:
         raise RuntimeError(f"input and other must have one dtype, got {input.dtype} and {other.dtype}")
     for known in ("rtol", "atol"):
