@@ -1,4 +1,4 @@
-"""Order and search: sort, topk, unique, searchsorted, isin."""
+"""Order and search: sort, topk, kthvalue, median, mode, unique, searchsorted, isin."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import numpy as np
 from .. import ops
 from ..registry import composite, index, op
 from ..shapes import normalize_dim
+from .reduce import nonempty, one_dim_setting, selection_gradient
 from .samples import distinct, integer, real, sample
+
+# ---------------------------------------------------------------------------------------------------- picking along a dim
 
 
 @op(index, namespace="internal", vjp=[lambda g, indices, dim: ops.take_along(g, indices, dim=dim), None],
     samples=[sample(real(3, 2), np.array([[0, 1], [2, 1], [3, 0]]), dim=1, size=4)])  # fmt: skip
 def put_along(input, indices, *, dim, size):
-    """Zeros with ``size`` places along ``dim``, and ``input`` put there at ``indices``, no two of which may be equal."""
+    """Zeros with ``size`` places along ``dim``, and ``input`` put there at ``indices``, no two of which are equal in a line."""
     shape = list(input.shape)
     shape[dim] = size
     out = np.zeros(shape, input.dtype)
@@ -24,5 +27,352 @@ def put_along(input, indices, *, dim, size):
 @op(index, namespace="internal", samples=[sample(real(3, 4), np.array([[0, 1], [2, 1], [3, 0]]), dim=1)],
     vjp=[lambda g, indices, dim, input_shape: ops.put_along(g, indices, dim=dim, size=input_shape[dim]), None])  # fmt: skip
 def take_along(input, indices, *, dim):
-    """The elements at ``indices`` along ``dim``, no two of which may be equal in one line."""
+    """The elements at ``indices`` along ``dim``, no two of which are equal in one line."""
     return np.take_along_axis(input, indices, dim)
+
+
+def _ordered_gradient(gs, indices, dim, input_shape):
+    return selection_gradient(gs[0], indices, dim, True, input_shape)
+
+
+def order_of(input, dim, descending=False):
+    """Indices that sort along ``dim``, stable; NaN counts as the largest value."""
+    if not descending:
+        return np.argsort(input, axis=dim, kind="stable")
+    turned = np.argsort(np.flip(input, dim), axis=dim, kind="stable")
+    return np.flip(input.shape[dim] - 1 - turned, dim)
+
+
+# ---------------------------------------------------------------------------------------------------- sorting
+
+
+def _sort_settings(arrays, settings):
+    if isinstance(settings["dim"], bool):
+        raise TypeError(f"sort: dim must be an int, got {settings['dim']}")
+    return one_dim_setting(arrays, settings)
+
+
+@op(index, name="sort", signature="input, dim=-1, descending=False, stable=False", outputs="values indices",
+    prepare=_sort_settings, vjp=[_ordered_gradient], samples=[distinct(3, 4), sample(distinct(3, 4), 0, True), sample(real(), 0)])  # fmt: skip
+def sort(input, *, dim, descending, stable):
+    """The elements in order along ``dim``, and their indices. Equal elements keep their order; NaN counts as the largest."""
+    if input.ndim == 0:
+        return input.copy(), np.zeros((), np.int64)
+    indices = order_of(input, dim, descending)
+    return np.take_along_axis(input, indices, dim), indices
+
+
+@op(index, signature="input, dim=-1, descending=False, stable=False", prepare=_sort_settings,
+    samples=[distinct(3, 4), sample(distinct(3, 4), 0, True)])  # fmt: skip
+def argsort(input, *, dim, descending, stable):
+    """Indices that put the elements along ``dim`` in order; equal elements keep their order."""
+    return order_of(input, dim, descending) if input.ndim else np.zeros((), np.int64)
+
+
+@op(composite, samples=[distinct(3, 4)])
+def msort(input):
+    """The elements in order along the first dimension."""
+    return sort(input, 0)[0]
+
+
+def _count_along(name, arrays, settings):
+    settings, size = one_dim_setting(arrays, settings), arrays[0].shape[normalize_dim(settings["dim"], arrays[0].ndim)] if arrays[0].ndim else 1
+    return settings, size
+
+
+def _topk_settings(arrays, settings):
+    settings, size = _count_along("topk", arrays, settings)
+    if not 0 <= settings["k"] <= size:
+        raise RuntimeError(f"topk: k must be between 0 and the {size} elements along dim {settings['dim']}, got {settings['k']}")
+    return settings
+
+
+@op(index, signature="input, k, dim=-1, largest=True, sorted=True", outputs="values indices", prepare=_topk_settings,
+    vjp=[_ordered_gradient], samples=[sample(distinct(3, 6), 2), sample(distinct(5, 3), 3, 0, False), sample(real(), 1)],
+    onnx="TopK")  # fmt: skip
+def topk(input, *, k, dim, largest, sorted):
+    """The ``k`` largest (or smallest) elements along ``dim`` in order, and their indices."""
+    if input.ndim == 0:
+        return (input.copy(), np.zeros((), np.int64)) if k else (input[None][:0], np.zeros(0, np.int64))
+    size = input.shape[dim]
+    if 0 < k < size // 8:  # cut first, then sort what is left
+        cut = np.argpartition(input, size - k if largest else k - 1, axis=dim)
+        cut = np.take(cut, np.arange(size - k, size) if largest else np.arange(k), axis=dim)
+        order = order_of(np.take_along_axis(input, cut, dim), dim, largest)
+        indices = np.take_along_axis(cut, order, dim)
+    else:
+        indices = np.take(order_of(input, dim, largest), np.arange(k), axis=dim)
+    return np.take_along_axis(input, indices, dim), indices
+
+
+def _kth_settings(arrays, settings):
+    settings, size = _count_along("kthvalue", arrays, settings)
+    if not 1 <= settings["k"] <= size:
+        raise RuntimeError(f"kthvalue: k must be between 1 and the {size} elements along dim {settings['dim']}, got {settings['k']}")
+    return settings
+
+
+def _pick(input, indices, dim, keepdim):
+    """Values and indices of one element a line, given ``indices`` of size 1 along ``dim``."""
+    values = np.take_along_axis(input, indices, dim)
+    return (values, indices) if keepdim else (values.squeeze(dim), indices.squeeze(dim))
+
+
+def _picked_gradient(gs, indices, dim, keepdim, input_shape):
+    return selection_gradient(gs[0], indices, dim, keepdim, input_shape)
+
+
+PICKED = dict(outputs="values indices", vjp=[_picked_gradient])
+
+
+@op(index, signature="input, k, dim=-1, keepdim=False", prepare=_kth_settings,
+    samples=[sample(distinct(3, 4), 2), sample(distinct(3, 4), 3, 0, True)], **PICKED)  # fmt: skip
+def kthvalue(input, *, k, dim, keepdim):
+    """The ``k``-th smallest element along ``dim`` and its index."""
+    if input.ndim == 0:
+        return input.copy(), np.zeros((), np.int64)
+    return _pick(input, np.take(order_of(input, dim), [k - 1], axis=dim), dim, keepdim)
+
+
+# ---------------------------------------------------------------------------------------------------- median, mode
+
+
+@op(index, name="median_along", namespace="internal", prepare=one_dim_setting,
+    samples=[sample(distinct(3, 5), dim=1, keepdim=False, ignore_nan=False)], **PICKED)  # fmt: skip
+def median_along(input, *, dim, keepdim, ignore_nan):
+    """The lower median along ``dim`` and its index; NaN is left out, or makes the result NaN."""
+    if input.ndim == 0:
+        return input.copy(), np.zeros((), np.int64)
+    nonempty("median", input, (dim,))
+    order, size = order_of(input, dim), input.shape[dim]
+    missing = np.count_nonzero(np.isnan(input), axis=dim, keepdims=True) if input.dtype.kind == "f" else np.int64(0)
+    if ignore_nan:
+        middle = np.maximum(size - missing - 1, 0) // 2
+    else:
+        middle = np.where(missing > 0, size - missing, (size - 1) // 2)
+    shape = [1 if d == dim else n for d, n in enumerate(input.shape)]
+    return _pick(input, np.take_along_axis(order, np.broadcast_to(middle, shape), dim), dim, keepdim)
+
+
+def _median(input, dim, keepdim, ignore_nan):
+    if dim is not None:
+        return median_along(input, dim=dim, keepdim=keepdim, ignore_nan=ignore_nan)
+    if 0 in input.shape:
+        return ops.sum(input) * float("nan")
+    return median_along(ops.reshape(input, (-1,)), dim=0, keepdim=False, ignore_nan=ignore_nan)[0]
+
+
+MEDIANS = [distinct(3, 5), sample(distinct(3, 4), 1), sample(distinct(3, 5), dim=0, keepdim=True)]
+
+
+@op(composite, samples=MEDIANS)
+def median(input, dim=None, keepdim=False):
+    """The median of all elements; or along ``dim``, as (values, indices). The lower of two middle ones."""
+    return _median(input, dim, keepdim, False)
+
+
+@op(composite, samples=MEDIANS)
+def nanmedian(input, dim=None, keepdim=False):
+    """As `median`, without the NaN among the elements."""
+    return _median(input, dim, keepdim, True)
+
+
+@op(index, signature="input, dim=-1, keepdim=False", prepare=one_dim_setting,
+    samples=[sample(integer(3, 6), 1), sample(distinct(3, 4), 0, True)], **PICKED)  # fmt: skip
+def mode(input, *, dim, keepdim):
+    """The most frequent value along ``dim`` (the smallest among equally frequent ones) and the index of its last place."""
+    if input.ndim == 0:
+        return input.copy(), np.zeros((), np.int64)
+    nonempty("mode", input, (dim,))
+    order = order_of(input, dim)
+    ranked = np.take_along_axis(input, order, dim)
+    size, along = input.shape[dim], [-1 if d == dim else 1 for d in range(input.ndim)]
+    place = np.arange(size).reshape(along)
+    new = np.concatenate([np.ones_like(np.take(ranked, [0], dim), bool),
+                          np.take(ranked, range(1, size), dim) != np.take(ranked, range(size - 1), dim)], dim)  # fmt: skip
+    run = place - np.maximum.accumulate(np.where(new, place, 0), axis=dim)  # how many equal ones stand before
+    return _pick(input, np.take_along_axis(order, np.argmax(run, axis=dim, keepdims=True), dim), dim, keepdim)
+
+
+# ---------------------------------------------------------------------------------------------------- quantiles
+
+
+@op(composite, samples=[sample(distinct(3, 4), 0.4), sample(distinct(3, 5), 0.25, 1, True), sample(distinct(3, 5), 0.7, interpolation="lower")])
+def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
+    """The ``q``-quantiles along ``dim`` (of all elements by default); several ``q`` come first in the result's shape.
+
+    ``interpolation`` between neighbours: linear, lower, higher, midpoint or nearest. NaN makes the result NaN.
+    """
+    return _quantile("quantile", input, q, dim, keepdim, interpolation, False)
+
+
+@op(composite, samples=[sample(distinct(3, 4), 0.4), sample(distinct(3, 5), 0.25, 1, True)])
+def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
+    """As `quantile`, without the NaN among the elements."""
+    return _quantile("nanquantile", input, q, dim, keepdim, interpolation, True)
+
+
+def _checked_q(name, input, q):
+    if not hasattr(q, "ndim"):
+        if not 0 <= q <= 1:
+            raise RuntimeError(f"{name}: q must be between 0 and 1, got {q}")
+        return q
+    if q.ndim > 1 or q.dtype != input.dtype:
+        raise RuntimeError(f"{name}: q must be a number or a vector of the input's dtype {input.dtype}, got {q.dtype} {list(q.shape)}")
+    if bool(ops.any(ops.logical_or(q < 0, q > 1))):
+        raise RuntimeError(f"{name}: q must be between 0 and 1, got {q}")
+    return q
+
+
+def _quantile(name, input, q, dim, keepdim, interpolation, ignore_nan):
+    if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
+        raise RuntimeError(f"{name}: interpolation must be linear, lower, higher, midpoint or nearest, got {interpolation!r}")
+    if str(input.dtype).rpartition(".")[2] not in ("float32", "float64"):
+        raise RuntimeError(f"{name}: input must be float32 or float64, got {input.dtype}")
+    if 0 in input.shape:
+        raise RuntimeError(f"{name}: input must not be empty, got shape {list(input.shape)}")
+    q, vector = _checked_q(name, input, q), hasattr(q, "ndim") and q.ndim == 1
+    if dim is None:
+        lines, kept = ops.reshape(input, (-1,)), (1,) * input.ndim
+    else:
+        dim = normalize_dim(dim, input.ndim)
+        kept = tuple(1 if d == dim else n for d, n in enumerate(input.shape))
+        lines = ops.movedim(input, dim, -1) if input.ndim else ops.reshape(input, (1,))
+    picked = _between(sort(lines, -1)[0], ops.reshape(q, (-1,)) if hasattr(q, "ndim") else q, interpolation, ignore_nan)
+    picked = ops.movedim(picked, -1, 0)
+    shape = kept if keepdim else tuple(lines.shape[:-1])
+    return ops.reshape(picked, (q.shape[0], *shape) if vector else shape)
+
+
+def _between(ranked, q, interpolation, ignore_nan):
+    """Values at the fractional ranks ``q * (count - 1)`` of lines sorted along the last dim; one a ``q``, last."""
+    missing = ops.isnan(ranked)
+    last = ranked.shape[-1] - 1
+    absent = ops.sum(missing, -1, True)
+    ranks = q * ops.to(ops.clamp(last - absent, min=0), dtype=ranked.dtype) if ignore_nan else q * ops.to(absent * 0 + last, dtype=ranked.dtype)
+    if not ignore_nan:
+        ranks = ops.where(absent > 0, float(last), ranks)
+    if interpolation in ("lower", "higher", "nearest"):
+        ranks = {"lower": ops.floor, "higher": ops.ceil, "nearest": ops.round}[interpolation](ranks)
+    below = ops.floor(ranks)
+    low = _at(ranked, below)
+    if interpolation not in ("linear", "midpoint"):
+        return low
+    high = _at(ranked, ops.ceil(ranks))
+    weight = 0.5 if interpolation == "midpoint" else ranks - below
+    return ops.lerp(low, high, weight)
+
+
+def _at(ranked, places):
+    return ops.gather(ranked, -1, ops.to(places, dtype="int64"))
+
+
+# ---------------------------------------------------------------------------------------------------- unique values
+
+
+def _unique_settings(arrays, settings):
+    dim = settings["dim"]
+    if dim is not None and arrays[0].ndim and 0 in arrays[0].shape and arrays[0].shape[dim] != 0:
+        raise RuntimeError(f"unique: there are 0 sized dimensions besides dim {dim} in shape {list(arrays[0].shape)}")
+    return {**settings, "dim": None if dim is None else normalize_dim(dim, arrays[0].ndim)}
+
+
+@op(index, namespace="internal", outputs="values inverse counts", prepare=_unique_settings, samples=[sample(integer(3, 4), dim=None)])
+def sorted_unique(input, *, dim):
+    """Distinct values (or slices along ``dim``) in order, where each element went, and how often each value occurs."""
+    if dim is not None and input.shape[dim] == 0:
+        return input.copy(), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    values, inverse, counts = np.unique(input, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
+    return values, inverse.reshape(input.shape if dim is None else -1), counts
+
+
+@op(index, namespace="internal", outputs="values inverse counts", prepare=_unique_settings, samples=[sample(integer(6, high=2), dim=None)])
+def runs(input, *, dim):
+    """The first of each run of equal values (or slices along ``dim``), where each element went, and the runs' lengths."""
+    lines = input.reshape(input.size, 1) if dim is None else np.moveaxis(input, dim, 0).reshape(input.shape[dim], -1)
+    new = np.ones(len(lines), bool)
+    new[1:] = (lines[1:] != lines[:-1]).any(axis=1)
+    starts = np.flatnonzero(new)
+    inverse, counts = np.cumsum(new) - 1, np.diff(np.append(starts, len(lines)))
+    if dim is None:
+        return input.reshape(-1)[starts], inverse.reshape(input.shape), counts
+    return np.take(input, starts, axis=dim), inverse, counts
+
+
+def _asked(found, return_inverse, return_counts):
+    parts = [found[0], *[found[1]] * bool(return_inverse), *[found[2]] * bool(return_counts)]
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+@op(composite, samples=[integer(3, 4), sample(integer(3, 4), return_inverse=True, return_counts=True), sample(integer(6, 2, high=2), dim=0)])
+def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
+    """The distinct values (or, with ``dim``, slices) in order; on demand also inverse indices and counts."""
+    return _asked(sorted_unique(input, dim=dim), return_inverse, return_counts)
+
+
+@op(composite, samples=[integer(3, 4, high=2), sample(integer(6, 2, high=2), True, True, 0)])
+def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
+    """The values (or, with ``dim``, slices) with runs of equal ones made one; on demand also inverse indices and counts."""
+    return _asked(runs(input, dim=dim), return_inverse, return_counts)
+
+
+# ---------------------------------------------------------------------------------------------------- searching
+
+
+def _search_settings(arrays, settings):
+    side, right = settings.get("side"), settings["right"]
+    if side not in (None, "left", "right"):
+        raise RuntimeError(f"searchsorted: side must be 'left' or 'right', got {side!r}")
+    if side == "left" and right:
+        raise RuntimeError("searchsorted: side='left' and right=True contradict each other")
+    return {**settings, "right": bool(right) or side == "right"}
+
+
+def _check_search(lines, input, sorter):
+    if lines.ndim == 0:
+        raise RuntimeError("searchsorted: sorted_sequence must have at least 1 dimension, got a 0-d tensor")
+    if isinstance(input, np.ndarray) and input.dtype != lines.dtype:
+        raise RuntimeError(f"searchsorted: expected one dtype, got {lines.dtype} and {input.dtype}")
+    if lines.ndim > 1 and (np.ndim(input) == 0 or np.shape(input)[:-1] != lines.shape[:-1]):
+        raise RuntimeError("searchsorted: sorted_sequence must be a vector or agree with input in all dims but the last, "
+                           f"got shapes {list(lines.shape)} and {list(np.shape(input))}")  # fmt: skip
+    if sorter is not None:
+        if sorter.shape != lines.shape or sorter.dtype != np.int64:
+            raise RuntimeError(f"searchsorted: sorter must be int64 of shape {list(lines.shape)}, got {sorter.dtype} {list(sorter.shape)}")
+        if sorter.size and (sorter.min() < 0 or sorter.max() >= lines.shape[-1]):
+            raise RuntimeError("searchsorted: sorter has an index out of range")
+
+
+@op(index, signature="sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None", promote=False,
+    prepare=_search_settings, samples=[sample(np.array([1.0, 3.0, 5.0]), real(3, 4)), sample(np.array([1.0, 3.0, 3.0]), 3.0, right=True)])  # fmt: skip
+def searchsorted(sorted_sequence, input, sorter, *, out_int32, right, side):
+    """Where each value would have to be put in a sorted sequence (the last dim) to keep it sorted.
+
+    Before equal elements, or behind them with ``right=True`` (``side="right"``). ``sorter`` are indices that sort.
+    """
+    lines = sorted_sequence
+    _check_search(lines, input, sorter)
+    if sorter is not None:
+        lines = np.take_along_axis(lines, sorter, -1)
+    side, kind = "right" if right else "left", np.int32 if out_int32 else np.int64
+    if lines.ndim == 1:
+        return np.asarray(np.searchsorted(lines, input, side)).astype(kind)
+    flat, values = lines.reshape(-1, lines.shape[-1]), input.reshape(-1, input.shape[-1])
+    found = [np.searchsorted(line, value, side) for line, value in zip(flat, values, strict=True)]
+    return np.array(found, kind).reshape(input.shape)
+
+
+@op(index, signature="input, boundaries, *, out_int32=False, right=False", promote=False, prepare=_search_settings,
+    samples=[sample(real(3, 4), np.array([-1.0, 0.0, 1.0]))])  # fmt: skip
+def bucketize(input, boundaries, *, out_int32, right):
+    """The index of the bucket of each value, for sorted ``boundaries``; with ``right=True`` a bucket holds its lower end."""
+    if boundaries.ndim != 1:
+        raise RuntimeError(f"bucketize: boundaries must be a vector, got shape {list(boundaries.shape)}")
+    return np.asarray(np.searchsorted(boundaries, input, "right" if right else "left")).astype(np.int32 if out_int32 else np.int64)
+
+
+@op(index, signature="elements, test_elements, *, assume_unique=False, invert=False", promote=False,
+    samples=[sample(integer(3, 4), np.array([1, 3])), sample(integer(3, 4), 2, invert=True)])  # fmt: skip
+def isin(elements, test_elements, *, assume_unique, invert):
+    """Whether each element is among ``test_elements``."""
+    return np.isin(elements, test_elements, assume_unique=assume_unique, invert=invert)

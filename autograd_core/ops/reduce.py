@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 from collections import namedtuple
-from math import inf, nan, prod as product
+from math import inf, nan
+from math import prod as product
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from .. import ops
 from ..registry import composite, op, reduction, write_out
 from ..shapes import default_dtype, normalize_dim, normalize_dims, numpy_dtype
 from ..tensor import Tensor
-from .samples import boolean, distinct, integer, positive, real, sample
+from .samples import boolean, distinct, integer, real, sample
 
 INT64 = np.dtype(np.int64)
 DIMS = [real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True), sample(real(), 0)]
@@ -230,36 +231,36 @@ def _three_forms(input, dim, keepdim, other, out, total, along, pairwise):
 @op(composite, samples=THREE_FORMS)
 def max(input, dim=None, keepdim=False, *, other=None, out=None):
     """Largest value of all; or values and indices along ``dim``; or, of two tensors, the larger elements."""
-    return _three_forms(input, dim, keepdim, other, out, _largest, max_along, ops.maximum)
+    return _three_forms(input, dim, keepdim, other, out, ops.amax, max_along, ops.maximum)
 
 
 @op(composite, samples=THREE_FORMS)
 def min(input, dim=None, keepdim=False, *, other=None, out=None):
     """Smallest value of all; or values and indices along ``dim``; or, of two tensors, the smaller elements."""
-    return _three_forms(input, dim, keepdim, other, out, _smallest, min_along, ops.minimum)
+    return _three_forms(input, dim, keepdim, other, out, ops.amin, min_along, ops.minimum)
 
 
-def _largest(input):
-    return ops.amax(input)
+WHERE = dict(signature="input, dim=None, keepdim=False", prepare=_prod_settings,
+             samples=[distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(3, 4), -2, True)])  # fmt: skip
 
 
-def _smallest(input):
-    return ops.amin(input)
+def _place(name, pick, input, dim, keepdim):
+    if input.ndim == 0:
+        return np.zeros((), np.int64)
+    nonempty(name, input, tuple(range(input.ndim)) if dim is None else (dim,))
+    return pick(input, axis=dim, keepdims=keepdim)
 
 
-def _arg(name, pick):
-    @op(reduction, name=name, signature="input, dim=None, keepdim=False", prepare=_prod_settings,
-        samples=[distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(3, 4), -2, True)])  # fmt: skip
-    def index_of(input, *, dim, keepdim):
-        if input.ndim == 0:
-            return np.zeros((), np.int64)
-        nonempty(name, input, tuple(range(input.ndim)) if dim is None else (dim,))
-        return pick(input, axis=dim, keepdims=keepdim)
-
-    return index_of
+@op(reduction, **WHERE)
+def argmax(input, *, dim, keepdim):
+    """Index of the largest element along ``dim`` (in the flattened input by default); the first among equals."""
+    return _place("argmax", np.argmax, input, dim, keepdim)
 
 
-argmax, argmin = _arg("argmax", np.argmax), _arg("argmin", np.argmin)
+@op(reduction, **WHERE)
+def argmin(input, *, dim, keepdim):
+    """Index of the smallest element along ``dim`` (in the flattened input by default); the first among equals."""
+    return _place("argmin", np.argmin, input, dim, keepdim)
 
 # ---------------------------------------------------------------------------------------------------- all, any
 
@@ -341,20 +342,18 @@ def std(input, *, dim, unbiased, keepdim, correction):
     return np.sqrt(_var(input, dim, correction, keepdim))
 
 
-def _mean_too(spread):
-    def both(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
-        value = spread(input, dim, unbiased, keepdim, correction=correction)
-        return value, mean(input, None if isinstance(dim, bool) else dim, keepdim)
+@op(composite, samples=SPREAD["samples"])
+def var_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+    """Variance and mean over ``dim``, as (var, mean)."""
+    value = var(input, dim, unbiased, keepdim, correction=correction)
+    return value, mean(input, None if isinstance(dim, bool) else dim, keepdim)
 
-    return both
 
-
-var_mean = _mean_too(var)
-var_mean.__doc__ = "Variance and mean over ``dim``, as (var, mean)."
-std_mean = _mean_too(std)
-std_mean.__doc__ = "Standard deviation and mean over ``dim``, as (std, mean)."
-op(composite, name="var_mean", samples=SPREAD["samples"])(var_mean)
-op(composite, name="std_mean", samples=SPREAD["samples"])(std_mean)
+@op(composite, samples=SPREAD["samples"])
+def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
+    """Standard deviation and mean over ``dim``, as (std, mean)."""
+    value = std(input, dim, unbiased, keepdim, correction=correction)
+    return value, mean(input, None if isinstance(dim, bool) else dim, keepdim)
 
 
 # ---------------------------------------------------------------------------------------------------- logsumexp

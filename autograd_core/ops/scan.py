@@ -1,1 +1,159 @@
-"""Running reductions: cumsum, cumprod, cummax, logcumsumexp."""
+"""Running reductions along one dimension: cumsum, cumprod, cummax, logcumsumexp, cumulative_trapezoid."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import ops
+from ..registry import composite, op, reduction
+from ..shapes import numpy_dtype
+from .reduce import one_dim_setting, sum_dtype
+from .samples import distinct, integer, real, sample
+
+LINES = [sample(real(3, 4), 1), sample(real(2, 3, 2), -2), sample(real(), 0)]
+
+
+def _part(dim, start, stop):
+    """The index that takes ``start:stop`` along ``dim``."""
+    return (*[slice(None)] * dim, slice(start, stop))
+
+
+def _accumulate(function, input, dim, dtype):
+    x = np.atleast_1d(input)
+    return function.accumulate(x, axis=dim, dtype=numpy_dtype(dtype, sum_dtype(input, None))).reshape(input.shape)
+
+
+@op(reduction, signature="input, dim, *, dtype=None", prepare=one_dim_setting, inplace=True, samples=LINES, onnx="CumSum",
+    vjp=[lambda g, dim: _reversed(ops.cumsum, g, dim)])  # fmt: skip
+def cumsum(input, *, dim, dtype):
+    """Running sums along ``dim``. Integers and booleans are summed as int64."""
+    return _accumulate(np.add, input, dim, dtype)
+
+
+def _reversed(scan, x, dim):
+    return ops.flip(scan(ops.flip(x, (dim,)), dim), (dim,)) if x.ndim else x
+
+
+@op(reduction, signature="input, dim, *, dtype=None", prepare=one_dim_setting, inplace=True,
+    samples=[*LINES, sample(integer(3, 4, low=0, high=3), 1)],
+    vjp=[lambda g, input, dim: g if input.ndim == 0 else exclusive_cumprod(input, dim) * ops.backward_recurrence(
+        ops.cat([input[_part(dim, 1, None)], ops.zeros_like(input[_part(dim, 0, 1)])], dim), g, dim=dim)])  # fmt: skip
+def cumprod(input, *, dim, dtype):
+    """Running products along ``dim``. Integers and booleans are multiplied as int64.
+
+    With prefix products P, x_k has the gradient P_{k-1} S_k, where S_k = g_k + x_{k+1} S_{k+1}: no division, so zeros
+    need no care.
+    """
+    return _accumulate(np.multiply, input, dim, dtype)
+
+
+@op(composite, namespace="internal", samples=[sample(real(3, 4), 1)])
+def exclusive_cumprod(input, dim):
+    """For each element the product of those before it along ``dim``."""
+    first, rest = ops.ones_like(input[_part(dim, 0, 1)]), input[_part(dim, 0, -1)]
+    return ops.cat([first, ops.cumprod(rest, dim)], dim)
+
+
+@op(reduction, namespace="internal", vjp=[
+    lambda g, out, coefficients, dim: forward_recurrence(coefficients, g, dim) * _next(out, dim),
+    lambda g, coefficients, dim: forward_recurrence(coefficients, g, dim)],
+    samples=[sample(real(3, 4), real(3, 4), dim=1)])  # fmt: skip
+def backward_recurrence(coefficients, input, *, dim):
+    """S with S_k = input_k + coefficients_k S_{k+1} along ``dim``, from the last to the first, in log(n) passes.
+
+    Each pass joins twice as many steps: two steps after one another are again of the form b + a S.
+    """
+    a, b = coefficients.copy(), input.copy()
+    step, size = 1, input.shape[dim]
+    while step < size:
+        here, there = _part(dim, 0, size - step), _part(dim, step, None)
+        b[here] = b[here] + a[here] * b[there]
+        a[here] = a[here] * a[there]
+        step *= 2
+    return b
+
+
+def _next(x, dim):
+    """``x`` moved by one place towards the front, with 0 behind."""
+    return ops.cat([x[_part(dim, 1, None)], ops.zeros_like(x[_part(dim, 0, 1)])], dim)
+
+
+def forward_recurrence(coefficients, g, dim):
+    """T with T_k = g_k + coefficients_{k-1} T_{k-1}: the adjoint of `backward_recurrence` in its input."""
+    turned = ops.flip(coefficients, (dim,))
+    return ops.flip(ops.backward_recurrence(_next(turned, dim), ops.flip(g, (dim,)), dim=dim), (dim,))
+
+
+def _logcumsumexp_gradient(g, input, out, dim):
+    """exp(x_k - out_k) R_k with R_k = g_k + exp(out_k - out_{k+1}) R_{k+1}: both exponents are at most 0."""
+    if input.ndim == 0:
+        return g
+    following = ops.cat([out[_part(dim, 1, None)], out[_part(dim, -1, None)]], dim)
+    ratio = ops.exp(ops.where(out == following, 0, out - following))
+    share = ops.exp(ops.where(input == out, 0, input - out))
+    return share * ops.backward_recurrence(ratio, g, dim=dim)
+
+
+@op(reduction, signature="input, dim", prepare=one_dim_setting, samples=LINES, vjp=[_logcumsumexp_gradient])
+def logcumsumexp(input, *, dim):
+    """log(cumsum(exp(x))) along ``dim``, without overflow."""
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"logcumsumexp: input must be floating-point, got {input.dtype}")
+    return np.logaddexp.accumulate(np.atleast_1d(input), axis=dim).reshape(input.shape)
+
+
+RUNNING = dict(signature="input, dim", prepare=one_dim_setting, outputs="values indices",
+               vjp=[lambda gs, indices, dim: ops.scatter_add(ops.zeros_like(gs[0]), dim, indices, gs[0])],
+               samples=[sample(distinct(3, 4), 1), sample(distinct(2, 3, 2), -2), sample(real(), 0)])  # fmt: skip
+
+
+def _running_extreme(extreme, input, dim):
+    if input.ndim == 0:
+        return input.copy(), np.zeros((), np.int64)
+    values = extreme.accumulate(input, axis=dim)
+    places = np.arange(input.shape[dim]).reshape([-1 if d == dim else 1 for d in range(input.ndim)])
+    reached = (input == values) | (input != input)
+    return values, np.maximum.accumulate(np.where(reached, places, 0), axis=dim)
+
+
+@op(reduction, **RUNNING)
+def cummax(input, *, dim):
+    """Running maxima along ``dim``, and the last places where they were reached."""
+    return _running_extreme(np.maximum, input, dim)
+
+
+@op(reduction, **RUNNING)
+def cummin(input, *, dim):
+    """Running minima along ``dim``, and the last places where they were reached."""
+    return _running_extreme(np.minimum, input, dim)
+
+
+def spacing(y, x, dx, dim):
+    """The widths of the steps of the trapezoid rule: ``dx``, or the differences of ``x`` (a vector goes along ``dim``)."""
+    if x is None:
+        return dx
+    if x.ndim == 1:
+        if x.shape[0] != y.shape[dim]:
+            raise RuntimeError(f"trapezoid: x has {x.shape[0]} points, y has {y.shape[dim]} along dim {dim}")
+        return ops.reshape(ops.diff(x), (-1, *[1] * (y.ndim - 1 - dim % y.ndim)))
+    return ops.diff(x, dim=dim if dim < 0 else dim - y.ndim)
+
+
+def _trapezoids(y, x, dx, dim):
+    """The areas between neighbouring points along ``dim``."""
+    dim = one_dim_setting([y], {"dim": dim})["dim"]
+    if y.ndim == 0:
+        raise RuntimeError("trapezoid: y must have at least 1 dimension, got a 0-d tensor")
+    return (y[_part(dim, 1, None)] + y[_part(dim, 0, -1)]) * spacing(y, x, dx, dim) * 0.5
+
+
+@op(composite, method=False, aliases=["trapz"], samples=[sample(real(3, 4)), sample(real(3, 4), real(4), dim=1), sample(real(3, 4), dx=2)])
+def trapezoid(y, x=None, *, dx=1.0, dim=-1):
+    """Integral of ``y`` along ``dim`` by the trapezoid rule, over points ``x`` or with constant spacing ``dx``."""
+    return ops.sum(_trapezoids(y, x, dx, dim), dim)
+
+
+@op(composite, method=False, samples=[sample(real(3, 4)), sample(real(3, 4), real(4), dim=1)])
+def cumulative_trapezoid(y, x=None, *, dx=1.0, dim=-1):
+    """Running integrals of ``y`` along ``dim`` by the trapezoid rule: one value fewer than points."""
+    return ops.cumsum(_trapezoids(y, x, dx, dim), dim)
