@@ -1,0 +1,294 @@
+"""Every record of the registry, through everything that is derived from it. One more op costs no test here."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import autograd_core as ag
+import nn.functional  # noqa: F401 (registers nothing of its own, but shows that every record has its public name)
+from autograd_core.gradient_check import gradcheck, gradgradcheck
+from autograd_core.ops.samples import build
+from autograd_core.registry import FAMILIES, OPS
+from autograd_core.tensor import Tensor
+from autograd_core.transforms import jvp
+
+RECORDS = {record.qualified: record for record in OPS.values()}
+CASES = [(name, number) for name, record in sorted(RECORDS.items()) for number in range(len(record.samples))]
+DIFFERENTIABLE = [case for case in CASES if RECORDS[case[0]].differentiable or RECORDS[case[0]].family.name == "composite"]
+REFERENCES = Path(__file__).with_name("references.json")
+
+case_of = pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{n}-{k}" for n, k in CASES])
+differentiable_case = pytest.mark.parametrize(
+    ("name", "number"), DIFFERENTIABLE, ids=[f"{n}-{k}" for n, k in DIFFERENTIABLE])  # fmt: skip
+
+
+class Call:
+    """One sample of one record, ready to be called on its floating-point arrays."""
+
+    def __init__(self, name, number, dtype=np.float64):
+        self.record = RECORDS[name]
+        args, self.kwargs = build(self.record.samples[number], seed=number, dtype=dtype)
+        self.args, self.leaves = [], []
+        for arg in args:
+            self.args.append(self._lift(arg))
+
+    def _lift(self, value):
+        if isinstance(value, np.ndarray):
+            made = ag.tensor(value)
+            if value.dtype.kind == "f":
+                made.requires_grad_()
+                self.leaves.append(made)
+            return made
+        return type(value)(self._lift(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+    def __call__(self, *leaves):
+        """The outputs, with other tensors in place of the leaves."""
+        ag.manual_seed(7)
+        put = {id(old): new for old, new in zip(self.leaves, leaves, strict=True)} if leaves else {}
+
+        def filled(value):
+            if isinstance(value, Tensor):
+                return put.get(id(value), value)
+            return type(value)(filled(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+        return self.record.public(*[filled(a) for a in self.args], **self.kwargs)
+
+
+def tensors(result):
+    """The tensors among results, in order."""
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, (list, tuple)):
+        return [t for r in result for t in tensors(r)]
+    return []
+
+
+def floats(result):
+    """The floating-point tensors among results, in order."""
+    return [t for t in tensors(result) if t.array.dtype.kind == "f"]
+
+
+def smooth(call):
+    """The call as a function of its leaves that returns the floating-point outputs that carry gradients."""
+    return lambda *leaves: tuple(t for t in floats(call(*leaves)) if t.requires_grad)
+
+
+def needs(record, call):
+    """Skip what has no gradient to check, saying why."""
+    if record.family.name == "random":
+        pytest.skip("a draw has no gradient to compare with differences")
+    if not call.leaves:
+        pytest.skip("no floating-point input in this sample")
+    if not smooth(call)():
+        pytest.skip("no output of this sample carries a gradient")
+
+
+@pytest.mark.parametrize("name", sorted(RECORDS))
+def test_a_record_is_complete(name):
+    record = RECORDS[name]
+    assert record.doc.strip(), "a record needs a docstring"
+    assert record.doc.strip().splitlines()[0].endswith((".", ":")), "the docstring starts with a sentence"
+    assert record.samples, "a record needs samples"
+    assert record.family.name in FAMILIES
+
+
+@case_of
+def test_values(name, number):
+    """Outputs agree with the stored results of PyTorch (made by this file run as a program) and inputs are unchanged."""
+    call = Call(name, number)
+    before = [t.array.copy() for t in tensors(call.args)]
+    outputs = tensors(call())
+    for array, tensor in zip(before, tensors(call.args), strict=True):
+        assert np.array_equal(array, tensor.array, equal_nan=True), "an input was modified"
+    stored = json.loads(REFERENCES.read_text()).get(f"{name}-{number}")
+    if stored is None:
+        return
+    assert len(stored) == len(outputs)
+    for (shape, dtype, checksum), out in zip(stored, outputs, strict=True):
+        assert list(out.shape) == shape
+        assert str(out.array.dtype) == dtype
+        assert checksum_of(out.array) == pytest.approx(checksum, rel=1e-9, abs=1e-9, nan_ok=True)
+
+
+def checksum_of(array):
+    """A number that changes when any element does."""
+    flat = np.asarray(array, np.float64).reshape(-1)
+    return float(flat @ np.cos(np.arange(flat.size) * 0.7 + 0.3)) if flat.size else 0.0
+
+
+@differentiable_case
+def test_gradient(name, number):
+    call = Call(name, number)
+    needs(call.record, call)
+    gradcheck(smooth(call), tuple(call.leaves), atol=1e-5, rtol=1e-4)
+
+
+@differentiable_case
+def test_second_gradient(name, number):
+    call = Call(name, number)
+    needs(call.record, call)
+    if getattr(call.record.function, "once_differentiable", False):
+        pytest.skip("PyTorch has no second derivative here either")
+    first = ag.grad(smooth(call)(), call.leaves, [ag.ones_like(t) for t in smooth(call)()], create_graph=True,
+                    allow_unused=True)  # fmt: skip
+    if not any(g is not None and g.requires_grad for g in first):
+        return  # linear: the second derivative is zero
+    gradgradcheck(smooth(call), tuple(call.leaves), atol=1e-4, rtol=1e-3, fast_mode=True)
+
+
+@differentiable_case
+def test_forward_mode(name, number):
+    call = Call(name, number)
+    needs(call.record, call)
+    rng = np.random.default_rng(0)
+    directions = [rng.standard_normal(t.array.shape) for t in call.leaves]
+    _, found = jvp(smooth(call), tuple(call.leaves), tuple(ag.tensor(d) for d in directions))
+    step = 1e-6
+
+    def moved(sign):
+        points = [ag.tensor(t.array + sign * step * d, requires_grad=True) for t, d in zip(call.leaves, directions, strict=True)]
+        return [t.array for t in smooth(call)(*points)]
+
+    for derivative, up, down in zip(found if isinstance(found, tuple) else (found,), moved(1), moved(-1), strict=True):
+        assert np.allclose(derivative.array, (up - down) / (2 * step), rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@differentiable_case
+def test_both_ways_of_backward_agree(name, number):
+    """Rules on plain arrays and rules on Tensors (create_graph) give the same gradients."""
+    call = Call(name, number)
+    needs(call.record, call)
+
+    def gradients(create_graph):
+        outs = smooth(call)()
+        return ag.grad(outs, call.leaves, [ag.ones_like(o) for o in outs], create_graph=create_graph, allow_unused=True)
+
+    for plain, lifted in zip(gradients(False), gradients(True), strict=True):
+        assert (plain is None) == (lifted is None)
+        if plain is not None:
+            assert plain.array.dtype == lifted.array.dtype
+            assert np.allclose(plain.array, lifted.array, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+@differentiable_case
+def test_float32_stays_float32(name, number):
+    call = Call(name, number, np.float32)
+    outputs = tensors(call())
+    wide = tensors(Call(name, number)())
+    for out, reference in zip(outputs, wide, strict=True):
+        if reference.array.dtype == np.float64 and "dtype" not in call.kwargs and call.leaves:
+            assert out.array.dtype == np.float32
+    outs = [t for t in floats(outputs) if t.requires_grad]
+    if outs and call.leaves and call.record.family.name != "random":
+        found = ag.grad(outs, call.leaves, [ag.ones_like(o) for o in outs], allow_unused=True)
+        assert all(g is None or g.array.dtype == leaf.array.dtype for g, leaf in zip(found, call.leaves, strict=True))
+
+
+@case_of
+def test_strided_inputs_give_the_same(name, number):
+    """Negative and gapped strides change nothing."""
+    call = Call(name, number)
+    if not call.leaves or call.record.qualified in LAYOUT_MATTERS:
+        pytest.skip(LAYOUT_MATTERS.get(call.record.qualified, "no floating-point input in this sample"))
+    expected = [t.array.copy() for t in tensors(call())]
+
+    def strided(array):
+        wide = np.zeros(tuple(2 * s for s in array.shape), array.dtype)
+        view = wide[tuple(slice(None, None, -2) for _ in array.shape)]
+        view[...] = array
+        return view
+
+    leaves = []
+    for leaf in call.leaves:
+        made = Tensor.__new__(Tensor)
+        made.array = strided(leaf.array)
+        leaves.append(made.requires_grad_())
+    for out, reference in zip(tensors(call(*leaves)), expected, strict=True):
+        assert np.allclose(out.array, reference, rtol=1e-9, atol=1e-11, equal_nan=True)
+
+
+LAYOUT_MATTERS: dict[str, str] = {"view": "a view in another shape needs its elements in order"}
+
+SAME_SHAPE = ("elementwise", "arithmetic", "comparison")
+
+
+@pytest.mark.parametrize("name", sorted(n for n, r in RECORDS.items() if r.family.name in SAME_SHAPE))
+def test_zero_size_inputs(name):
+    record = RECORDS[name]
+    call = Call(name, 0)
+    arrays = [ag.zeros(0, 3, dtype=t.dtype) for t in tensors(call.args)]
+    it = iter(arrays)
+    args = [next(it) if isinstance(a, Tensor) else a for a in call.args]
+    if any(isinstance(a, (list, tuple)) for a in args):
+        pytest.skip("takes a sequence of tensors")
+    for out in tensors(record.public(*args, **call.kwargs)):
+        assert out.shape == (0, 3)
+
+
+@pytest.mark.parametrize("name", sorted(n for n, r in RECORDS.items() if r.inplace))
+def test_in_place_forms(name):
+    record = RECORDS[name]
+    for number in range(len(record.samples)):
+        call = Call(name, number)
+        if not call.args or not isinstance(call.args[0], Tensor):
+            continue
+        with ag.no_grad():
+            expected = call()
+            target = call.args[0].clone()
+            if not isinstance(expected, Tensor) or expected.shape != target.shape:
+                continue
+            if expected.array.dtype.kind == "f" and target.array.dtype.kind != "f":
+                continue
+            ag.manual_seed(7)
+            returned = getattr(target, record.name + "_")(*call.args[1:], **call.kwargs)
+        assert returned is target
+        assert np.allclose(target.array, expected.array, equal_nan=True)
+
+
+def torch_results():
+    """The results of PyTorch for every sample of a public record that it knows by name."""
+    import torch
+
+    found = {}
+    for name, number in CASES:
+        record = RECORDS[name]
+        if record.namespace == "internal" or record.family.name in ("random", "creation"):
+            continue
+        function = torch
+        for part in name.split("."):
+            function = getattr(function, part, None)
+        function = function or getattr(torch.Tensor, name, None)
+        if function is None:
+            continue
+        args, kwargs = build(record.samples[number], seed=number)
+
+        def lift(value):
+            if isinstance(value, np.ndarray):
+                return torch.tensor(value)
+            return type(value)(lift(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+        if "dtype" in kwargs:
+            kwargs["dtype"] = getattr(torch, str(kwargs["dtype"]).removeprefix("ag."))
+        try:
+            result = function(*[lift(a) for a in args], **kwargs)
+        except (TypeError, RuntimeError, ValueError) as error:
+            print(f"{name}-{number}: {str(error).splitlines()[0]}")
+            continue
+
+        def arrays(value):
+            if isinstance(value, torch.Tensor):
+                return [value.detach().numpy()]
+            return [a for v in value for a in arrays(v)] if isinstance(value, (list, tuple)) else []
+
+        found[f"{name}-{number}"] = [[list(a.shape), str(a.dtype), checksum_of(a)] for a in arrays(result)]
+    return found
+
+
+if __name__ == "__main__":
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(torch_results().items())]
+    temporary = REFERENCES.with_suffix(".tmp")
+    temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    os.replace(temporary, REFERENCES)
