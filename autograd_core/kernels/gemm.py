@@ -6,7 +6,7 @@ tiles overlaps the one before instead of being cut. A long inner dimension is cu
 second-level cache, with the tiles kept between blocks in scratch memory, so they are always added in the same order.
 Products with few rows and both operands contiguous along the inner dimension are dot products of vectors.
 
-Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008; Van Zee and van de Geijn, "BLIS", 2015.
+Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008.
 """
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from autograd_core.kernels.runner import range_kernel
 CHUNK = 2_000_000  # floating-point operations of a chunk at least: some 20 us of one core
 MOST_CHUNKS = 96
 PACK_ROWS = 24  # from this many rows of C on, a copy of B in panels pays for itself
+FAR = 1024  # bytes between elements of a row of A from which they compete for a few lines of the first-level cache
 DOT_ROWS = 16  # up to this many rows of C, a B that lies along the inner dimension is not copied
 
 
@@ -47,11 +48,12 @@ class Product:
     b_column: int
     batch: tuple[tuple[int, ...], ...]
     added: tuple[tuple[int, int, int], ...]
-    a: Ref = inp(0)
-    b: Ref = inp(1)
+    a: Ref
+    b: Ref
 
     @property
     def matrices(self) -> int:
+        """How many products there are."""
         return math.prod(row[0] for row in self.batch)
 
 
@@ -84,12 +86,14 @@ def describe(a: Array, b: Array, bias: Array | None = None, residual: Array | No
             if vector_a and len(shape) > 1 - vector_b:
                 shape, strides = (*shape[:-1], 1, shape[-1]), (*strides[:-1], 0, strides[-1])
             added.append((index, Array(shape, strides, x.dtype)))
-    operands = [_strides(a, (*batch, m, k)), _strides(b, (*batch, k, n)), *(_strides(x, (*batch, m, n)) for _, x in added)]
-    if any(strides is None for strides in operands):
+    shapes = [(a, (*batch, m, k)), (b, (*batch, k, n)), *((x, (*batch, m, n)) for _, x in added)]
+    operands = [strides for x, shape in shapes if (strides := _strides(x, shape)) is not None]
+    if len(operands) < len(shapes):
         return None
     rows = tuple((length, *(strides[d] for strides in operands)) for d, length in enumerate(batch) if length != 1)
     product = Product(m, n, k, *operands[0][-2:], *operands[1][-2:], rows,
-                      tuple((index, *strides[-2:]) for (index, _), strides in zip(added, operands[2:], strict=True)))
+                      tuple((index, *strides[-2:]) for (index, _), strides in zip(added, operands[2:], strict=True)),
+                      inp(0), inp(1))
     return product, (*batch, *(() if vector_a else (m,)), *(() if vector_b else (n,)))
 
 
@@ -143,14 +147,20 @@ def _adder(kind: str, partial: bool, T):
     return simd.device(add)
 
 
-def _feed(feed: str, width: int):
-    """Device functions (tile + products, finished tile) for one way of reading the operands."""
+def _feed(feed: str, rows: int, width: int):
+    """Device functions (tile + products, finished tile) for one way of reading the operands.
+
+    Strides that are known stand in the code: they then cost no register and no instruction.
+    """
     if feed == "dots":
         def products(t, depth, a, a_row, a_step, b, b_step, b_column):
             return tiles.add_dots(t, depth, a, a_row, b, b_column)
     elif feed == "packed":
         def products(t, depth, a, a_row, a_step, b, b_step, b_column):
             return tiles.add_products(t, depth, a, a_row, a_step, b, width)
+    elif feed == "packed both":
+        def products(t, depth, a, a_row, a_step, b, b_step, b_column):
+            return tiles.add_products(t, depth, a, 1, rows, b, width)
     elif feed == "packed rows":  # the elements of a row of A lie one after the other
         def products(t, depth, a, a_row, a_step, b, b_step, b_column):
             return tiles.add_products(t, depth, a, a_row, 1, b, width)
@@ -158,7 +168,7 @@ def _feed(feed: str, width: int):
         def products(t, depth, a, a_row, a_step, b, b_step, b_column):
             return tiles.add_products(t, depth, a, a_row, a_step, b, b_step)
     if feed == "dots":
-        return simd.device(products), simd.device(lambda t: tiles.sums(t))
+        return simd.device(products), tiles.sums
     return simd.device(products), simd.device(lambda t: t)
 
 
@@ -169,16 +179,16 @@ HEAD = 23  # words of the context of multiply before the batch; then length, A, 
 def multiply(dtype, lanes, rows, vectors, feed, partial, scaled, first, second, ending):
     """Blocks of C; a unit is (matrix, block of columns, block of rows), the last fastest.
 
-    Context: A, B, C, held tiles, m, n, k, depth of a block, strides of A (row, step) and of B (step, column), distance of
-    B's panels, tiles of rows and panels of a block, blocks of rows and of columns, alpha, then (address, row stride) of
-    two addends, batch dimensions.
+    Context: A, B, C, held tiles, m, n, k, depth of a block, strides of A (row, step) and of B (step, column), distance
+    of B's panels, tiles of rows and panels of a block, blocks of rows and of columns, alpha, then (address, row stride)
+    of two addends, batch dimensions.
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
     T, width = simd.tile(V, rows, vectors), vectors if feed == "dots" else vectors * lanes
     F = simd.tile(V, rows, 1) if feed == "dots" else T
     cut = partial or feed == "dots"
-    packed = feed.startswith("packed")
-    products, finished = _feed(feed, width)
+    packed, packed_a = feed.startswith("packed"), feed == "packed both"
+    products, finished = _feed(feed, rows, width)
     add_first, add_second = _adder(first, cut, F), _adder(second, cut, F)
     function = _ending(ending)
 
@@ -217,7 +227,7 @@ def multiply(dtype, lanes, rows, vectors, feed, partial, scaled, first, second, 
                         t = tiles.zeros(T)
                         if from_k > 0:
                             t = tiles.load(place, width, T)
-                        left = simd.advance(a, i * a_row + from_k * a_step)
+                        left = simd.advance(a, from_k * a_step + (tile * rows * k if packed_a else i * a_row))
                         t = products(t, depth, left, a_row, a_step, right, b_step, b_column)
                         if from_k + deep < k:
                             tiles.store(t, place, width)
@@ -240,16 +250,15 @@ PIECE = 256  # steps of the inner dimension that one unit of packing copies
 
 
 @range_kernel
-def pack(dtype, lanes, vectors, layout):
+def pack(dtype, lanes, width, layout):
     """Copy B into panels [matrix, panel, k, width]; a unit is (matrix, panel, PIECE steps), the last fastest.
 
-    Context: B, panels, n, k, strides of B (step, column), panels of a matrix, pieces of a panel, batch dimensions, then
-    length and stride of each. ``layout`` names the contiguous direction: rows, columns, or any.
+    A is packed as its transpose. Context: B, panels, n, k, strides of B (step, column), panels of a matrix, pieces of a
+    panel, batch dimensions, then length and stride of each. ``layout`` names the contiguous direction: rows, columns
+    (for a width of whole vectors), or any.
     """
-    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    width = vectors * lanes
-    square, line = simd.tile(V, lanes, 1), simd.tile(V, 1, vectors)
-    by_rows, by_columns = layout == "rows", layout == "columns"
+    copy = _copier(dtype, lanes, width, layout)
+    S = simd.scalar(dtype)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -257,7 +266,6 @@ def pack(dtype, lanes, vectors, layout):
         for unit in range(start, stop):
             whole = unit // pieces
             begin, matrix = (unit - whole * pieces) * PIECE, whole // panels
-            end = min(begin + PIECE, k)
             j = (whole - matrix * panels) * width
             if n >= width:
                 j = min(j, n - width)
@@ -266,31 +274,47 @@ def pack(dtype, lanes, vectors, layout):
                 next_matrix = matrix // w[9 + 2 * d]
                 b = simd.advance(b, (matrix - next_matrix * w[9 + 2 * d]) * w[10 + 2 * d])
                 matrix = next_matrix
-            b = simd.advance(b, j * b_column)
             target = simd.advance(simd.pointer(w[1], S), whole * k * width)
-            if by_rows:
-                for i in range(begin, end):
-                    tiles.store(tiles.load(simd.advance(b, i * b_step), 0, line), simd.advance(target, i * width), width)
-            elif by_columns:
-                for i in range(begin, end, lanes):
-                    rows = min(lanes, end - i)
-                    for v in range(vectors):
-                        source = simd.advance(b, i + v * lanes * b_column)
-                        place = simd.advance(target, i * width + v * lanes)
-                        if rows == lanes:
-                            tiles.store(tiles.transpose(tiles.load(source, b_column, square)), place, width)
-                        else:
-                            t = tiles.transpose(tiles.load_part(source, b_column, rows, square))
-                            tiles.store_part(t, place, width, rows, lanes)
-            else:
-                for i in range(begin, end):
-                    for column in range(width):
-                        value = S(0)
-                        if j + column < n:
-                            value = b[i * b_step + column * b_column]
-                        target[i * width + column] = value
+            copy(simd.advance(b, j * b_column), target, begin, min(begin + PIECE, k), b_step, b_column, n - j)
 
     return kernel
+
+
+def _copier(dtype, lanes: int, width: int, layout: str):
+    """Device function that copies steps begin to end of a panel; columns from ``left`` on are zeros (layout any)."""
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    vectors = -(-width // lanes)
+    square, line = simd.tile(V, lanes, 1), simd.tile(V, 1, vectors)
+    if layout == "rows" and width % lanes:
+        def copy(b, target, begin, end, b_step, b_column, left):
+            for i in range(begin, end):
+                t = tiles.load_part(simd.advance(b, i * b_step), 0, width, line)
+                tiles.store_part(t, simd.advance(target, i * width), width, 1, width)
+    elif layout == "rows":
+        def copy(b, target, begin, end, b_step, b_column, left):
+            for i in range(begin, end):
+                tiles.store(tiles.load(simd.advance(b, i * b_step), 0, line), simd.advance(target, i * width), width)
+    elif layout == "columns":
+        def copy(b, target, begin, end, b_step, b_column, left):
+            for i in range(begin, end, lanes):
+                rows = min(lanes, end - i)
+                for v in range(vectors):
+                    source = simd.advance(b, i + v * lanes * b_column)
+                    place = simd.advance(target, i * width + v * lanes)
+                    if rows == lanes:
+                        tiles.store(tiles.transpose(tiles.load(source, b_column, square)), place, width)
+                    else:
+                        t = tiles.transpose(tiles.load_part(source, b_column, rows, square))
+                        tiles.store_part(t, place, width, rows, lanes)
+    else:
+        def copy(b, target, begin, end, b_step, b_column, left):
+            for i in range(begin, end):
+                for column in range(width):
+                    value = S(0)
+                    if column < left:
+                        value = b[i * b_step + column * b_column]
+                    target[i * width + column] = value
+    return simd.device(copy)
 
 
 # ------------------------------------------------------------------------------------------------------------ the plan
@@ -317,21 +341,26 @@ def tile_shape(m: int, n: int, lanes: int, registers: int) -> tuple[int, int]:
     return -best[2], -best[1]
 
 
-def _pack_call(p: Product, dtype, lanes: int, vectors: int) -> tuple[Call, Product, int]:
-    """The call that copies B into panels, the product that reads them, and the bytes they take."""
-    width = vectors * lanes
-    panels, pieces = -(-p.n // width), -(-p.k // PIECE)
-    layout = "any" if p.n < width else "rows" if p.b_column == 1 else "columns" if p.b_step == 1 else "any"
-    own = [(row[0], row[2]) for row in p.batch if row[2] != 0]  # a B that serves many products is copied once
-    context = (p.b, scratch(0), p.n, p.k, p.b_step, p.b_column, panels, pieces, len(own), *(x for row in own for x in row))
-    copies, batch = 1, []
-    for length, a, b, *rest in reversed(p.batch):
-        batch.append((length, a, copies * panels * p.k * width if b else 0, *rest))
-        copies *= length if b else 1
+def _packing(p: Product, dtype: np.dtype, width: int, operand: int, target: Ref,
+             ) -> tuple[Call, tuple[tuple[int, ...], ...], int]:
+    """The call that copies operand 0 (A, as its transpose) or 1 (B) into panels at ``target``.
+
+    Also the batch dimensions with the operand's new strides, and the bytes that the panels take.
+    """
+    n, step, column, source = ((p.m, p.a_step, p.a_row, p.a), (p.n, p.b_step, p.b_column, p.b))[operand]
+    panels, pieces = -(-n // width), -(-p.k // PIECE)
+    lanes = host.lanes(dtype)
+    layout = "any" if n < width else "rows" if column == 1 else "columns" if step == 1 and width % lanes == 0 else "any"
+    at = 1 + operand
+    own = [(row[0], row[at]) for row in p.batch if row[at] != 0]  # what serves many products is copied once
+    context = (source, target, n, p.k, step, column, panels, pieces, len(own), *(x for row in own for x in row))
+    copies, batch, size = 1, [], panels * p.k * width
+    for row in reversed(p.batch):
+        batch.append((*row[:at], copies * size if row[at] else 0, *row[at + 1:]))
+        copies *= row[0] if row[at] else 1
     units = copies * panels * pieces
-    call = Call(pack(dtype, lanes, vectors, layout), context, units, max(1, min(8, units // 4)))
-    packed = replace(p, b=scratch(0), batch=tuple(reversed(batch)), b_step=width)
-    return call, packed, copies * panels * p.k * width * dtype.itemsize
+    call = Call(pack(dtype, lanes, width, layout), context, units, max(1, min(8, units // 4)))
+    return call, tuple(reversed(batch)), copies * size * dtype.itemsize
 
 
 def _blocks(p: Product, tiles_: int, panels: int) -> tuple[int, int, int]:
@@ -342,13 +371,33 @@ def _blocks(p: Product, tiles_: int, panels: int) -> tuple[int, int, int]:
         return tiles_, panels, -(-p.matrices // wanted)
     block_tiles, block_panels = tiles_, panels
     while -(-tiles_ // block_tiles) * -(-panels // block_panels) * p.matrices < wanted:
-        if block_tiles > 4 * block_panels and block_tiles > 1 or block_panels == 1 and block_tiles > 1:
+        if block_tiles > 1 and (block_panels == 1 or block_tiles > 4 * block_panels):
             block_tiles = -(-block_tiles // 2)
         elif block_panels > 1:
             block_panels = -(-block_panels // 2)
         else:
             break
     return block_tiles, block_panels, 1
+
+
+def _feeding(p: Product, dtype: np.dtype) -> tuple[Product, int, int, str, list[Call], list[int]]:
+    """Choose the tile and how it reads its operands: (product, rows, vectors, feed, packing calls, scratch pieces)."""
+    if p.b_step == 1 and p.a_step == 1 and p.b_column != 1 and p.m <= DOT_ROWS:
+        rows, columns = (next(x for x in (4, 2, 1) if x <= size) for size in (p.m, p.n))
+        return p, rows, columns, "dots", [], []
+    lanes = host.lanes(dtype)
+    rows, vectors = tile_shape(p.m, p.n, lanes, host.registers())
+    width = vectors * lanes
+    if p.n >= width and p.b_column == 1 and p.m < PACK_ROWS:
+        return p, rows, vectors, "direct", [], []
+    call, batch, size = _packing(p, dtype, width, 1, scratch(0))
+    made, pieces, feed = [call], [size], "packed rows" if p.a_step == 1 else "packed"
+    p = replace(p, b=scratch(0), b_step=width, batch=batch)
+    if p.a_step * dtype.itemsize >= FAR and -(-p.n // width) >= 4:
+        call, batch, size = _packing(p, dtype, rows, 0, scratch(1))
+        made, pieces, feed = [*made, call], [*pieces, size], "packed both"
+        p = replace(p, a=scratch(1), a_step=rows, a_row=1, batch=batch)
+    return p, rows, vectors, feed, made, pieces
 
 
 def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None = None, *, alpha: float = 1.0,
@@ -370,21 +419,9 @@ def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None =
     if 0 in shape:
         return Plan(outputs, ())
     lanes = host.lanes(dtype)
-    made: list[Call] = []
-    pieces: list[int] = []
-    dots = product.b_step == 1 and product.a_step == 1 and product.b_column != 1 and product.m <= DOT_ROWS
-    if dots:
-        rows, vectors = (next(x for x in (4, 2, 1) if x <= size) for size in (product.m, product.n))
-        feed, width, partial = "dots", vectors, False
-    else:
-        rows, vectors = tile_shape(product.m, product.n, lanes, host.registers())
-        width = vectors * lanes
-        partial, feed = product.n < width, "direct"
-        if partial or product.b_column != 1 or product.m >= PACK_ROWS:
-            feed = "packed rows" if product.a_step == 1 else "packed"
-            call, product, size = _pack_call(product, dtype, lanes, vectors)
-            made.append(call)
-            pieces.append(size)
+    product, rows, vectors, feed, made, pieces = _feeding(product, dtype)
+    width = vectors if feed == "dots" else vectors * lanes
+    partial = product.n < width
     tiles_, panels = -(-product.m // rows), -(-product.n // width)
     block_tiles, block_panels, grain = _blocks(product, tiles_, panels)
     row_blocks, column_blocks = -(-tiles_ // block_tiles), -(-panels // block_panels)

@@ -80,13 +80,17 @@ class Call:
     """One call of a range kernel: ``size`` units of work in chunks of ``grain``.
 
     Chunk i is ``[i * grain, min((i + 1) * grain, size))``, one kernel call each, always, so that results cannot depend
-    on the number of threads. ``context`` fills the kernel's int64 block with ints and :class:`Ref`\\ s.
+    on the number of threads; more than 65,535 chunks are run by one thread. ``context`` fills the kernel's int64 block with ints and :class:`Ref`\\ s.
     """
 
     kernel: RangeKernel
     context: tuple[int | Ref, ...]
     size: int
     grain: int
+
+    def __post_init__(self) -> None:
+        if self.size < 0 or self.grain < 1:
+            raise ValueError(f"Call: size is {self.size} and grain {self.grain}; they need to be at least 0 and 1")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ import ctypes
 import functools
 import hashlib
 import inspect
+import marshal
 import threading
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,9 +106,13 @@ def _word(value: Hashable) -> str:
 
 
 @functools.cache
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()[:16]
+def _digest(factory: Callable) -> str:
+    """Hash of the file that defines the factory; of its code where there is no file, as at a prompt."""
+    try:
+        content = Path(inspect.getsourcefile(factory) or "").read_bytes()
+    except (OSError, TypeError):
+        content = marshal.dumps(factory.__code__)
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def range_kernel(factory: Callable[..., Callable[[int, int, int], None]]) -> Callable[..., RangeKernel]:
@@ -115,12 +121,11 @@ def range_kernel(factory: Callable[..., Callable[[int, int, int], None]]) -> Cal
     The decorated factory returns a :class:`RangeKernel` for its arguments (dtypes, numbers, strings), the same one for
     the same arguments. The factory itself runs only when the kernel must be compiled.
     """
-    source = inspect.getsourcefile(factory) or ""
 
     @functools.cache
     def specialised(*arguments: Hashable) -> RangeKernel:
         words = ",".join(map(_word, arguments))
-        name = f"{factory.__module__.rpartition('.')[2]}.{factory.__qualname__}[{words}]@{_digest(source)}"
+        name = f"{factory.__module__.rpartition('.')[2]}.{factory.__qualname__}[{words}]@{_digest(factory)}"
         return RangeKernel(name, lambda: factory(*arguments))
 
     @functools.wraps(factory)

@@ -26,70 +26,82 @@ from autograd_core.kernels.lazy import atomics, simd
 from autograd_core.kernels.runner import range_kernel
 
 # Words of the shared state. Those that different threads write stand 128 bytes apart, away from each other's lines.
-TICKET, DONE, SLEEPERS, LOCK, STOP, JOB, FIXED = 0, 16, 32, 48, 64, 80, 96
-KERNEL, CONTEXT, SIZE, GRAIN, CHUNKS = JOB, JOB + 1, JOB + 2, JOB + 3, JOB + 4
-SPINS, SLEEP, SLEEP_ARGS, SLEPT, WAKE, WAKE_ARGS, WAKE_COUNT, YIELD = (FIXED + i for i in (0, 1, 2, 5, 6, 7, 10, 11))
-STATE_WORDS = 128
+LINE = 16
+JOB, DONE, SLEEPERS, LOCK, STOP, CALL, FIXED, SHARES = (LINE * i for i in range(8))
+KERNEL, CONTEXT, SIZE, GRAIN = range(CALL, CALL + 4)
+THREADS, SPINS, SEMAPHORE, SLEEP, SLEEP_ARG, WAKE, WAKE_ARG, YIELD = range(FIXED, FIXED + 8)
 SPIN_SECONDS = 100e-6  # how long an idle thread spins: about the pause between two kernels of an eager step
-ROW = 4  # words of a row of a call table: kernel, context, size, grain
+MOST_CHUNKS = 0xFFFF
 
 
 # --------------------------------------------------------------------------------------------------------- native code
-# The ticket holds the job's number in its upper half and how many chunks nobody has claimed in its lower half. A claim
-# is one compare-and-swap of the whole word, so it fails if the job that the thread has read is over.
+# Each thread has a share of the chunks, [first, last), in one word under the number of the job: job << 32 | first << 16
+# | last. It takes its own from the front, then those of others from the back. So a thread meets much the same part of
+# the arrays in call after call, and finds it in its cache. A claim is one compare-and-swap of the word: it fails if the
+# job that the thread has read of is over.
 
 
 @functools.cache
 def _claim():
-    """The loop that claims and runs chunks until none is left; returns how often it got one."""
+    """Device function that runs chunks until none is left, a thread's own first; returns how many it ran."""
 
     @simd.device
-    def claim(state):
-        while True:
-            ticket = atomics.read(state, TICKET)
-            left = ticket & 0xFFFFFFFF
-            if left == 0:
-                return
-            kernel, context = atomics.read(state, KERNEL), atomics.read(state, CONTEXT)
-            size, grain = atomics.read(state, SIZE), atomics.read(state, GRAIN)
-            chunks = atomics.read(state, CHUNKS)
-            if atomics.swap(state, TICKET, ticket, ticket - 1):
-                start = (chunks - left) * grain
-                atomics.call_kernel(kernel, context, start, min(start + grain, size))
-                atomics.add(state, DONE, 1)
+    def claim(state, own):
+        threads, ran = state[THREADS], 0
+        for other in range(threads):
+            owner = own + other if own + other < threads else own + other - threads
+            place = SHARES + LINE * owner
+            while True:
+                share = atomics.read(state, place)
+                first, last = (share >> 16) & 0xFFFF, share & 0xFFFF
+                if first >= last:
+                    break
+                kernel, context = atomics.read(state, KERNEL), atomics.read(state, CONTEXT)
+                size, grain = atomics.read(state, SIZE), atomics.read(state, GRAIN)
+                chunk, left = (first, share + 0x10000) if other == 0 else (last - 1, share - 1)
+                if atomics.swap(state, place, share, left):
+                    start = chunk * grain
+                    atomics.call_kernel(kernel, context, start, min(start + grain, size))
+                    atomics.add(state, DONE, 1)
+                    ran += 1
+        return ran
 
     return claim
 
 
 @range_kernel
 def worker_loop():
-    """Life of a worker thread: context is the shared state."""
+    """Life of a worker thread: context is the shared state, start the thread's number."""
     claim = _claim()
+
+    @simd.device
+    def sleep(state, job):
+        atomics.add(state, SLEEPERS, 1)
+        # Work or the end that came while falling asleep: take the name off the list, unless a waker just did.
+        while atomics.read(state, JOB) != job or atomics.read(state, STOP) != 0:
+            sleepers = atomics.read(state, SLEEPERS)
+            if sleepers == 0:
+                break
+            if atomics.swap(state, SLEEPERS, sleepers, sleepers - 1):
+                return
+        while atomics.call_system(state[SLEEP], state[SEMAPHORE], state[SLEEP_ARG], 0) & 0xFFFFFFFF != 0:
+            pass  # a signal interrupted the sleep
 
     def kernel(context, start, stop):
         state = simd.words(context)
-        spins = state[SPINS]
-        while True:
+        patience, job = state[SPINS], -1
+        while atomics.read(state, STOP) == 0:
             waited = 0
-            while waited < spins and atomics.read(state, TICKET) & 0xFFFFFFFF == 0:
+            while waited < patience and atomics.read(state, JOB) == job:
                 atomics.pause()
                 waited += 1
-            if waited == spins:
-                atomics.add(state, SLEEPERS, 1)
-                awake = False
-                # Work or the end that came while falling asleep: take the name off the list, unless a waker just did.
-                while not awake and (atomics.read(state, TICKET) & 0xFFFFFFFF or atomics.read(state, STOP)):
-                    sleepers = atomics.read(state, SLEEPERS)
-                    if sleepers == 0:
-                        break
-                    awake = atomics.swap(state, SLEEPERS, sleepers, sleepers - 1)
-                while not awake:
-                    answer = atomics.call_system(
-                        state[SLEEP], state[SLEEP_ARGS], state[SLEEP_ARGS + 1], state[SLEEP_ARGS + 2])
-                    awake = answer & 0xFFFFFFFF == state[SLEPT]  # another answer: a signal interrupted the sleep
-            if atomics.read(state, STOP):
-                return
-            claim(state)
+            if waited == patience:
+                sleep(state, job)
+            job = atomics.read(state, JOB)
+            if claim(state, start) > 0:
+                patience = state[SPINS]
+            else:
+                patience = max(patience // 2, 16)  # too late for the work: the cores are busy, do not keep one from it
 
     return kernel
 
@@ -107,30 +119,30 @@ def walk():
             if count <= 0:
                 return
             if atomics.swap(state, SLEEPERS, sleepers, sleepers - count):
-                first, second, third = state[WAKE_ARGS], state[WAKE_ARGS + 1], state[WAKE_ARGS + 2]
-                if state[WAKE_COUNT] == 1:
-                    second = count
-                else:
-                    third = count
-                atomics.call_system(state[WAKE], first, second, third)
+                for _ in range(count):
+                    atomics.call_system(state[WAKE], state[SEMAPHORE], state[WAKE_ARG], 0)
                 return
 
     @simd.device
-    def share(state, kernel, context, size, grain, chunks):
+    def share_out(state, kernel, context, size, grain, chunks):
         atomics.write(state, KERNEL, kernel)
         atomics.write(state, CONTEXT, context)
         atomics.write(state, SIZE, size)
         atomics.write(state, GRAIN, grain)
-        atomics.write(state, CHUNKS, chunks)
         atomics.write(state, DONE, 0)
-        job = (atomics.read(state, TICKET) >> 32) + 1
-        atomics.write(state, TICKET, (job << 32) | chunks)
+        job = (atomics.read(state, JOB) + 1) & 0x7FFFFFFF
+        threads = state[THREADS]
+        shares = min(threads, chunks)
+        for i in range(shares):
+            first, last = i * chunks // shares, (i + 1) * chunks // shares
+            atomics.write(state, SHARES + LINE * i, (job << 32) | (first << 16) | last)
+        atomics.write(state, JOB, job)
         wake(state, chunks - 1)
-        claim(state)
+        claim(state, 0)
         waited = 0
         while atomics.read(state, DONE) != chunks:
             waited += 1
-            if waited < 2000:
+            if waited < 100:
                 atomics.pause()
             else:
                 atomics.call_system(state[YIELD], 0, 0, 0)
@@ -140,8 +152,8 @@ def walk():
         for i in range(rows):
             kernel, context, size, grain = row[4 * i], row[4 * i + 1], row[4 * i + 2], row[4 * i + 3]
             chunks = (size + grain - 1) // grain
-            if chunks > 1 and state_address != 0 and atomics.swap(state, LOCK, 0, 1):
-                share(state, kernel, context, size, grain, chunks)
+            if 1 < chunks <= MOST_CHUNKS and state_address != 0 and atomics.swap(state, LOCK, 0, 1):
+                share_out(state, kernel, context, size, grain, chunks)
                 atomics.write(state, LOCK, 0)
             else:
                 for chunk in range(chunks):
@@ -154,54 +166,57 @@ def walk():
 # ------------------------------------------------------------------------------------------------------------- the pool
 
 
-def _symbol(library: ctypes.CDLL, *names: str) -> int:
-    """Address of the first function of these names that the library has."""
-    for name in names:
-        if hasattr(library, name):
-            return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
-    raise OSError(f"threads: the C library has none of {names}")
+def _semaphore() -> tuple[int, int, int, int, int, int, object]:
+    """A semaphore: its handle, address and second argument of wait and of post, address of yield, what keeps it alive.
+
+    Not a pipe: Linux wakes a pipe's reader on the writer's own core, where it waits for the work it is to share.
+    """
+    libc = ctypes.CDLL("kernel32" if sys.platform == "win32" else None)
+    if sys.platform == "win32":
+        libc.CreateSemaphoreW.restype = ctypes.c_void_p
+        handle, wait, post, pause = (libc.CreateSemaphoreW(None, 0, 1 << 20, None), "WaitForSingleObject",
+                                     "ReleaseSemaphore", "SwitchToThread")
+        return handle, _symbol(libc, wait), 0xFFFFFFFF, _symbol(libc, post), 1, _symbol(libc, pause), None
+    if sys.platform == "darwin":
+        libc.dispatch_semaphore_create.restype = ctypes.c_void_p
+        handle, wait, post = (libc.dispatch_semaphore_create(ctypes.c_long(0)), "dispatch_semaphore_wait",
+                              "dispatch_semaphore_signal")
+        return handle, _symbol(libc, wait), -1, _symbol(libc, post), 0, _symbol(libc, "sched_yield"), None
+    memory = np.zeros(16, np.int64)  # twice what any C library's sem_t takes
+    if libc.sem_init(ctypes.c_void_p(memory.ctypes.data), 0, 0) != 0:
+        raise OSError("threads: sem_init failed")
+    return (memory.ctypes.data, _symbol(libc, "sem_wait"), 0, _symbol(libc, "sem_post"), 0,
+            _symbol(libc, "sched_yield"), memory)
+
+
+def _symbol(library: ctypes.CDLL, name: str) -> int:
+    """Address of a function of the library."""
+    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
 
 
 class _Pool:
-    """``workers`` threads and the state they share. POSIX threads sleep reading a pipe, Windows' on a semaphore."""
+    """``workers`` threads and the state they share."""
 
     def __init__(self, workers: int) -> None:
-        self._memory = np.zeros(STATE_WORDS + 16, np.int64)
-        start = -self._memory.ctypes.data % 128 // 8
-        self._state = self._memory[start:start + STATE_WORDS]
+        words = SHARES + LINE * (workers + 1)
+        self._memory = np.zeros(words + LINE, np.int64)
+        start = -self._memory.ctypes.data % (8 * LINE) // 8
+        self._state = self._memory[start:start + words]
         self.address = self._state.ctypes.data
-        self._state[SPINS] = _spins()
-        (self._sleep_on_semaphore if sys.platform == "win32" else self._sleep_on_pipe)(workers)
+        *facts, self._kept = _semaphore()
+        self._state[THREADS:YIELD + 1] = workers + 1, _spins(), *facts
         loop = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(worker_loop().address)
-        self._threads = [threading.Thread(target=loop, args=(self.address, 0, 0), name=f"kernels-{i}", daemon=True)
-                         for i in range(workers)]
+        self._threads = [threading.Thread(target=loop, args=(self.address, i, 0), name=f"kernels-{i}", daemon=True)
+                         for i in range(1, workers + 1)]
         for thread in self._threads:
             thread.start()
-
-    def _sleep_on_pipe(self, workers: int) -> None:
-        """A byte in the pipe wakes one thread."""
-        libc = ctypes.CDLL(None)
-        ends = os.pipe()
-        self._bytes = np.zeros(workers, np.int8)
-        place = self._bytes.ctypes.data
-        self._state[SLEEP:SLEPT + 1] = _symbol(libc, "read"), ends[0], place, 1, 1
-        self._state[WAKE:YIELD + 1] = _symbol(libc, "write"), ends[1], place, 0, 2, _symbol(libc, "sched_yield")
-        self._wake_all = functools.partial(os.write, ends[1], bytes(workers))
-
-    def _sleep_on_semaphore(self, workers: int) -> None:
-        kernel32 = ctypes.CDLL("kernel32")
-        kernel32.CreateSemaphoreW.restype = ctypes.c_void_p
-        handle = kernel32.CreateSemaphoreW(None, 0, 2 * workers, None)
-        forever, succeeded = 0xFFFFFFFF, 0
-        self._state[SLEEP:SLEPT + 1] = _symbol(kernel32, "WaitForSingleObject"), handle, forever, 0, succeeded
-        self._state[WAKE:YIELD + 1] = (
-            _symbol(kernel32, "ReleaseSemaphore"), handle, 0, 0, 1, _symbol(kernel32, "SwitchToThread"))
-        self._wake_all = functools.partial(kernel32.ReleaseSemaphore, ctypes.c_void_p(handle), workers, None)
 
     def stop(self) -> None:
         """End the threads; a launch under way in another Python thread finishes alone."""
         self._state[STOP] = 1
-        self._wake_all()
+        post = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 3)(int(self._state[WAKE]))
+        for _ in self._threads:
+            post(self._state[SEMAPHORE], self._state[WAKE_ARG], 0)
         for thread in self._threads:
             thread.join()
 
@@ -213,7 +228,7 @@ def pauses():
     def kernel(context, start, stop):
         state = simd.words(context)
         waited = start
-        while waited < stop and atomics.read(state, 0) & 0xFFFFFFFF == 0:
+        while waited < stop and atomics.read(state, JOB) == 0:
             atomics.pause()
             waited += 1
 

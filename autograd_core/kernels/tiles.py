@@ -226,7 +226,7 @@ def add_dots(typingctx, tile, depth, a, a_row, b, b_row):
 
 @intrinsic
 def sums(typingctx, tile):
-    """Tile of one vector a row: lane c of row r is the sum of the lanes of tile[r, c], halves first; 0 in the others."""
+    """Tile of one vector a row: lane c of row r is the sum of the lanes of tile[r, c], halves first."""
     result = simd.Tile(tile.vector, tile.rows, 1)
 
     def codegen(context, builder, sig, args):
