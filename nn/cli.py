@@ -36,16 +36,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="agrad", description="Train, draw and check networks built on autograd_core.",
+        prog="agrad",
+        description="Train, draw and check networks built on autograd_core.",
         epilog="example: agrad train lenet5 --epochs 5 --out runs/mine",
-    )  # fmt: skip
+    )
     parser.add_argument("--version", action="version", version=f"autograd-core {ag.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    train = commands.add_parser("train", help="train a model and leave a report", formatter_class=_Help,
-                                description="Train a ready model on its data and leave a run folder: the weights, the "
-                                "numbers of each epoch, curves, misread pictures, the graph, a check of every gradient, "
-                                "and report.html with all of it. Ctrl-C stops cleanly and keeps the best weights.")  # fmt: skip
+    train = commands.add_parser(
+        "train",
+        help="train a model and leave a report",
+        formatter_class=_Help,
+        description="Train a ready model on its data and leave a run folder: the weights, the "
+        "numbers of each epoch, curves, misread pictures, the graph, a check of every gradient, "
+        "and report.html with all of it. Ctrl-C stops cleanly and keeps the best weights.",
+    )
     train.add_argument("model", nargs="?", help="name of the model (see --list)")
     train.add_argument("--list", action="store_true", help="list the models and stop")
     train.add_argument("--out", metavar="DIR", help="run folder (default: runs/MODEL)")
@@ -56,21 +61,33 @@ def _parser():
     train.add_argument("--threads", type=_positive, help="threads to use (default: all cores, or $AG_NUM_THREADS)")
     train.set_defaults(run=_train)
 
-    graph = commands.add_parser("graph", help="draw a model's computation graph", formatter_class=_Help,
-                                description="Draw a model's forward and backward graph. No Graphviz installation is needed.")  # fmt: skip
+    graph = commands.add_parser(
+        "graph",
+        help="draw a model's computation graph",
+        formatter_class=_Help,
+        description="Draw a model's forward and backward graph. No Graphviz installation is needed.",
+    )
     graph.add_argument("model", help="name of the model")
     graph.add_argument("--out", metavar="FILE", help="file to write: .svg, .png or .dot (default: MODEL.svg)")
     graph.set_defaults(run=_graph)
 
-    check = commands.add_parser("check", help="check a model's gradients against differences", formatter_class=_Help,
-                                description="Compare every parameter's gradient with central differences in float64.")  # fmt: skip
+    check = commands.add_parser(
+        "check",
+        help="check a model's gradients against differences",
+        formatter_class=_Help,
+        description="Compare every parameter's gradient with central differences in float64.",
+    )
     check.add_argument("model", help="name of the model")
     check.add_argument("--elements", type=_positive, default=24, help="elements of each parameter to check one by one")
     check.add_argument("--all", action="store_true", help="check every element (LeNet-5: some minutes)")
     check.set_defaults(run=_check)
 
-    bench = commands.add_parser("bench", help="measure speed against other libraries", add_help=False,
-                                description="Needs a checkout of the project; options are those of python -m benchmarks.")  # fmt: skip
+    bench = commands.add_parser(
+        "bench",
+        help="measure speed against other libraries",
+        add_help=False,
+        description="Needs a checkout of the project; options are those of python -m benchmarks.",
+    )
     bench.add_argument("rest", nargs=argparse.REMAINDER)
     bench.set_defaults(run=_bench)
 
@@ -153,9 +170,16 @@ def _fit(recipe, options, folder, console):
     history = nn.train.History(folder / "metrics.jsonl")
     stopping = nn.train.EarlyStopping("val_loss", recipe.patience)
     nn.train.fit(
-        model, train, loss=recipe.loss, optimizer=optimizer, epochs=epochs, validation=validation, metrics=recipe.metrics,
-        scheduler=schedule, callbacks=[history, stopping, nn.train.ProgressBar(console)],
-    )  # fmt: skip
+        model,
+        train,
+        loss=recipe.loss,
+        optimizer=optimizer,
+        epochs=epochs,
+        validation=validation,
+        metrics=recipe.metrics,
+        scheduler=schedule,
+        callbacks=[history, stopping, nn.train.ProgressBar(console)],
+    )
     nn.save(model.state_dict(), folder / "model.safetensors")
     return model, history, splits, nn.train.evaluate(model, test, loss=recipe.loss, metrics=recipe.metrics)
 

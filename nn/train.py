@@ -25,7 +25,7 @@ Metric = Callable[[ag.Tensor, ag.Tensor], Any]
 
 
 def accuracy(output, target):
-    """The share of rows whose largest score is at the target's class (for one score a row: on the target's side of 0)."""
+    """The share of rows whose largest score is at the target's class; of one score a row, on its side of 0."""
     if output.shape == target.shape:
         return ((output > 0) == (target > 0.5)).float().mean()
     return (output.argmax(1) == target).float().mean()
@@ -120,8 +120,10 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, run):
         """Compare, remember, or stop."""
         if self.monitor not in run.logs:
-            raise KeyError(f"EarlyStopping watches {self.monitor!r}, which is not among {sorted(run.logs)}; "
-                           "give fit(validation=...) or another monitor")  # fmt: skip
+            raise KeyError(
+                f"EarlyStopping watches {self.monitor!r}, which is not among {sorted(run.logs)}; "
+                "give fit(validation=...) or another monitor"
+            )
         value = self.sign * run.logs[self.monitor]
         if value < self.best - self.min_delta:
             self.best, self.best_epoch = value, run.epoch
@@ -156,7 +158,7 @@ class Checkpoint(Callback):
 
 
 class ProgressBar(Callback):
-    """A bar for each epoch with loss, metrics, samples a second and the time left (rich; plain lines where no terminal)."""
+    """A bar an epoch: loss, metrics, samples a second, time left; plain lines where there is no terminal (rich)."""
 
     def __init__(self, console=None):
         self.console = console
@@ -169,9 +171,14 @@ class ProgressBar(Callback):
 
         self.console = self.console or Console()
         self.progress = Progress(
-            TextColumn("epoch {task.fields[epoch]:>2}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"), TimeRemainingColumn(), console=self.console, transient=True,
-        )  # fmt: skip
+            TextColumn("epoch {task.fields[epoch]:>2}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
         if self.console.is_terminal:
             self.progress.start()
 
@@ -230,9 +237,20 @@ def _size(target):
     return len(target) if target.ndim else 1
 
 
-def fit(model, loader: Iterable, *, loss: Metric, optimizer, epochs: int = 1, validation: Iterable | None = None,
-        metrics: Mapping[str, Metric] | None = None, scheduler=None, schedule: str = "batch",
-        callbacks: Iterable[Callback] = (), max_grad_norm: float | None = None) -> History:  # fmt: skip
+def fit(
+    model,
+    loader: Iterable,
+    *,
+    loss: Metric,
+    optimizer,
+    epochs: int = 1,
+    validation: Iterable | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    scheduler=None,
+    schedule: str = "batch",
+    callbacks: Iterable[Callback] = (),
+    max_grad_norm: float | None = None,
+) -> History:
     """Train ``model`` on the batches ``(inputs, targets)`` of ``loader``; returns the `History`.
 
     loss: a function of (output, target). validation: batches on which loss and metrics are measured after each epoch,
@@ -312,8 +330,14 @@ def _step_schedule(scheduler, logs):
         scheduler.step()
 
 
-def evaluate(model, loader: Iterable, *, loss: Metric | None = None, metrics: Mapping[str, Metric] | None = None,
-             prefix: str = "") -> dict[str, float]:  # fmt: skip
+def evaluate(
+    model,
+    loader: Iterable,
+    *,
+    loss: Metric | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    prefix: str = "",
+) -> dict[str, float]:
     """Means of ``loss`` and ``metrics`` over the batches of ``loader``, in evaluation mode and without gradients."""
     means = _Means()
     was_training = model.training

@@ -71,13 +71,38 @@ def xor_splits(seed: int = 0) -> Splits:
 
 RECIPES = {
     "lenet5": Recipe("LeNet-5 on MNIST", LeNet5, mnist_splits, nn.CrossEntropyLoss(), (1, 28, 28), pictures=True),
-    "mlp": Recipe("multilayer perceptron 784-256-256-10 on MNIST", MLP, mnist_splits, nn.CrossEntropyLoss(), (1, 28, 28),
-                  lr=0.002, batch_size=128, pictures=True),
-    "logistic": Recipe("logistic regression on MNIST", Logistic, mnist_splits, nn.CrossEntropyLoss(), (1, 28, 28),
-                       lr=0.01, batch_size=128, pictures=True),
-    "xor": Recipe("exclusive or by a 2-4-1 network", XorNet, xor_splits, nn.BCEWithLogitsLoss(), (2,), epochs=500,
-                  batch_size=4, lr=0.1, patience=500),
-}  # fmt: skip
+    "mlp": Recipe(
+        "multilayer perceptron 784-256-256-10 on MNIST",
+        MLP,
+        mnist_splits,
+        nn.CrossEntropyLoss(),
+        (1, 28, 28),
+        lr=0.002,
+        batch_size=128,
+        pictures=True,
+    ),
+    "logistic": Recipe(
+        "logistic regression on MNIST",
+        Logistic,
+        mnist_splits,
+        nn.CrossEntropyLoss(),
+        (1, 28, 28),
+        lr=0.01,
+        batch_size=128,
+        pictures=True,
+    ),
+    "xor": Recipe(
+        "exclusive or by a 2-4-1 network",
+        XorNet,
+        xor_splits,
+        nn.BCEWithLogitsLoss(),
+        (2,),
+        epochs=500,
+        batch_size=4,
+        lr=0.1,
+        patience=500,
+    ),
+}
 """What ``agrad train`` knows, by name."""
 
 __all__ = ["MLP", "RECIPES", "LeNet5", "Logistic", "Recipe", "Splits", "XorNet", "mnist_splits", "xor_splits"]
