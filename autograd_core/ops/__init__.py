@@ -16,6 +16,7 @@ from . import (  # noqa: F401
     dropouts,
     elementwise,
     embeddings,
+    factorize,
     fourier,
     index,
     linalg,
@@ -23,6 +24,7 @@ from . import (  # noqa: F401
     matmul,
     methods,
     normalization,
+    norms,
     order,
     pool,
     random,
@@ -32,6 +34,7 @@ from . import (  # noqa: F401
     scan,
     shape,
     special,
+    statistics,
     window,
 )
 from .index import set_item  # noqa: F401

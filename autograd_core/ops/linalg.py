@@ -1,1 +1,407 @@
-"""Matrix functions: solve, inverse, factorisations; LAPACK through NumPy and SciPy."""
+"""Linear systems and matrix functions: solve, inv, det, pinv, lstsq, matrix_power, matrix_exp, tensorsolve."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from .. import ops
+from ..registry import composite, contraction, op, write_out
+from ..tensor import LinAlgError
+from .factorize import lu_parts, square, svd, svdvals, turned
+from .matmul import linalg_cross, multi_dot, vecdot  # noqa: F401 (the rest of the namespace)
+from .samples import definite, positive, real, sample
+
+SQUARE = [definite(3, 3), definite(2, 3, 3)]
+
+
+def _eye_like(x):
+    """The identity matrix of the size and dtype of ``x``."""
+    return ops.eye(x.shape[-1], dtype=x.dtype)
+
+
+# ---------------------------------------------------------------------------------------------------- systems
+
+
+@op(contraction, namespace="internal", samples=[sample(definite(3, 3), real(3, 2)), sample(definite(2, 3, 3), real(3, 2))],
+    vjp=[lambda g, input, out: -ops.matmul(ops.solve_matrix(turned(input), g), turned(out)),
+         lambda g, input: ops.solve_matrix(turned(input), g)])  # fmt: skip
+def solve_matrix(input, other):
+    """X with input @ X = other, for square matrices and a matrix of right sides."""
+    try:
+        return np.linalg.solve(input, other)
+    except np.linalg.LinAlgError:
+        raise LinAlgError("linalg.solve: the solver failed because the input matrix is singular") from None
+
+
+def _one_kind(name, *tensors):
+    for tensor in tensors:
+        if tensor.dtype != tensors[0].dtype or np.dtype(getattr(tensor.dtype, "dtype", tensor.dtype)).kind != "f":
+            raise RuntimeError(f"{name}: expected floating-point tensors of one dtype, got {', '.join(str(t.dtype) for t in tensors)}")
+
+
+@op(composite, namespace="linalg", samples=[sample(definite(3, 3), real(3, 2)), sample(definite(2, 3, 3), real(2, 3)),
+                                            sample(definite(3, 3), real(2, 3), left=False)])  # fmt: skip
+def solve(A, B, *, left=True, out=None):
+    """X with A @ X = B (X @ A = B with ``left=False``); ``B`` is a vector where its shape is that of ``A`` without one dim."""
+    square("linalg.solve", A)
+    _one_kind("linalg.solve", A, B)
+    vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and tuple(B.shape) == tuple(A.shape[:-1]))
+    if vector and not left:
+        raise RuntimeError(f"linalg.solve: left=False needs a matrix B, got shape {list(B.shape)}")
+    right = ops.unsqueeze(B, -1) if vector else B
+    if right.shape[-2 if left else -1] != A.shape[-1]:
+        raise RuntimeError(f"linalg.solve: shapes A {list(A.shape)} and B {list(B.shape)} do not fit together")
+    if left:
+        result = solve_matrix(A, right)
+    else:
+        result = turned(solve_matrix(turned(A), turned(right)))
+    result = ops.squeeze(result, -1) if vector else result
+    return result if out is None else write_out(out, result)
+
+
+def _inverse(A, name):
+    square(name, A)
+    try:
+        return np.linalg.inv(A)
+    except np.linalg.LinAlgError:
+        raise LinAlgError(f"{name}: the inversion could not be completed because the input matrix is singular") from None
+
+
+@op(contraction, namespace="linalg", name="inv", samples=SQUARE,
+    vjp=[lambda g, out: -ops.matmul(turned(out), ops.matmul(g, turned(out)))])  # fmt: skip
+def inv(A):
+    """Inverses of square matrices; a singular one is an error."""
+    return _inverse(A, "linalg.inv")
+
+
+@op(composite, samples=SQUARE)
+def inverse(input):
+    """Inverses of square matrices; a singular one is an error."""
+    return inv(input)
+
+
+def _solve_rows(A, B, upper, unit):
+    """Substitution, row by row in blocks of 16, and matrix products between blocks."""
+    n = A.shape[-1]
+    if n > 16:
+        h = n // 2
+        first, second = (slice(h, n), slice(0, h)) if upper else (slice(0, h), slice(h, n))
+        x1 = _solve_rows(A[..., first, first], B[..., first, :], upper, unit)
+        x2 = _solve_rows(A[..., second, second], B[..., second, :] - A[..., second, first] @ x1, upper, unit)
+        return np.concatenate([x2, x1] if upper else [x1, x2], -2)
+    X = np.empty((*np.broadcast_shapes(A.shape[:-2], B.shape[:-2]), n, B.shape[-1]), B.dtype)
+    for i in reversed(range(n)) if upper else range(n):
+        done = slice(i + 1, n) if upper else slice(0, i)
+        row = B[..., i : i + 1, :] - A[..., i : i + 1, done] @ X[..., done, :]
+        X[..., i : i + 1, :] = row if unit else row / A[..., i : i + 1, i : i + 1]
+    return X
+
+
+def _triangle(x, upper, unit):
+    return ops.triu(x, int(unit)) if upper else ops.tril(x, -int(unit))
+
+
+@op(contraction, namespace="internal", vjp=[
+    lambda g, A, out, upper, unit: _triangle(-ops.matmul(
+        ops.solve_substitution(turned(A), g, upper=not upper, unit=unit), turned(out)), upper, unit),
+    lambda g, A, upper, unit: ops.solve_substitution(turned(A), g, upper=not upper, unit=unit)],
+    samples=[sample(definite(3, 3), real(3, 2), upper=True, unit=False), sample(definite(3, 3), real(3, 2), upper=False, unit=True)])  # fmt: skip
+def solve_substitution(A, B, *, upper, unit):
+    """X with T @ X = B, where T is a triangle of ``A`` (with ones on its diagonal if ``unit``)."""
+    return _solve_rows(A, B, upper, unit)
+
+
+@op(composite, namespace="linalg", samples=[sample(definite(3, 3), real(3, 2), upper=True),
+                                            sample(definite(3, 3), real(2, 3), upper=False, left=False, unitriangular=True)])  # fmt: skip
+def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
+    """X with A @ X = B (X @ A = B with ``left=False``), reading only the ``upper`` or lower triangle of ``A``."""
+    square("linalg.solve_triangular", A)
+    _one_kind("linalg.solve_triangular", A, B)
+    if B.ndim < 2 or B.shape[-2 if left else -1] != A.shape[-1]:
+        raise RuntimeError(f"linalg.solve_triangular: shapes A {list(A.shape)} and B {list(B.shape)} do not fit together")
+    if left:
+        result = solve_substitution(A, B, upper=upper, unit=unitriangular)
+    else:
+        result = turned(solve_substitution(turned(A), turned(B), upper=not upper, unit=unitriangular))
+    return result if out is None else write_out(out, result)
+
+
+@op(composite, samples=[sample(real(3, 2), definite(3, 3)), sample(real(3, 2), definite(3, 3), True)])
+def cholesky_solve(input, L, upper=False):
+    """X with A @ X = input, given the Cholesky factor ``L`` of A."""
+    square("cholesky_solve", L)
+    if input.ndim < 2 or input.shape[-2] != L.shape[-1]:
+        raise RuntimeError(f"cholesky_solve: shapes input {list(input.shape)} and L {list(L.shape)} do not fit together")
+    lower = turned(L) if upper else L
+    return solve_substitution(turned(lower), solve_substitution(lower, input, upper=False, unit=False), upper=True, unit=False)
+
+
+@op(composite, samples=[definite(3, 3), sample(definite(3, 3), True)])
+def cholesky_inverse(input, upper=False):
+    """The inverse of A, given its Cholesky factor."""
+    square("cholesky_inverse", input)
+    return cholesky_solve(_eye_like(input), input, upper)
+
+
+@op(composite, namespace="linalg", samples=[])
+def lu_solve(LU, pivots, B, *, left=True, adjoint=False, out=None):
+    """X with A @ X = B, given `lu_factor` of A; ``left=False``: X @ A = B; ``adjoint``: with A transposed."""
+    square("linalg.lu_solve", LU)
+    _one_kind("linalg.lu_solve", LU, B)
+    if B.ndim < 2 or B.shape[-2 if left else -1] != LU.shape[-1] or tuple(pivots.shape) != tuple(LU.shape[:-1]):
+        raise RuntimeError(f"linalg.lu_solve: shapes LU {list(LU.shape)}, pivots {list(pivots.shape)} and B {list(B.shape)} do not fit together")
+    P = ops.to(lu_parts(LU, pivots)[0], dtype=LU.dtype)
+    rights = B if left else turned(B)
+    if bool(adjoint) == bool(left):  # A^T X = B: U^T L^T P^T X = B
+        y = solve_substitution(turned(LU), rights, upper=False, unit=False)
+        X = ops.matmul(P, solve_substitution(turned(LU), y, upper=True, unit=True))
+    else:
+        y = solve_substitution(LU, ops.matmul(turned(P), rights), upper=False, unit=True)
+        X = solve_substitution(LU, y, upper=True, unit=False)
+    result = X if left else turned(X)
+    return result if out is None else write_out(out, result)
+
+
+# ---------------------------------------------------------------------------------------------------- determinants
+
+
+def _cofactor(A, out):
+    """The gradient of det: det(A) A^-T, and by singular values where a matrix is (nearly) singular.
+
+    The adjugate of U S V^T is det(U) det(V) V S' U^T with S'_i the product of the other singular values.
+    """
+    array = getattr(out, "array", out)
+    singular = np.abs(array) < 100 * np.finfo(array.dtype).eps
+    if not singular.any():
+        return ops.reshape(out, (*out.shape, 1, 1)) * turned(inv(A))
+    U, S, Vh = svd(A, full_matrices=False)
+    sign = np.linalg.det(getattr(U, "array", U)) * np.linalg.det(getattr(Vh, "array", Vh))
+    others = ops.exclusive_cumprod(S, S.ndim - 1) * ops.flip(ops.exclusive_cumprod(ops.flip(S, (-1,)), S.ndim - 1), (-1,))
+    limit = ops.matmul(U * ops.unsqueeze(others * sign[..., None], -2), Vh)
+    if singular.all():
+        return limit
+    mask = singular[..., None, None]
+    regular = ops.where(mask, _eye_like(A), A)
+    return ops.where(mask, limit, ops.reshape(out, (*out.shape, 1, 1)) * turned(inv(regular)))
+
+
+@op(contraction, namespace="internal", vjp=(), composite=lambda A, out: _cofactor(A, out), samples=[])
+def cofactor(A, out):
+    """Cofactors of square matrices with determinants ``out``."""
+    return _cofactor(A, out)
+
+
+@op(contraction, namespace="linalg", vjp=[lambda g, A, out: ops.reshape(g, (*g.shape, 1, 1)) * cofactor(A, out)],
+    samples=SQUARE)  # fmt: skip
+def det(A):
+    """Determinants of square matrices."""
+    square("linalg.det", A)
+    return np.linalg.det(A)
+
+
+@op(contraction, namespace="linalg", outputs="sign logabsdet", constant_outputs=(0,), samples=SQUARE,
+    vjp=[lambda gs, A: ops.reshape(gs[1], (*gs[1].shape, 1, 1)) * turned(inv(A))])  # fmt: skip
+def slogdet(A):
+    """Signs and logarithms of the absolute values of determinants."""
+    square("linalg.slogdet", A)
+    return tuple(np.linalg.slogdet(A))
+
+
+@op(composite, samples=SQUARE)
+def logdet(input):
+    """Logarithms of determinants; NaN where negative, -inf where zero."""
+    sign, logabsdet = slogdet(input)
+    return ops.where(sign == -1, float("nan"), logabsdet)
+
+
+# ---------------------------------------------------------------------------------------------------- pseudo-inverse
+
+
+def _tolerances(name, A, atol, rtol):
+    """(absolute, relative) tolerances below which singular values count as zero."""
+    def of(value):
+        return getattr(value, "array", value)
+
+    default = np.finfo(A.dtype).eps * max(A.shape[-2:]) if A.size else 0.0
+    absolute = 0.0 if atol is None else of(atol)
+    relative = of(rtol) if rtol is not None else default if atol is None else 0.0 if np.ndim(absolute) == 0 and absolute > 0 else np.where(np.asarray(absolute) > 0, 0, default)
+    return np.asarray(absolute, A.dtype)[..., None], np.asarray(relative, A.dtype)[..., None]
+
+
+def _pinv_gradient(g, input, out):
+    """Golub and Pereyra (1973), (4.12): the derivative at constant rank."""
+    A, P, gt = input, out, turned(g)
+    Pt = turned(P)
+    if A.shape[-2] <= A.shape[-1]:
+        K = ops.matmul(gt, P)
+        KPt = ops.matmul(K, Pt)
+        return -turned(ops.matmul(P, K)) + KPt - ops.matmul(ops.matmul(A, P), KPt) + ops.matmul(ops.matmul(Pt, P), gt - ops.matmul(K, A))
+    K = ops.matmul(P, gt)
+    PtK = ops.matmul(Pt, K)
+    return -turned(ops.matmul(K, P)) + ops.matmul(gt - ops.matmul(A, K), ops.matmul(P, Pt)) + PtK - ops.matmul(ops.matmul(PtK, P), A)
+
+
+@op(contraction, namespace="internal", vjp=[_pinv_gradient], samples=[sample(real(3, 4), atol=None, rtol=None, hermitian=False)])
+def pseudo_inverse(input, *, atol, rtol, hermitian):
+    """Moore-Penrose inverse; singular values up to max(atol, rtol * largest) count as zero."""
+    if hermitian:
+        values, V = np.linalg.eigh(input)
+        sizes, U, Vh = np.abs(values), V * np.sign(values)[..., None, :], np.swapaxes(V, -1, -2)
+    else:
+        U, sizes, Vh = np.linalg.svd(input, full_matrices=False)
+    absolute, relative = _tolerances("linalg.pinv", input, atol, rtol)
+    top = sizes.max(-1, keepdims=True, initial=0)
+    inverse = np.where(sizes > np.maximum(absolute, relative * top), 1 / sizes, 0).astype(input.dtype)
+    return np.swapaxes(Vh, -1, -2) @ (inverse[..., None] * np.swapaxes(U, -1, -2))
+
+
+@op(composite, namespace="linalg", samples=[real(3, 4), sample(real(4, 3)), sample(definite(3, 3), hermitian=True)])
+def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None, out=None):
+    """Moore-Penrose inverse. Singular values up to max(atol, rtol * largest) count as zero; ``rtol`` is by default
+    eps * max(rows, columns), or 0 where ``atol`` is given.
+    """  # noqa: D415
+    if A.ndim < 2:
+        raise RuntimeError(f"linalg.pinv: the input must have at least 2 dimensions, got shape {list(A.shape)}")
+    if hermitian:
+        square("linalg.pinv", A)
+    rtol = rcond if rtol is None else rtol
+    result = pseudo_inverse(A, atol=atol, rtol=rtol, hermitian=hermitian)
+    return result if out is None else write_out(out, result)
+
+
+@op(composite, samples=[real(3, 4)])
+def pinverse(input, rcond=1e-15):
+    """Moore-Penrose inverse; see `linalg.pinv`."""
+    return pinv(input, rcond)
+
+
+@op(contraction, namespace="internal", samples=[sample(real(3, 4), atol=None, rtol=None, hermitian=False)])
+def numerical_rank(input, *, atol, rtol, hermitian):
+    """How many singular values exceed max(atol, rtol * largest)."""
+    if 0 in input.shape[-2:]:
+        return np.zeros(input.shape[:-2], np.int64)
+    sizes = np.abs(np.linalg.eigvalsh(input)) if hermitian else np.linalg.svd(input, compute_uv=False)
+    absolute, relative = _tolerances("linalg.matrix_rank", input, atol, rtol)
+    return np.count_nonzero(sizes > np.maximum(absolute, relative * sizes.max(-1, keepdims=True)), axis=-1)
+
+
+@op(composite, namespace="linalg", samples=[real(3, 4)])
+def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None):
+    """Numerical rank: how many singular values exceed max(atol, rtol * largest); the defaults are those of `pinv`."""
+    if A.ndim < 2:
+        raise RuntimeError(f"linalg.matrix_rank: the input must have at least 2 dimensions, got shape {list(A.shape)}")
+    if hermitian:
+        square("linalg.matrix_rank", A)
+    if tol is not None:
+        atol, rtol = tol, 0.0
+    result = numerical_rank(A, atol=atol, rtol=rtol, hermitian=hermitian)
+    return result if out is None else write_out(out, result)
+
+
+# ---------------------------------------------------------------------------------------------------- powers, exponential
+
+
+@op(composite, namespace="linalg", samples=[sample(definite(3, 3), 3), sample(definite(2, 3, 3), -2), sample(definite(3, 3), 0)])
+def matrix_power(A, n, *, out=None):
+    """``n``-th power of square matrices by repeated squaring; of the inverse for negative ``n``."""
+    square("linalg.matrix_power", A)
+    if n == 0:
+        result = ops.zeros_like(A) + _eye_like(A)
+    else:
+        base, result, n = (A if n > 0 else inv(A)), None, abs(n)
+        while n:
+            if n & 1:
+                result = base if result is None else ops.matmul(result, base)
+            n >>= 1
+            base = ops.matmul(base, base) if n else base
+    return result if out is None else write_out(out, result)
+
+
+def _exponential_gradient(g, input):
+    """The adjoint derivative stands in a corner: exp [[A^T, G], [0, A^T]] = [[., L], [0, .]]."""
+    n, At = input.shape[-1], turned(input)
+    block = ops.cat([ops.cat([At, g], -1), ops.cat([ops.zeros_like(At), At], -1)], -2)
+    return ops.matrix_exp(block)[..., :n, n:]
+
+
+@op(contraction, namespace="linalg", vjp=[_exponential_gradient], samples=[real(3, 3), real(2, 3, 3)])
+def matrix_exp(input):
+    """Matrix exponential, by scaling and squaring (SciPy's `expm`)."""
+    square("linalg.matrix_exp", input)
+    if input.size == 0:
+        return input.copy()
+    return scipy_linalg("linalg.matrix_exp").expm(input).astype(input.dtype, copy=False)
+
+
+def scipy_linalg(name):
+    """SciPy's linear algebra, or an error that says who wants it."""
+    try:
+        import scipy.linalg
+    except ImportError:
+        raise ImportError(f"{name} needs SciPy: pip install scipy") from None
+    return scipy.linalg
+
+
+# ---------------------------------------------------------------------------------------------------- tensors, least squares
+
+
+@op(composite, namespace="linalg", samples=[sample(real(2, 3, 6), ind=2), sample(real(6, 2, 3), ind=1)])
+def tensorinv(A, ind=2, *, out=None):
+    """The inverse of ``A`` for `tensordot`, taken as a square matrix of its first ``ind`` dims times the rest."""
+    if ind <= 0 or prod(A.shape[:ind]) != prod(A.shape[ind:]):
+        raise RuntimeError(f"linalg.tensorinv: ind must split shape {list(A.shape)} into two halves of equal size, got ind={ind}")
+    size = prod(A.shape[ind:])
+    result = ops.reshape(inv(ops.reshape(A, (size, size))), (*A.shape[ind:], *A.shape[:ind]))
+    return result if out is None else write_out(out, result)
+
+
+@op(composite, namespace="linalg", samples=[sample(real(2, 3, 6), real(2, 3))])
+def tensorsolve(A, B, dims=None, *, out=None):
+    """X with tensordot(A, X, X.ndim) = B; the dims ``dims`` of ``A`` are moved to the end first."""
+    if dims is not None:
+        A = ops.movedim(A, tuple(dims), tuple(range(A.ndim - len(dims), A.ndim)))
+    rest = tuple(A.shape[B.ndim :])
+    if prod(rest) != prod(A.shape[: B.ndim]):
+        raise RuntimeError(f"linalg.tensorsolve: A {list(A.shape)} is not square over the dims of B {list(B.shape)}")
+    result = ops.reshape(solve(ops.reshape(A, (prod(rest), prod(rest))), ops.reshape(B, (-1,))), rest)
+    return result if out is None else write_out(out, result)
+
+
+@op(composite, namespace="linalg", samples=[positive(3), sample(positive(2, 3), N=4)])
+def vander(x, *, N=None):
+    """Vandermonde matrices: powers 0 to N - 1 of each element, along a new last dim."""
+    count = x.shape[-1] if N is None else N
+    if count <= 1 and N is not None:
+        raise RuntimeError(f"linalg.vander: N must be greater than 1, got {N}")
+    ones = ops.ones_like(ops.unsqueeze(x, -1))
+    powers = ops.expand(ops.unsqueeze(x, -1), (*x.shape, count - 1))
+    return ops.cat([ones, ops.cumprod(powers, -1)], -1)
+
+
+@op(composite, namespace="linalg", outputs="solution residuals rank singular_values",
+    samples=[sample(real(4, 3), real(4, 2)), sample(real(3, 4), real(3, 2))])  # fmt: skip
+def lstsq(A, B, rcond=None, *, driver=None):
+    """Least squares: X of smallest norm that minimises |A @ X - B|, as (solution, residuals, rank, singular_values).
+
+    ``residuals`` are filled where A has more rows than columns and full rank, ``rank`` except for driver "gels",
+    ``singular_values`` for the drivers "gelsd" and "gelss". Singular values up to ``rcond`` times the largest count as 0.
+    """
+    if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
+        raise RuntimeError(f"linalg.lstsq: driver must be one of gels, gelsy, gelsd, gelss, got {driver!r}")
+    _one_kind("linalg.lstsq", A, B)
+    vector = A.ndim == B.ndim + 1
+    right = ops.unsqueeze(B, -1) if vector else B
+    if A.ndim < 2 or right.ndim < 2 or right.shape[-2] != A.shape[-2]:
+        raise RuntimeError(f"linalg.lstsq: shapes A {list(A.shape)} and B {list(B.shape)} do not fit together")
+    X = ops.matmul(pinv(A, rtol=rcond), right)
+    rank = matrix_rank(A, rtol=rcond)
+    rows, columns = A.shape[-2:]
+    full = rows > columns and driver != "gelsy" and bool(ops.all(rank == columns))
+    nothing = ops.reshape(X, (-1,))[:0]
+    residuals = ops.sum(ops.pow(ops.matmul(A, X) - right, 2), -2) if full else ops.detach(nothing)
+    values = svdvals(A) if driver in ("gelsd", "gelss") else ops.detach(nothing)
+    rank = rank if driver != "gels" else ops.reshape(rank, (-1,))[:0]
+    return lstsq.record.outputs(ops.squeeze(X, -1) if vector else X, residuals, rank, values)
+

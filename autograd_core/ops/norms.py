@@ -1,0 +1,202 @@
+"""Norms of vectors and matrices, and distances: linalg.norm and its kin, dist, cdist, pdist, renorm."""
+
+from __future__ import annotations
+
+from math import inf
+
+import numpy as np
+
+from .. import ops
+from ..registry import composite, op, reduction, write_out
+from ..shapes import normalize_dim, normalize_dims, numpy_dtype
+from .reduce import add_reduce, need_float, restore
+from .samples import definite, distinct, real, sample
+
+# ---------------------------------------------------------------------------------------------------- vectors
+
+
+def _reduce_norm(x, ord, dim, keepdim):
+    x = np.abs(x)
+    if ord in (inf, -inf):
+        return (np.maximum if ord > 0 else np.minimum).reduce(x, axis=dim, keepdims=keepdim)
+    if ord == 0:
+        return add_reduce(x != 0, dim, keepdim, x.dtype)
+    if ord == 1:
+        return add_reduce(x, dim, keepdim, x.dtype)
+    if ord == 2:
+        return np.sqrt(add_reduce(x * x, dim, keepdim, x.dtype))
+    return add_reduce(x**ord, dim, keepdim, x.dtype) ** (1 / ord)
+
+
+def _norm_gradient(g, input, out, ord, dim, keepdim):
+    """sign(x) |x|^(ord-1) / norm^(ord-1); 0 where the norm is 0; the extremes share evenly among ties."""
+    g, out = restore(g, dim, keepdim, input.ndim), restore(out, dim, keepdim, input.ndim)
+    if ord == 0:
+        return ops.zeros_like(input)
+    if ord == 1:
+        return g * ops.sign(input)
+    if ord == 2:
+        return input * ops.where(out == 0, 0, g / out)
+    if ord in (inf, -inf):
+        extreme = ops.abs(input) == out
+        return ops.where(extreme, ops.sign(input) * (g / ops.to(ops.sum(extreme, dim, True), dtype=g.dtype)), 0)
+    if ord < 1:
+        return ops.sign(input) * ops.where(input == 0, 0, ops.pow(ops.abs(input), ord - 1)) * g * ops.pow(out, 1 - ord)
+    if ord < 2:
+        scale = ops.where(out == 0, 0, g / ops.pow(out, ord - 1))
+        return ops.sign(input) * ops.where(input == 0, 0, ops.pow(ops.abs(input), ord - 1)) * scale
+    return input * ops.pow(ops.abs(input), ord - 2) * ops.where(out == 0, 0, g / ops.pow(out, ord - 1))
+
+
+def _vector_norm_settings(arrays, settings):
+    ord, dtype, kind = float(settings["ord"]), settings["dtype"], arrays[0].dtype
+    need_float("linalg.vector_norm", kind)
+    dim = normalize_dims(settings["dim"], arrays[0].ndim)
+    if arrays[0].size == 0 and (ord < 0 or ord == inf) and 0 in [arrays[0].shape[d] for d in dim] + [1] * (not dim):
+        raise RuntimeError(f"linalg.vector_norm: the norm of order {ord} of nothing is not defined, got shape {list(arrays[0].shape)}")
+    if dtype is not None:
+        dtype = numpy_dtype(dtype)
+        need_float("linalg.vector_norm", dtype)
+        if dtype.itemsize < kind.itemsize:
+            raise RuntimeError(f"linalg.vector_norm: dtype must not be narrower than the input's {kind}, got {dtype}")
+    return {"ord": ord, "dim": dim, "keepdim": settings["keepdim"], "dtype": dtype}
+
+
+@op(reduction, namespace="linalg", signature="x, ord=2, dim=None, keepdim=False, *, dtype=None", prepare=_vector_norm_settings,
+    vjp=[lambda g, x, out, ord, dim, keepdim: _norm_gradient(g, x, out, ord, dim, keepdim)],
+    samples=[real(3, 4), sample(real(3, 4), 1, 1), sample(distinct(3, 4), inf, 0), sample(real(3, 4), 3.5, (0, 1), True),
+             sample(real(3, 4), 0), sample(distinct(3, 4), -inf), sample(real(3, 4), 0.5, -1), sample(real(3, 4), 1.5)])  # fmt: skip
+def vector_norm(x, *, ord, dim, keepdim, dtype):
+    """(sum |x|^ord)^(1/ord) over ``dim`` (all by default); inf, -inf: largest, smallest |x|; 0: how many are not zero."""
+    return _reduce_norm(x if dtype is None else x.astype(dtype), ord, dim, keepdim)
+
+
+# ---------------------------------------------------------------------------------------------------- matrices
+
+
+def _matrix_dims(name, A, dim):
+    if not isinstance(dim, (tuple, list)) or len(dim) != 2:
+        raise RuntimeError(f"{name}: dim must be a pair of ints, got {dim}")
+    if A.ndim < 2:
+        raise RuntimeError(f"{name}: the input must have at least 2 dimensions, got shape {list(A.shape)}")
+    return normalize_dims(dim, A.ndim)
+
+
+@op(composite, namespace="linalg", samples=[real(3, 4), sample(real(2, 3, 4), "nuc"), sample(real(3, 4), inf), sample(real(3, 4), -1),
+                                            sample(real(3, 4), 2), sample(real(2, 3, 4), "fro", (0, 2), True)])  # fmt: skip
+def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=None):
+    """Norm of matrices: "fro" sqrt(sum x²), "nuc" sum of singular values, ±2 largest (smallest) of them, ±1 and ±inf
+    largest (smallest) sum of |x| in a column or row.
+    """  # noqa: D415
+    dim = _matrix_dims("linalg.matrix_norm", A, dim)
+    need_float("linalg.matrix_norm", np.dtype(getattr(A.dtype, "dtype", A.dtype)))
+    if dtype is not None:
+        A = ops.to(A, dtype=dtype)
+    if ord == "fro":
+        result = vector_norm(A, 2, dim, keepdim)
+    elif ord in ("nuc", 2, -2):
+        from .factorize import svdvals
+
+        values = svdvals(ops.movedim(A, dim, (-2, -1)))
+        result = ops.sum(values, -1) if ord == "nuc" else ops.amax(values, -1) if ord == 2 else ops.amin(values, -1)
+        result = restore(result, dim, not keepdim, A.ndim)
+    elif ord in (1, -1, inf, -inf):
+        summed, other = dim if abs(ord) == 1 else dim[::-1]
+        sums = ops.sum(ops.abs(A), summed, True)
+        result = (ops.amax if ord > 0 else ops.amin)(sums, other, True)
+        result = result if keepdim else ops.squeeze(result, dim)
+    else:
+        raise RuntimeError(f"linalg.matrix_norm: ord must be 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got {ord!r}")
+    return result if out is None else write_out(out, result)
+
+
+@op(composite, namespace="linalg", name="norm", samples=[real(3, 4), sample(real(3, 4), 1, 1), sample(real(3, 4), "nuc")])
+def linalg_norm(A, ord=None, dim=None, keepdim=False, *, out=None, dtype=None):
+    """Norm of vectors or matrices: 2-norm of all elements without ``ord``; with a pair of dims, or an ``ord`` and a
+    matrix, `matrix_norm`; else `vector_norm`.
+    """  # noqa: D415
+    pair = isinstance(dim, (tuple, list)) and len(dim) == 2
+    if isinstance(ord, str) and not (pair or (dim is None and A.ndim == 2)):
+        raise RuntimeError(f"linalg.norm: ord={ord!r} needs a matrix or a pair of dims, got shape {list(A.shape)} and dim={dim}")
+    if ord is not None and dim is None and A.ndim > 2:
+        raise RuntimeError(f"linalg.norm: without dim the input must be a vector or a matrix when ord is given, got shape {list(A.shape)}")
+    if ord is not None and (pair or (dim is None and A.ndim == 2)):
+        result = matrix_norm(A, ord, tuple(dim) if pair else (-2, -1), keepdim, dtype=dtype)
+    else:
+        result = vector_norm(A, 2 if ord is None else ord, dim, keepdim, dtype=dtype)
+    return result if out is None else write_out(out, result)
+
+
+@op(composite, samples=[real(3, 4), sample(real(3, 4), 1), sample(real(3, 4), "fro", 1, True), sample(real(3, 4), "nuc")])
+def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
+    """Norm of the elements over ``dim``: of order ``p`` (2 for "fro"), or "nuc", the sum of singular values of matrices."""
+    if p == "nuc":
+        result = matrix_norm(input, "nuc", (-2, -1) if dim is None and input.ndim == 2 else dim, keepdim, dtype=dtype)
+    elif isinstance(p, str) and p != "fro":
+        raise RuntimeError(f"norm: p must be a number, 'fro' or 'nuc', got {p!r}")
+    else:
+        result = vector_norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
+    return result if out is None else write_out(out, result)
+
+
+@op(composite, namespace="linalg", samples=[definite(3, 3), sample(definite(2, 3, 3), "fro"), sample(real(3, 4))])
+def cond(A, p=None, *, out=None):
+    """Condition number of matrices: ratio of largest and smallest singular value, or norm(A) norm(A^-1) for another ``p``."""
+    from .factorize import svdvals
+    from .linalg import inv
+
+    if A.ndim < 2:
+        raise RuntimeError(f"linalg.cond: the input must have at least 2 dimensions, got shape {list(A.shape)}")
+    if p in (None, 2, -2):
+        values = svdvals(A)
+        top, bottom = values[..., 0], values[..., -1]
+        result = bottom / top if p == -2 else top / bottom
+    elif 0 in A.shape:
+        result = ops.sum(A, (-2, -1))
+    else:
+        result = matrix_norm(A, p) * matrix_norm(inv(A), p)
+    return result if out is None else write_out(out, result)
+
+
+# ---------------------------------------------------------------------------------------------------- distances
+
+
+@op(composite, samples=[sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(4), 1)])
+def dist(input, other, p=2):
+    """The ``p``-norm of input - other, over all elements."""
+    return vector_norm(input - other, p)
+
+
+@op(composite, method=False, samples=[sample(real(3, 4), real(2, 4)), sample(real(5, 3, 4), real(2, 4), 1.0), sample(real(3, 4), real(2, 4), inf)])
+def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
+    """``p``-norm distances between all rows of ``x1`` (..., P, M) and of ``x2`` (..., R, M), as (..., P, R)."""
+    if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
+        raise RuntimeError(f"cdist: x1 and x2 must have 2 dimensions or more and as many columns, got {list(x1.shape)} and {list(x2.shape)}")
+    if p < 0:
+        raise RuntimeError(f"cdist: p must not be negative, got {p}")
+    if compute_mode not in (None, "use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"):
+        raise ValueError(f"cdist: {compute_mode!r} is not a valid value for compute_mode")
+    differences = ops.unsqueeze(x1, -2) - ops.unsqueeze(x2, -3)
+    return vector_norm(differences, p, -1) if x1.shape[-1] else ops.sum(differences, -1)
+
+
+@op(composite, aliases=["nn.functional.pdist"], method=False, samples=[real(4, 3), sample(real(4, 3), 1.0)])
+def pdist(input, p=2.0):
+    """``p``-norm distances between all pairs of rows, (0, 1), (0, 2), ..., (1, 2), ..., as a vector."""
+    if input.ndim != 2 or p < 0:
+        raise RuntimeError(f"pdist: expected a matrix and p >= 0, got shape {list(input.shape)} and p={p}")
+    first, second = np.triu_indices(input.shape[0], 1)
+    if not input.shape[1]:
+        return ops.sum(input[first], -1)
+    return vector_norm(ops.index_select(input, 0, first) - ops.index_select(input, 0, second), p, -1)
+
+
+@op(composite, inplace=True, samples=[sample(real(3, 4), 2, 0, 1.0), sample(real(3, 4), 1, -1, 0.5)])
+def renorm(input, p, dim, maxnorm):
+    """The slices along ``dim`` whose ``p``-norm exceeds ``maxnorm`` scaled down to it."""
+    if input.ndim < 2 or p <= 0 or maxnorm < 0:
+        raise RuntimeError("renorm: the input must have 2 dimensions or more, p > 0 and maxnorm >= 0, "
+                           f"got shape {list(input.shape)}, p={p}, maxnorm={maxnorm}")  # fmt: skip
+    dim = normalize_dim(dim, input.ndim)
+    norms = vector_norm(input, p, tuple(d for d in range(input.ndim) if d != dim), True)
+    return input * ops.where(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0)

@@ -1,0 +1,245 @@
+"""Statistics and differences: covariance, histograms, finite differences."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from .. import ops
+from ..registry import composite, op, reduction
+from ..shapes import normalize_dim, normalize_dims
+from .reduce import need_float
+from .samples import integer, positive, real, sample
+
+
+def _kind(x):
+    """The letter of a Tensor's or an array's kind of type."""
+    return np.dtype(getattr(x.dtype, "dtype", x.dtype)).kind
+
+
+# ---------------------------------------------------------------------------------------------------- covariance
+
+
+def _weights(name, weights, count, what, kinds):
+    if weights is None:
+        return
+    if weights.ndim > 1 or (weights.ndim == 1 and weights.shape[0] != count) or (weights.ndim == 0 and count != 1) or _kind(weights) not in kinds:
+        raise RuntimeError(f"cov: {what} must be a vector of {count} {'integers' if kinds == 'iu' else 'floats'}, "
+                           f"got {weights.dtype} {list(weights.shape)}")  # fmt: skip
+    if bool(ops.any(weights < 0)):
+        raise RuntimeError(f"cov: {what} must not be negative")
+
+
+@op(composite, samples=[real(3, 5), sample(real(4)), sample(real(3, 5), correction=0), sample(real(2, 4), fweights=np.array([1, 2, 1, 3])),
+                        sample(real(2, 4), aweights=positive(4))])  # fmt: skip
+def cov(input, *, correction=1, fweights=None, aweights=None):
+    """Covariance matrix of variables in rows, with observations in columns.
+
+    ``fweights`` says how often each observation was made, ``aweights`` how much it counts; ``correction`` is taken off
+    the number of observations.
+    """
+    if input.ndim > 2 or _kind(input) == "b":
+        raise RuntimeError(f"cov: expected a vector or a matrix of numbers, got {input.dtype} {list(input.shape)}")
+    rows = input if input.ndim == 2 else ops.reshape(input, (1, -1))
+    count = rows.shape[1]
+    _weights("cov", fweights, count, "fweights", "iu")
+    _weights("cov", aweights, count, "aweights", "f")
+    if _kind(rows) != "f":
+        rows = ops.to(rows, dtype="float32")
+    weight = fweights if aweights is None else aweights if fweights is None else fweights * aweights
+    if weight is None:
+        total, centred = count, rows - ops.mean(rows, 1, True)
+        weighted = centred
+    else:
+        total = ops.sum(weight)
+        if count and bool(total == 0):
+            raise RuntimeError("cov: the weights sum to zero, so they cannot be normalized")
+        centred = rows - ops.sum(rows * weight, 1, True) / total
+        weighted = centred * weight
+    if aweights is not None and correction != 0:
+        left = total - correction * ops.sum(weight * aweights) / total
+    else:
+        left = total - correction
+    left = ops.clamp(left, min=0) if hasattr(left, "ndim") else max(left, 0)
+    product = ops.matmul(centred, ops.transpose(ops.to(weighted, dtype=centred.dtype), 0, 1)) / left
+    return ops.reshape(product, ()) if input.ndim < 2 else product
+
+
+@op(composite, samples=[real(3, 5), sample(real(4))])
+def corrcoef(input):
+    """Pearson correlation coefficients of variables in rows: the covariance divided by the standard deviations."""
+    if input.ndim > 2:
+        raise RuntimeError(f"corrcoef: expected a vector or a matrix, got shape {list(input.shape)}")
+    c = cov(input)
+    if c.ndim == 0:
+        return c / c
+    deviation = ops.sqrt(ops.diagonal(c))
+    return ops.clamp(c / ops.reshape(deviation, (-1, 1)) / deviation, -1, 1)
+
+
+# ---------------------------------------------------------------------------------------------------- histograms
+
+
+def _range(name, values, low, high):
+    """The limits of a histogram: those given, else those of the values; a width of zero is widened."""
+    if low == high and values.size:
+        low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RuntimeError(f"{name}: range of [{low}, {high}] is not finite")
+    if low > high:
+        raise RuntimeError(f"{name}: max must be larger than min, got [{low}, {high}]")
+    return (low - 1, high + 1) if low == high and name == "histc" else (low, high)
+
+
+@op(reduction, signature="input, bins=100, min=0, max=0", samples=[sample(real(20), 5), sample(real(20), 4, -1, 1)])
+def histc(input, *, bins, min, max):
+    """How many elements fall into each of ``bins`` equal parts of [min, max] (of the elements' range when both are equal)."""
+    if bins < 1:
+        raise RuntimeError(f"histc: bins must be > 0, got {bins}")
+    low, high = _range("histc", input, min, max)
+    kept = input[(input >= low) & (input <= high)].astype(np.float64)
+    places = np.minimum(((kept - low) * bins / (float(high) - low)).astype(np.int64), bins - 1)
+    return np.bincount(places, minlength=bins).astype(input.dtype)
+
+
+def _edges(name, column, bins, limits):
+    if hasattr(bins, "__index__"):
+        if int(bins) < 1:
+            raise RuntimeError(f"{name}: bins must be > 0, got {bins}")
+        low, high = _range(name, column, *(limits or (0, 0)))
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        return np.linspace(low, high, int(bins) + 1, dtype=np.float64).astype(column.dtype)
+    edges = np.asarray(getattr(bins, "array", bins))
+    if edges.ndim != 1 or edges.dtype != column.dtype or not len(edges):
+        raise RuntimeError(f"{name}: bin edges must be a vector of the input's dtype {column.dtype}, got {edges.dtype} {list(edges.shape)}")
+    return edges
+
+
+def _histogram(name, points, bins, limits, weight, density):
+    """Counts (or weights) of points (count, dims) in a grid of bins, and the grid's edges; the last bins hold their ends."""
+    edges = [_edges(name, points[:, d], b, None if limits is None else limits[2 * d : 2 * d + 2]) for d, b in enumerate(bins)]
+    inside, flat = np.ones(len(points), bool), np.zeros(len(points), np.int64)
+    for d, e in enumerate(edges):
+        column = points[:, d]
+        inside &= (column >= e[0]) & (column <= e[-1])
+        place = np.minimum(np.searchsorted(e, column, "right") - 1, len(e) - 2)
+        flat = flat * (len(e) - 1) + place
+    shape = [len(e) - 1 for e in edges]
+    weight = None if weight is None else weight.reshape(-1)[inside]
+    hist = np.bincount(flat[inside], weight, minlength=int(np.prod(shape))).reshape(shape)
+    if density:
+        hist = hist / hist.sum()
+        for d, e in enumerate(edges):
+            hist = hist / np.diff(e).reshape([-1 if k == d else 1 for k in range(len(edges))])
+    return hist.astype(points.dtype), edges
+
+
+@op(reduction, signature="input, bins, *, range=None, weight=None, density=False", outputs="hist bin_edges", promote=False,
+    samples=[sample(real(20), 5), sample(real(20), 4, range=(-1.0, 1.0), density=True)])  # fmt: skip
+def histogram(input, bins, weight, *, range, density):
+    """How many elements (or how much ``weight``) fall into each bin, and the edges; ``bins`` are edges, or how many."""
+    need_float("histogram", input.dtype)
+    if weight is not None and (weight.shape != input.shape or weight.dtype != input.dtype):
+        raise RuntimeError(f"histogram: weight must have the input's shape and dtype, got {weight.dtype} {list(weight.shape)}")
+    hist, (edges,) = _histogram("histogram", input.reshape(-1, 1), [bins], range, weight, density)
+    return hist, edges
+
+
+HistogramDD = namedtuple("histogramdd", "hist bin_edges")
+
+
+@op(reduction, namespace="internal", samples=[sample(real(20, 2), bins=(3, 4), range=None, density=False)])
+def grid_histogram(input, weight=None, *, bins, range, density):
+    """The counts of `histogramdd` and, behind them, the edges of each dimension."""
+    hist, edges = _histogram("histogramdd", input.reshape(-1, input.shape[-1]), bins, range, weight, density)
+    return (hist, *edges)
+
+
+@op(composite, samples=[sample(real(20, 2), [3, 4]), sample(real(20, 2), 3, range=[-1.0, 1.0, -2.0, 2.0], density=True)])
+def histogramdd(input, bins, *, range=None, weight=None, density=False):
+    """Histogram of points whose coordinates are the last dim, as (hist, bin_edges); ``bins`` one number, or one or edges each."""
+    if input.ndim < 2:
+        raise RuntimeError(f"histogramdd: the input must have at least 2 dimensions, got shape {list(input.shape)}")
+    dims = input.shape[-1]
+    bins = [bins] * dims if hasattr(bins, "__index__") and not hasattr(bins, "shape") else list(bins)
+    if len(bins) != dims or (range is not None and len(range) != 2 * dims):
+        raise RuntimeError(f"histogramdd: expected bins for {dims} dims and a range of {2 * dims} numbers, got {len(bins)} and {range}")
+    if weight is not None and tuple(weight.shape) != tuple(input.shape[:-1]):
+        raise RuntimeError(f"histogramdd: weight must have shape {list(input.shape[:-1])}, got {list(weight.shape)}")
+    hist, *edges = grid_histogram(input, weight, bins=tuple(bins), range=range, density=density)
+    return HistogramDD(hist, tuple(edges))
+
+
+# ---------------------------------------------------------------------------------------------------- differences
+
+
+def _slice(dim, start, stop):
+    return (*[slice(None)] * dim, slice(start, stop))
+
+
+@op(composite, samples=[real(3, 4), sample(real(3, 4), 2, 0), sample(real(3, 4), 1, 1, real(3, 1), real(3, 2)), sample(integer(5))])
+def diff(input, n=1, dim=-1, prepend=None, append=None):
+    """Differences of neighbours along ``dim``, ``n`` times over; ``prepend`` and ``append`` are put before and behind first."""
+    if input.ndim == 0:
+        raise RuntimeError("diff: the input must have at least 1 dimension, got a 0-d tensor")
+    if n < 0:
+        raise RuntimeError(f"diff: n must not be negative, got {n}")
+    dim = normalize_dim(dim, input.ndim)
+    parts = [part for part in (prepend, input, append) if part is not None]
+    for part in parts:
+        if part.ndim != input.ndim or any(a != b for d, (a, b) in enumerate(zip(part.shape, input.shape, strict=True)) if d != dim):
+            raise RuntimeError(f"diff: prepend and append must agree with the input {list(input.shape)} but in dim {dim}, got {list(part.shape)}")
+    out = parts[0] if len(parts) == 1 else ops.cat(parts, dim)
+    boolean = _kind(out) == "b"
+    for _ in range(min(n, out.shape[dim])):
+        after, before = out[_slice(dim, 1, None)], out[_slice(dim, 0, -1)]
+        out = ops.logical_xor(after, before) if boolean else after - before
+    return ops.clone(out) if n == 0 else out
+
+
+@op(composite, method=False, samples=[real(4), sample(real(4, 5), dim=1, edge_order=2), sample(real(4, 5), spacing=2.0)])
+def gradient(input, *, spacing=1, dim=None, edge_order=1):
+    """Finite-difference gradient, one tensor for each of ``dim`` (all by default): central differences, one-sided at the ends.
+
+    ``spacing``: one number, one a dim, or the coordinates of each dim. ``edge_order`` 1 or 2: the order at the ends.
+    """
+    single = hasattr(dim, "__index__")
+    count = 1 if single else input.ndim if dim is None else len(dim)
+    several = isinstance(spacing, (list, tuple))
+    if several and len(spacing) != count:
+        raise RuntimeError(f"gradient: expected spacing for {count} dims, got {len(spacing)}")
+    if edge_order not in (1, 2):
+        raise RuntimeError(f"gradient: edge_order must be 1 or 2, got {edge_order}")
+    dims = normalize_dims(dim, input.ndim) if count else ()
+    steps = list(spacing) if several else [spacing] * count
+    kinds = {hasattr(s, "shape") for s in steps}
+    if len(kinds) > 1:
+        raise RuntimeError("gradient: spacing must be all numbers or all coordinates, got both")
+    out = []
+    for d, step in zip(dims, steps, strict=True):
+        if input.shape[d] < edge_order + 1:
+            raise RuntimeError(f"gradient: dim {d} must have at least {edge_order + 1} elements for edge_order={edge_order}, got {input.shape[d]}")
+        if hasattr(step, "shape") and tuple(step.shape) not in ((input.shape[d],), ()):
+            raise RuntimeError(f"gradient: the coordinates of dim {d} must be a vector of {input.shape[d]}, got {list(step.shape)}")
+        out.append(_slope(input, d, step, edge_order))
+    return tuple(out)
+
+
+def _slope(x, dim, step, edge_order):
+    """Finite differences along one dim, for a constant step or for coordinates."""
+    size, column = x.shape[dim], (-1, *[1] * (x.ndim - 1 - dim))
+    if hasattr(step, "shape") and step.ndim == 1:
+        widths = ops.reshape(diff(step), column)
+    else:
+        widths = np.ones((size - 1, *column[1:]), np.dtype(getattr(x.dtype, "dtype", x.dtype)) if _kind(x) == "f" else np.float32) * step
+    steps = (x[_slice(dim, 1, None)] - x[_slice(dim, 0, -1)]) / widths
+    left, right = widths[:-1], widths[1:]
+    inner = (steps[_slice(dim, 0, -1)] * right + steps[_slice(dim, 1, None)] * left) / (left + right)
+    first, last = steps[_slice(dim, 0, 1)], steps[_slice(dim, size - 2, size - 1)]
+    if edge_order == 2:
+        second, before = steps[_slice(dim, 1, 2)], steps[_slice(dim, size - 3, size - 2)]
+        first = first + (first - second) * widths[:1] / (widths[:1] + widths[1:2])
+        last = last + (last - before) * widths[-1:] / (widths[-1:] + widths[-2:-1])
+    return ops.cat([first, inner, last], dim)
