@@ -166,14 +166,11 @@ def _expand_setting(arrays, settings):
     samples=[sample(real(3, 1), (2, 3, 4)), sample(real(3, 1), -1, 4)], out=False, onnx="Expand")  # fmt: skip
 def expand(input, *, size):
     """A view with dimensions of size 1 (and new ones in front) repeated, without copying; -1 keeps a size."""
-    return _broadcast(input, size)
-
-
-def _broadcast(input, size):
-    """A writable view, as `numpy.broadcast_to` gives none; in-place operations refuse memory that is shared by elements."""
-    new = len(size) - input.ndim
-    strides = [0] * new + [s if n == size[new + i] else 0 for i, (n, s) in enumerate(zip(input.shape, input.strides, strict=True))]
-    return np.lib.stride_tricks.as_strided(input, size, strides)
+    if prod(size) == input.size:
+        return input.reshape(size)
+    found = np.broadcast_to(input, size)
+    found.flags.writeable = input.flags.writeable  # a part without repetition may be written; `has_overlap` refuses others
+    return found
 
 
 @op(composite, samples=[sample(real(3, 1), real(2, 3, 4))])
