@@ -1,4 +1,4 @@
-"""Norms of vectors and matrices, and distances: linalg.norm and its kin, dist, cdist, pdist, renorm."""
+"""Norms of vectors and matrices, and distances: linalg.norm and its kin, dist, cdist, renorm."""
 
 from __future__ import annotations
 
@@ -178,17 +178,6 @@ def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
         raise ValueError(f"cdist: {compute_mode!r} is not a valid value for compute_mode")
     differences = ops.unsqueeze(x1, -2) - ops.unsqueeze(x2, -3)
     return vector_norm(differences, p, -1) if x1.shape[-1] else ops.sum(differences, -1)
-
-
-@op(composite, aliases=["nn.functional.pdist"], method=False, samples=[real(4, 3), sample(real(4, 3), 1.0)])
-def pdist(input, p=2.0):
-    """``p``-norm distances between all pairs of rows, (0, 1), (0, 2), ..., (1, 2), ..., as a vector."""
-    if input.ndim != 2 or p < 0:
-        raise RuntimeError(f"pdist: expected a matrix and p >= 0, got shape {list(input.shape)} and p={p}")
-    first, second = np.triu_indices(input.shape[0], 1)
-    if not input.shape[1]:
-        return ops.sum(input[first], -1)
-    return vector_norm(ops.index_select(input, 0, first) - ops.index_select(input, 0, second), p, -1)
 
 
 @op(composite, inplace=True, samples=[sample(real(3, 4), 2, 0, 1.0), sample(real(3, 4), 1, -1, 0.5)])
