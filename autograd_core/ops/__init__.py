@@ -16,6 +16,7 @@ from . import (  # noqa: F401
     dropouts,
     elementwise,
     embeddings,
+    error_functions,
     factorize,
     fourier,
     index,
