@@ -150,8 +150,8 @@ def histogram(input, bins, weight, *, range, density):
 HistogramDD = namedtuple("histogramdd", "hist bin_edges")
 
 
-@op(reduction, namespace="internal", samples=[sample(real(20, 2), bins=(3, 4), range=None, density=False)])
-def grid_histogram(input, weight=None, *, bins, range, density):
+@op(reduction, namespace="internal", samples=[sample(real(20, 2), None, bins=(3, 4), range=None, density=False)])
+def grid_histogram(input, weight, *, bins, range, density):
     """The counts of `histogramdd` and, behind them, the edges of each dimension."""
     hist, edges = _histogram("histogramdd", input.reshape(-1, input.shape[-1]), bins, range, weight, density)
     return (hist, *edges)
