@@ -1,1 +1,185 @@
-"""Special functions, with SciPy behind them; their gradients are ours."""
+"""Gamma, Bessel and zeta functions, with SciPy behind their values; the gradients are ours."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+
+from .. import ops
+from ..registry import composite, elementwise, in_place, op
+from ..shapes import promote_to_float
+from ..tensor import Tensor
+from .arithmetic import tensors
+from .samples import distinct, positive, real, sample
+
+
+ROOT_TWO_PI = math.sqrt(2 * math.pi)
+
+
+@cache
+def _scipy():
+    try:
+        from scipy import special
+    except ImportError:
+        raise ImportError("gamma, Bessel and zeta functions need SciPy: pip install 'autograd-core[special]'") from None
+    return special
+
+
+def by_scipy(known, *arrays):
+    """A function of ``scipy.special`` in the type of its (last) array."""
+    return np.asarray(getattr(_scipy(), known)(*arrays)).astype(arrays[-1].dtype, copy=False)
+
+
+def _no_rule(known):
+    def rule(g):
+        raise NotImplementedError(f"{known}: the gradient for its first argument has no closed form and is not implemented")
+
+    return rule
+
+
+# ---------------------------------------------------------------------------------------------------- gamma
+
+
+@op(elementwise, vjp=[lambda g, input: g * ops.digamma(input)], samples=[positive(3, 4), sample(real(3, low=-0.9, high=-0.1))],
+    aliases=["special.gammaln"], scalar="lgamma(input)")  # fmt: skip
+def lgamma(input):
+    """Logarithm of the absolute value of the gamma function."""
+    return by_scipy("gammaln", input)
+
+
+@op(elementwise, vjp=[lambda g, input: g * ops.polygamma(1, input)], samples=[positive(3, 4)],
+    aliases=["special.digamma", "special.psi"])  # fmt: skip
+def digamma(input):
+    """Derivative of `lgamma`."""
+    return by_scipy("psi", input)
+
+
+def _order(arrays, settings):
+    n = settings["n"]
+    if not isinstance(n, int) or n < 0:
+        raise RuntimeError(f"n must be an int that is not negative, got {n!r}")
+    return settings
+
+
+def _trigamma(x):
+    """polygamma(1, x); left of 0 by reflection, as the series of zeta(2, x) loses digits there."""
+    zeta = _scipy().zeta
+    mirrored = (math.pi / np.sin(math.pi * x)) ** 2 - zeta(2.0, 1 - np.minimum(x, 0.5))
+    return np.where(x < 0.5, mirrored, zeta(2.0, np.maximum(x, 0.5)))
+
+
+@op(elementwise, signature="n, input", prepare=_order, vjp=[lambda g, n, input: g * ops.polygamma(n + 1, input)],
+    samples=[sample(1, positive(3, 4)), sample(0, positive(3)), sample(3, positive(3))],
+    aliases=["special.polygamma"])  # fmt: skip
+def polygamma(input, *, n):
+    """The ``n``-th derivative of `digamma`."""
+    if n == 0:
+        return by_scipy("psi", input)
+    if n == 1:
+        return _trigamma(input.astype(np.float64)).astype(input.dtype)
+    sign = 1.0 if n % 2 else -1.0
+    return by_scipy("zeta", np.float64(n + 1), input) * (sign * math.factorial(n))
+
+
+def _polygamma_method(self, n):
+    """The ``n``-th derivative of `digamma`; see `polygamma`."""
+    return polygamma(n, self)
+
+
+Tensor.polygamma = _polygamma_method
+Tensor.polygamma_ = in_place(_polygamma_method, "polygamma")
+
+
+@op(composite, samples=[sample(positive(3, 4, low=1.5), 2), sample(positive(3), 1)], inplace=True,
+    aliases=["special.multigammaln"])  # fmt: skip
+def mvlgamma(input, p):
+    """Logarithm of the ``p``-variate gamma function: p (p - 1) / 4 log(pi) + the sum of lgamma(input - j / 2), j < p."""
+    if p < 1:
+        raise RuntimeError(f"mvlgamma: p must be at least 1, got {p}")
+    total = ops.lgamma(input)
+    for j in range(1, p):
+        total = total + ops.lgamma(input - j / 2)
+    return total + p * (p - 1) / 4 * math.log(math.pi)
+
+
+def _gamma_density(input, other):
+    return ops.exp((input - 1) * ops.log(other) - other - ops.lgamma(input))
+
+
+@op(elementwise, vjp=[_no_rule("igamma"), lambda g, input, other: g * _gamma_density(input, other)],
+    promote=tensors("igamma", 0, 1, then=promote_to_float), samples=[sample(positive(3, 4), positive(4))],
+    aliases=["special.gammainc"])  # fmt: skip
+def igamma(input, other):
+    """Regularised lower incomplete gamma function: the gamma distribution of shape ``input`` up to ``other``."""
+    return by_scipy("gammainc", input, other)
+
+
+@op(elementwise, vjp=[_no_rule("igammac"), lambda g, input, other: -g * _gamma_density(input, other)],
+    promote=tensors("igammac", 0, 1, then=promote_to_float), samples=[sample(positive(3, 4), positive(4))],
+    aliases=["special.gammaincc"])  # fmt: skip
+def igammac(input, other):
+    """Regularised upper incomplete gamma function: 1 - igamma(input, other)."""
+    return by_scipy("gammaincc", input, other)
+
+
+@op(elementwise, vjp=[_no_rule("zeta"), lambda g, input, other: g * -input * ops.special.zeta(input + 1, other)],
+    samples=[sample(positive(3, 4, low=1.5), positive(4))], namespace="special")  # fmt: skip
+def zeta(input, other):
+    """Hurwitz zeta function: the sum of (k + other) ** -input over k = 0, 1, 2 ..."""
+    exponent, offset = np.broadcast_arrays(np.asarray(input), np.asarray(other))
+    return by_scipy("zeta", exponent, offset)
+
+
+# ---------------------------------------------------------------------------------------------------- Bessel
+
+
+@op(elementwise, vjp=[lambda g, input: g * ops.special.i1(input)], samples=[real(3, 4)], aliases=["special.i0"])
+def i0(input):
+    """Modified Bessel function of the first kind and order 0."""
+    return by_scipy("i0", input)
+
+
+@op(elementwise, vjp=[lambda g, input, out: g * (ops.special.i1e(input) - ops.sign(input) * out)], samples=[distinct(3, 4)],
+    namespace="special")  # fmt: skip
+def i0e(input):
+    """exp(-|input|) * i0(input)."""
+    return by_scipy("i0e", input)
+
+
+def _over(out, input):
+    """out / input with its limit at zero, 0.5, as i1(x) is x / 2 there."""
+    at_zero = input == 0
+    return ops.where(at_zero, 0.5, out / ops.where(at_zero, 1.0, input))
+
+
+@op(elementwise, vjp=[lambda g, input, out: g * (ops.i0(input) - _over(out, input))], samples=[distinct(3, 4)], namespace="special")
+def i1(input):
+    """Modified Bessel function of the first kind and order 1."""
+    return by_scipy("i1", input)
+
+
+@op(elementwise, samples=[distinct(3, 4)], namespace="special",
+    vjp=[lambda g, input, out: g * (ops.special.i0e(input) - ops.sign(input) * out - _over(out, input))])  # fmt: skip
+def i1e(input):
+    """exp(-|input|) * i1(input)."""
+    return by_scipy("i1e", input)
+
+
+# ---------------------------------------------------------------------------------------------------- others
+
+
+@op(elementwise, vjp=[lambda g, out: g * ROOT_TWO_PI * ops.exp(0.5 * (out * out))], namespace="special",
+    samples=[positive(3, 4, low=0.05, high=0.95)])  # fmt: skip
+def ndtri(input):
+    """Inverse of the normal distribution function, on [0, 1]."""
+    return by_scipy("ndtri", input)
+
+
+@op(elementwise, vjp=[lambda g, input: g * (-ops.log(input) - 1)], samples=[positive(3, 4)], namespace="special",
+    scalar="-input * log(input) if input > 0 else 0 if input == 0 else -inf if input < 0 else input")  # fmt: skip
+def entr(input):
+    """Entropy of an element: -input * log(input), 0 at zero, -inf below."""
+    found = np.where(input > 0, -input * np.log(input), np.where(input == 0, 0, -np.inf))
+    return np.where(np.isnan(input), input, found).astype(input.dtype, copy=False)
