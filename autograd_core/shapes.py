@@ -106,8 +106,7 @@ def get_default_dtype() -> DType:
 
 # ---------------------------------------------------------------------------------------------------- promotion
 
-_BOOL, _INTEGER, _FLOAT = 0, 1, 2
-_CATEGORY = {"b": _BOOL, "i": _INTEGER, "u": _INTEGER, "f": _FLOAT}
+_CATEGORY = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}  # complex arrays occur inside gradcheck alone
 
 
 def promote_types(first, second) -> DType:
@@ -120,8 +119,8 @@ def _promote_pair(first, second):
         return first
     if first is None:
         return second
-    if (first.kind == "f") != (second.kind == "f"):
-        return first if first.kind == "f" else second
+    if (first.kind in "fc") != (second.kind in "fc"):
+        return first if first.kind in "fc" else second
     return np.promote_types(first, second)
 
 
@@ -167,7 +166,7 @@ def promote(values: list) -> list:
             elif value.dtype is not first:
                 break
     else:
-        if first is not None and first.kind == "f" and all(type(v) in _PLAIN for v in values):
+        if first is not None and first.kind in "fc" and all(type(v) in _PLAIN for v in values):
             return values
     return cast_all(values, common_dtype(values))
 
@@ -179,10 +178,10 @@ def promote_to_float(values: list) -> list:
     """As `promote`, with integers and booleans turned into the default floating-point type."""
     if len(values) == 1:
         array = values[0]
-        if type(array) is ndarray and array.dtype.kind == "f":
+        if type(array) is ndarray and array.dtype.kind in "fc":
             return values
     common = common_dtype(values)
-    if common.kind == "f":
+    if common.kind in "fc":
         return promote(values)
     return cast_all(values, _default)
 

@@ -47,7 +47,7 @@ class Drawing(graphviz.Source):
     def pipe(
         self, format=None, renderer=None, formatter=None, neato_no_op=None, quiet=False, *, engine=None, encoding=None
     ):
-        """The picture in ``format`` ("svg", "png", ...), as bytes, or as text with ``encoding``; the rest is ignored."""
+        """The picture in ``format`` ("svg", "png", ...), as bytes, or as text with ``encoding``; ignores the rest."""
         data = _render(self.source, format or "svg")
         return data.decode(encoding) if encoding else data
 
