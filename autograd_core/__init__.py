@@ -30,6 +30,11 @@ from .ops.create import asarray as asarray
 from .ops.create import from_dlpack as from_dlpack
 from .ops.create import from_numpy as from_numpy
 from .ops.create import tensor as tensor
+from .ops.methods import is_floating_point as is_floating_point
+from .ops.methods import is_nonzero as is_nonzero
+from .ops.methods import is_tensor as is_tensor
+from .ops.methods import numel as numel
+from .ops.methods import result_type as result_type
 from .registry import namespace as _namespace
 from .shapes import DTYPES as _DTYPES
 from .shapes import DType

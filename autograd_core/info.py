@@ -11,7 +11,7 @@ import numpy as np
 from .shapes import default_dtype, dtype_of, numpy_dtype
 
 
-class device:  # noqa: N801 (PyTorch's name)
+class device:
     """The place of a tensor: ``ag.device("cpu")`` is the only one. Also a context manager, for scripts that enter one."""
 
     __slots__ = ("index", "type")
@@ -101,7 +101,7 @@ def _cuda_module() -> ModuleType:
 cuda = _cuda_module()
 
 
-class finfo:  # noqa: N801 (PyTorch's name)
+class finfo:
     """The limits of a floating-point type (the default one if none is given): bits, eps, max, min, tiny, resolution."""
 
     def __init__(self, type=None):
@@ -119,7 +119,7 @@ class finfo:  # noqa: N801 (PyTorch's name)
                 f"smallest_normal={self.smallest_normal}, tiny={self.tiny}, dtype={self.dtype})")  # fmt: skip
 
 
-class iinfo:  # noqa: N801 (PyTorch's name)
+class iinfo:
     """The limits of an integer type: bits, max, min."""
 
     def __init__(self, type):

@@ -321,6 +321,7 @@ class Tensor:
     edition = 0
     recipe: tuple = ()
     made_without_grad = False
+    relaid = 0  # the edition at which the tensor was given another shape in place
     leaf_hooks: dict | None = None
     after_hooks: dict | None = None
     kept = False
@@ -490,6 +491,9 @@ class Tensor:
 
     def _refresh(self):
         """The base was changed in place through another tensor: make this view's history anew from the base's."""
+        if self.edition < self.base.relaid:
+            raise OpError("a view is used after the shape of its base was changed in place (t_, squeeze_, unsqueeze_, "
+                          "transpose_); make the view anew")  # fmt: skip
         with set_grad_enabled(True):
             fresh = replay(self.base, self.recipe)
         self.node, self.index, self.tracks = fresh.node, fresh.index, fresh.tracks

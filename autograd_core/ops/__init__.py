@@ -45,3 +45,4 @@ for _name, _record in list(_OPS.items()):
         globals()[_name.rpartition(".")[2]] = _record.public
 
 methods.attach_operators()
+methods.attach_methods()

@@ -147,6 +147,15 @@ def full_like(input, *, fill_value, dtype):
     return np.full(np.shape(input), fill_value, dtype)
 
 
+@op(creation, vjp=[lambda g: ops.zeros_like(g), lambda g: g], inplace=True, method=True, out=False,
+    samples=[sample(real(2, 3), 1.5), sample(real(2, 3), real())])  # fmt: skip
+def fill(input, value):
+    """``value`` (a number or a 0-d tensor) everywhere, in the shape and type of the input."""
+    if np.ndim(value):
+        raise RuntimeError(f"fill: only 0-d tensors can be filled in, got shape {list(np.shape(value))}")
+    return np.full_like(input, value, order="C", subok=False)
+
+
 # ---------------------------------------------------------------------------------------------------- ranges
 
 
