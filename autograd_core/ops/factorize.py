@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from math import prod
 
 import numpy as np
 
@@ -145,9 +146,8 @@ def _svd_gradient(gs, A, U, S, Vh, full_matrices):
     """U ((skew(U^T gU) / E) S + S (skew(V^T gV) / E) + diag(gS)) V^T with E_ij = s_j² - s_i², and what leaves the spaces."""
     gU, gS, gVh = gs
     count, (rows, columns) = S.shape[-1], A.shape[-2:]
-    if full_matrices and rows != columns and (gU is not None or gVh is not None):
-        raise RuntimeError("linalg.svd: the singular vectors have a derivative only with full_matrices=False")
-    U, Vh = U[..., :count], Vh[..., :count, :]
+    U, Vh = U[..., :count], Vh[..., :count, :]  # vectors of the null space are not determined: their gradients are left out
+    gU, gVh = None if gU is None else gU[..., :count], None if gVh is None else gVh[..., :count, :]
     if gU is None and gVh is None:
         return (ops.matmul(U * ops.unsqueeze(gS, -2), Vh),)
     squares, row, column = S * S, ops.unsqueeze(S, -2), ops.unsqueeze(S, -1)
@@ -221,7 +221,7 @@ def _unpack(LU):
 
 def _row_order(pivots, rows):
     """The order of rows that a sequence of exchanges leads to."""
-    swaps = pivots.reshape(-1, pivots.shape[-1])
+    swaps = pivots.reshape(prod(pivots.shape[:-1]), pivots.shape[-1])
     order = np.tile(np.arange(rows), (len(swaps), 1))
     for i in range(swaps.shape[1]):
         each, other = np.arange(len(swaps)), swaps[:, i] - 1
@@ -288,7 +288,7 @@ def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
     """(P, L, U) of what `linalg.lu_factor` gives; the parts not asked for are empty."""
     if str(LU_pivots.dtype).rpartition(".")[2] != "int32":
         raise RuntimeError(f"lu_unpack: LU_pivots must be int32, got {LU_pivots.dtype}")
-    empty = ops.detach(ops.reshape(LU_data, (-1,))[:0])
+    empty = ops.zeros_like(ops.reshape(LU_data, (-1,))[:0])
     L, U = _unpack(LU_data) if unpack_data else (empty, empty)
     P = ops.to(ops.permutation_of(LU_pivots, rows=LU_data.shape[-2]), dtype=LU_data.dtype) if unpack_pivots else empty
     return LUParts(P, L, U)

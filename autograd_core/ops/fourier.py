@@ -123,7 +123,7 @@ def irfft(input, n=None, dim=-1, norm=None, *, out=None):
 @op(composite, namespace="fft", samples=TWO)
 def irfft2(input, s=None, dim=(-2, -1), norm=None, *, out=None):
     """`irfft` in two dims; the last of ``dim`` is the halved one."""
-    return _transform("irfft2", input, s, dim, norm, out, False)
+    return _transform("irfft2", input, s, _listed(dim), norm, out, False)
 
 
 @op(composite, namespace="fft", samples=TWO)
@@ -141,7 +141,7 @@ def hfft(input, n=None, dim=-1, norm=None, *, out=None):
 @op(composite, namespace="fft", samples=TWO)
 def hfft2(input, s=None, dim=(-2, -1), norm=None, *, out=None):
     """`hfft` in two dims; the last of ``dim`` is the halved one."""
-    return _transform("hfft2", input, s, dim, norm, out, True)
+    return _transform("hfft2", input, s, _listed(dim), norm, out, True)
 
 
 @op(composite, namespace="fft", samples=TWO)

@@ -193,20 +193,23 @@ def cofactor(A, out):
     return _cofactor(A, out)
 
 
-@op(contraction, namespace="linalg", vjp=[lambda g, A, out: ops.reshape(g, (*g.shape, 1, 1)) * cofactor(A, out)],
-    samples=SQUARE)  # fmt: skip
-def det(A):
+@op(contraction, aliases=["linalg.det"], samples=SQUARE,
+    vjp=[lambda g, input, out: ops.reshape(g, (*g.shape, 1, 1)) * cofactor(input, out)])  # fmt: skip
+def det(input):
     """Determinants of square matrices."""
-    square("linalg.det", A)
-    return np.linalg.det(A)
+    square("linalg.det", input)
+    return np.linalg.det(input)
 
 
-@op(contraction, namespace="linalg", outputs="sign logabsdet", constant_outputs=(0,), samples=SQUARE,
-    vjp=[lambda gs, A: ops.reshape(gs[1], (*gs[1].shape, 1, 1)) * turned(inv(A))])  # fmt: skip
-def slogdet(A):
+def _slogdet_gradient(gs, input):
+    return ops.zeros_like(input) if gs[1] is None else ops.reshape(gs[1], (*gs[1].shape, 1, 1)) * turned(inv(input))
+
+
+@op(contraction, aliases=["linalg.slogdet"], outputs="sign logabsdet", samples=SQUARE, vjp=[_slogdet_gradient])
+def slogdet(input):
     """Signs and logarithms of the absolute values of determinants."""
-    square("linalg.slogdet", A)
-    return tuple(np.linalg.slogdet(A))
+    square("linalg.slogdet", input)
+    return tuple(np.linalg.slogdet(input))
 
 
 @op(composite, samples=SQUARE)
@@ -303,14 +306,15 @@ def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None)
 # ---------------------------------------------------------------------------------------------------- powers, exponential
 
 
-@op(composite, namespace="linalg", samples=[sample(definite(3, 3), 3), sample(definite(2, 3, 3), -2), sample(definite(3, 3), 0)])
-def matrix_power(A, n, *, out=None):
+@op(composite, aliases=["linalg.matrix_power"],
+    samples=[sample(definite(3, 3), 3), sample(definite(2, 3, 3), -2), sample(definite(3, 3), 0)])  # fmt: skip
+def matrix_power(input, n, *, out=None):
     """``n``-th power of square matrices by repeated squaring; of the inverse for negative ``n``."""
-    square("linalg.matrix_power", A)
+    square("linalg.matrix_power", input)
     if n == 0:
-        result = ops.zeros_like(A) + _eye_like(A)
+        result = ops.where(np.ones(input.shape, bool), _eye_like(input), input)  # a part of the graph, with gradient 0
     else:
-        base, result, n = (A if n > 0 else inv(A)), None, abs(n)
+        base, result, n = (input if n > 0 else inv(input)), None, abs(n)
         while n:
             if n & 1:
                 result = base if result is None else ops.matmul(result, base)
@@ -326,7 +330,7 @@ def _exponential_gradient(g, input):
     return ops.matrix_exp(block)[..., :n, n:]
 
 
-@op(contraction, namespace="linalg", vjp=[_exponential_gradient], samples=[real(3, 3), real(2, 3, 3)])
+@op(contraction, aliases=["linalg.matrix_exp"], vjp=[_exponential_gradient], samples=[real(3, 3), real(2, 3, 3)])
 def matrix_exp(input):
     """Matrix exponential, by scaling and squaring (SciPy's `expm`)."""
     square("linalg.matrix_exp", input)
@@ -371,10 +375,11 @@ def tensorsolve(A, B, dims=None, *, out=None):
 
 @op(composite, namespace="linalg", samples=[positive(3), sample(positive(2, 3), N=4)])
 def vander(x, *, N=None):
-    """Vandermonde matrices: powers 0 to N - 1 of each element, along a new last dim."""
+    """Vandermonde matrices: powers 0 to N - 1 (N is by default the size of the last dim) of each element, along a new last dim."""
+    x = ops.reshape(x, (1,)) if x.ndim == 0 else x
     count = x.shape[-1] if N is None else N
-    if count <= 1 and N is not None:
-        raise RuntimeError(f"linalg.vander: N must be greater than 1, got {N}")
+    if count <= 1:
+        raise RuntimeError(f"linalg.vander: N must be greater than 1, got {count}")
     ones = ops.ones_like(ops.unsqueeze(x, -1))
     powers = ops.expand(ops.unsqueeze(x, -1), (*x.shape, count - 1))
     return ops.cat([ones, ops.cumprod(powers, -1)], -1)
@@ -399,9 +404,9 @@ def lstsq(A, B, rcond=None, *, driver=None):
     rank = matrix_rank(A, rtol=rcond)
     rows, columns = A.shape[-2:]
     full = rows > columns and driver != "gelsy" and bool(ops.all(rank == columns))
-    nothing = ops.reshape(X, (-1,))[:0]
-    residuals = ops.sum(ops.pow(ops.matmul(A, X) - right, 2), -2) if full else ops.detach(nothing)
-    values = svdvals(A) if driver in ("gelsd", "gelss") else ops.detach(nothing)
+    nothing = ops.zeros_like(ops.reshape(X, (-1,))[:0])
+    residuals = ops.sum(ops.pow(ops.matmul(A, X) - right, 2), -2) if full else nothing
+    values = svdvals(A) if driver in ("gelsd", "gelss") else nothing
     rank = rank if driver != "gels" else ops.reshape(rank, (-1,))[:0]
     return lstsq.record.outputs(ops.squeeze(X, -1) if vector else X, residuals, rank, values)
 

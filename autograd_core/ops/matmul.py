@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from .. import ops
@@ -29,7 +31,7 @@ def _one_dtype(name, *arrays):
 
 def _rows(x):
     """All dims but the last as one, so that a stack of matrices times one matrix is a single product."""
-    return ops.reshape(x, (-1, x.shape[-1])) if x.ndim != 2 else x
+    return ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1])) if x.ndim != 2 else x
 
 
 def left_gradient(g, other, ndim):
@@ -55,7 +57,7 @@ def right_gradient(g, input, ndim):
     return ops.matmul(ops.transpose(input, -2, -1), g)
 
 
-@op(contraction, promote=False, onnx="MatMul",
+@op(contraction, promote=False, onnx="MatMul", aliases=["linalg.matmul"],
     vjp=[lambda g, other, input_shape: left_gradient(g, other, len(input_shape)),
          lambda g, input, other_shape: right_gradient(g, input, len(other_shape))],
     samples=[sample(real(3, 4), real(4, 2)), sample(real(4), real(4)), sample(real(3, 4), real(4)), sample(real(4), real(4, 2)),
@@ -271,10 +273,10 @@ def tensordot(a, b, dims=2):
             a, b = (a, ops.sum(b, j, True)) if a.shape[i] == 1 else (ops.sum(a, i, True), b)
     rest_a = [d for d in range(a.ndim) if d not in left]
     rest_b = [d for d in range(b.ndim) if d not in right]
-    size = int(np.prod([a.shape[d] for d in left]))
+    size = prod(a.shape[d] for d in left)
     rows, columns = [a.shape[d] for d in rest_a], [b.shape[d] for d in rest_b]
-    flat_a = ops.reshape(ops.permute(a, (*rest_a, *left)), (int(np.prod(rows)), size))
-    flat_b = ops.reshape(ops.permute(b, (*right, *rest_b)), (size, int(np.prod(columns))))
+    flat_a = ops.reshape(ops.permute(a, (*rest_a, *left)), (prod(rows), size))
+    flat_b = ops.reshape(ops.permute(b, (*right, *rest_b)), (size, prod(columns)))
     return ops.reshape(ops.mm(flat_a, flat_b), (*rows, *columns))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from .. import ops
 from ..registry import composite, op, reduction, write_out
 from ..shapes import normalize_dim, normalize_dims, numpy_dtype
-from .reduce import add_reduce, need_float, restore
+from .reduce import add_reduce, all_dims, need_float, restore
 from .samples import definite, distinct, real, sample
 
 # ---------------------------------------------------------------------------------------------------- vectors
@@ -51,7 +51,7 @@ def _norm_gradient(g, input, out, ord, dim, keepdim):
 def _vector_norm_settings(arrays, settings):
     ord, dtype, kind = float(settings["ord"]), settings["dtype"], arrays[0].dtype
     need_float("linalg.vector_norm", kind)
-    dim = normalize_dims(settings["dim"], arrays[0].ndim)
+    dim = all_dims(settings["dim"], arrays[0].ndim)
     if arrays[0].size == 0 and (ord < 0 or ord == inf) and 0 in [arrays[0].shape[d] for d in dim] + [1] * (not dim):
         raise RuntimeError(f"linalg.vector_norm: the norm of order {ord} of nothing is not defined, got shape {list(arrays[0].shape)}")
     if dtype is not None:
@@ -82,6 +82,13 @@ def _matrix_dims(name, A, dim):
     return normalize_dims(dim, A.ndim)
 
 
+def _extreme(x, dim, ord):
+    """The largest (for negative ``ord`` the smallest) value along ``dim``; the largest of nothing is 0."""
+    if ord < 0:
+        return ops.amin(x, dim)
+    return ops.amax(x, dim) if x.shape[dim] else ops.sum(x, dim)
+
+
 @op(composite, namespace="linalg", samples=[real(3, 4), sample(real(2, 3, 4), "nuc"), sample(real(3, 4), inf), sample(real(3, 4), -1),
                                             sample(real(3, 4), 2), sample(real(2, 3, 4), "fro", (0, 2), True)])  # fmt: skip
 def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=None):
@@ -98,13 +105,11 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=No
         from .factorize import svdvals
 
         values = svdvals(ops.movedim(A, dim, (-2, -1)))
-        result = ops.sum(values, -1) if ord == "nuc" else ops.amax(values, -1) if ord == 2 else ops.amin(values, -1)
-        result = restore(result, dim, not keepdim, A.ndim)
+        result = restore(ops.sum(values, -1) if ord == "nuc" else _extreme(values, -1, ord), dim, not keepdim, A.ndim)
     elif ord in (1, -1, inf, -inf):
         summed, other = dim if abs(ord) == 1 else dim[::-1]
-        sums = ops.sum(ops.abs(A), summed, True)
-        result = (ops.amax if ord > 0 else ops.amin)(sums, other, True)
-        result = result if keepdim else ops.squeeze(result, dim)
+        sums = ops.sum(ops.abs(A), summed)
+        result = restore(_extreme(sums, other - (other > summed), ord), dim, not keepdim, A.ndim)
     else:
         raise RuntimeError(f"linalg.matrix_norm: ord must be 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got {ord!r}")
     return result if out is None else write_out(out, result)

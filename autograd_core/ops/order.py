@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from .. import ops
@@ -289,7 +291,8 @@ def sorted_unique(input, *, dim):
 @op(index, namespace="internal", outputs="values inverse counts", prepare=_unique_settings, samples=[sample(integer(6, high=2), dim=None)])
 def runs(input, *, dim):
     """The first of each run of equal values (or slices along ``dim``), where each element went, and the runs' lengths."""
-    lines = input.reshape(input.size, 1) if dim is None else np.moveaxis(input, dim, 0).reshape(input.shape[dim], -1)
+    lines = input.reshape(input.size, 1) if dim is None else np.moveaxis(input, dim, 0)
+    lines = lines.reshape(len(lines), prod(lines.shape[1:]))
     new = np.ones(len(lines), bool)
     new[1:] = (lines[1:] != lines[:-1]).any(axis=1)
     starts = np.flatnonzero(new)
@@ -343,6 +346,10 @@ def _check_search(lines, input, sorter):
             raise RuntimeError("searchsorted: sorter has an index out of range")
 
 
+def _as_rows(x):
+    return x.reshape(prod(x.shape[:-1]), x.shape[-1])
+
+
 @op(index, signature="sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None", promote=False,
     prepare=_search_settings, samples=[sample(np.array([1.0, 3.0, 5.0]), real(3, 4)), sample(np.array([1.0, 3.0, 3.0]), 3.0, right=True)])  # fmt: skip
 def searchsorted(sorted_sequence, input, sorter, *, out_int32, right, side):
@@ -357,7 +364,7 @@ def searchsorted(sorted_sequence, input, sorter, *, out_int32, right, side):
     side, kind = "right" if right else "left", np.int32 if out_int32 else np.int64
     if lines.ndim == 1:
         return np.asarray(np.searchsorted(lines, input, side)).astype(kind)
-    flat, values = lines.reshape(-1, lines.shape[-1]), input.reshape(-1, input.shape[-1])
+    flat, values = _as_rows(lines), _as_rows(input)
     found = [np.searchsorted(line, value, side) for line, value in zip(flat, values, strict=True)]
     return np.array(found, kind).reshape(input.shape)
 

@@ -23,7 +23,13 @@ DIMS = [real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True),
 
 def dims_setting(arrays, settings):
     """Normalise ``dim`` to a tuple of dims; None and () mean all."""
-    return {**settings, "dim": normalize_dims(settings["dim"], arrays[0].ndim)}
+    return {**settings, "dim": all_dims(settings["dim"], arrays[0].ndim)}
+
+
+def all_dims(dim, ndim):
+    """``dim`` as a tuple of dims; None and () mean all, and a 0-d input has none to reduce."""
+    dims = normalize_dims(dim, ndim)
+    return dims if ndim else ()
 
 
 def one_dim_setting(arrays, settings):
@@ -43,7 +49,7 @@ def restore(g, dim, keepdim, ndim):
 
 def count_of(shape, dim):
     """How many elements a reduction of ``shape`` over the dims ``dim`` (None: all) takes together."""
-    return product(shape if dim is None else [shape[d] for d in normalize_dims(dim, len(shape))])
+    return product(shape if dim is None else [shape[d] for d in dim])
 
 
 def nonempty(name, input, dim):
@@ -267,7 +273,7 @@ def argmin(input, *, dim, keepdim):
 
 def _truth_dims(arrays, settings):
     dim = settings["dim"]
-    dim = () if isinstance(dim, (tuple, list)) and builtins.len(dim) == 0 else normalize_dims(dim, arrays[0].ndim)
+    dim = () if isinstance(dim, (tuple, list)) and builtins.len(dim) == 0 else all_dims(dim, arrays[0].ndim)
     return {**settings, "dim": dim}
 
 
@@ -298,7 +304,7 @@ def _spread_settings(arrays, settings):
         dim, unbiased = None, dim
     if unbiased is not None:
         correction = int(unbiased)
-    return {"dim": normalize_dims(dim, arrays[0].ndim), "unbiased": None, "correction": 1 if correction is None else correction,
+    return {"dim": all_dims(dim, arrays[0].ndim), "unbiased": None, "correction": 1 if correction is None else correction,
             "keepdim": settings["keepdim"]}  # fmt: skip
 
 
@@ -366,7 +372,7 @@ def _as_float(values):
 @op(reduction, signature="input, dim, keepdim=False", prepare=dims_setting, promote=_as_float, onnx="ReduceLogSumExp",
     vjp=[lambda g, input, out, dim, keepdim: restore(g, dim, keepdim, input.ndim)
          * ops.exp(input - restore(ops.where(ops.isinf(out), 0, out), dim, keepdim, input.ndim))],
-    samples=[sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True)])  # fmt: skip
+    aliases=["special.logsumexp"], samples=[sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True)])  # fmt: skip
 def logsumexp(input, *, dim, keepdim):
     """log(sum(exp(x))) over ``dim``, without overflow."""
     if input.size == 0:

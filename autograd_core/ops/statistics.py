@@ -63,7 +63,7 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
         left = total - correction
     left = ops.clamp(left, min=0) if hasattr(left, "ndim") else max(left, 0)
     product = ops.matmul(centred, ops.transpose(ops.to(weighted, dtype=centred.dtype), 0, 1)) / left
-    return ops.reshape(product, ()) if input.ndim < 2 else product
+    return ops.reshape(product, ()) if rows.shape[0] == 1 else product
 
 
 @op(composite, samples=[real(3, 5), sample(real(4))])
@@ -83,8 +83,8 @@ def corrcoef(input):
 
 def _range(name, values, low, high):
     """The limits of a histogram: those given, else those of the values; a width of zero is widened."""
-    if low == high and values.size:
-        low, high = values.min(), values.max()
+    if low == high:
+        low, high = (values.min(), values.max()) if values.size else (0, 1)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise RuntimeError(f"{name}: range of [{low}, {high}] is not finite")
     if low > high:
@@ -104,13 +104,15 @@ def histc(input, *, bins, min, max):
 
 
 def _edges(name, column, bins, limits):
-    if hasattr(bins, "__index__"):
-        if int(bins) < 1:
+    if isinstance(bins, (int, np.integer)):
+        if bins < 1:
             raise RuntimeError(f"{name}: bins must be > 0, got {bins}")
-        low, high = _range(name, column, *(limits or (0, 0)))
+        low, high = _range(name, column, 0, 0) if limits is None else limits
+        if low > high:
+            raise RuntimeError(f"{name}: max should not be less than min, got [{low}, {high}]")
         if low == high:
             low, high = low - 0.5, high + 0.5
-        return np.linspace(low, high, int(bins) + 1, dtype=np.float64).astype(column.dtype)
+        return np.linspace(low, high, bins + 1, dtype=np.float64).astype(column.dtype)
     edges = np.asarray(getattr(bins, "array", bins))
     if edges.ndim != 1 or edges.dtype != column.dtype or not len(edges):
         raise RuntimeError(f"{name}: bin edges must be a vector of the input's dtype {column.dtype}, got {edges.dtype} {list(edges.shape)}")
@@ -163,7 +165,7 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False):
     if input.ndim < 2:
         raise RuntimeError(f"histogramdd: the input must have at least 2 dimensions, got shape {list(input.shape)}")
     dims = input.shape[-1]
-    bins = [bins] * dims if hasattr(bins, "__index__") and not hasattr(bins, "shape") else list(bins)
+    bins = [bins] * dims if isinstance(bins, (int, np.integer)) else list(bins)
     if len(bins) != dims or (range is not None and len(range) != 2 * dims):
         raise RuntimeError(f"histogramdd: expected bins for {dims} dims and a range of {2 * dims} numbers, got {len(bins)} and {range}")
     if weight is not None and tuple(weight.shape) != tuple(input.shape[:-1]):
@@ -192,11 +194,13 @@ def diff(input, n=1, dim=-1, prepend=None, append=None):
         if part.ndim != input.ndim or any(a != b for d, (a, b) in enumerate(zip(part.shape, input.shape, strict=True)) if d != dim):
             raise RuntimeError(f"diff: prepend and append must agree with the input {list(input.shape)} but in dim {dim}, got {list(part.shape)}")
     out = parts[0] if len(parts) == 1 else ops.cat(parts, dim)
+    if n == 0:
+        return ops.clone(input)
     boolean = _kind(out) == "b"
     for _ in range(min(n, out.shape[dim])):
         after, before = out[_slice(dim, 1, None)], out[_slice(dim, 0, -1)]
         out = ops.logical_xor(after, before) if boolean else after - before
-    return ops.clone(out) if n == 0 else out
+    return out
 
 
 @op(composite, method=False, samples=[real(4), sample(real(4, 5), dim=1, edge_order=2), sample(real(4, 5), spacing=2.0)])
@@ -213,7 +217,7 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
     if edge_order not in (1, 2):
         raise RuntimeError(f"gradient: edge_order must be 1 or 2, got {edge_order}")
     dims = normalize_dims(dim, input.ndim) if count else ()
-    steps = list(spacing) if several else [spacing] * count
+    steps = list(spacing) if several else [1 if spacing is None else spacing] * count
     kinds = {hasattr(s, "shape") for s in steps}
     if len(kinds) > 1:
         raise RuntimeError("gradient: spacing must be all numbers or all coordinates, got both")
