@@ -256,14 +256,14 @@ def _conv_transpose(rank, input, weight, bias, stride, padding, output_padding, 
 # ---------------------------------------------------------------------------------------------------- public functions
 
 
-@op(composite, namespace="nn.functional", samples=[
+@op(composite, method=False, aliases=["nn.functional.conv1d"], samples=[
     sample(real(2, 4, 9), real(6, 2, 3), real(6), 2, 1, 1, 2), sample(real(2, 9), real(3, 2, 4), padding="same")])  # fmt: skip
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Convolution of sequences (N, C, L) or (C, L) with ``weight`` (O, C / groups, K). See `conv2d`."""
     return _conv(1, input, weight, bias, stride, padding, dilation, groups)
 
 
-@op(composite, namespace="nn.functional", samples=[
+@op(composite, method=False, aliases=["nn.functional.conv2d"], samples=[
     sample(real(2, 3, 6, 5), real(4, 3, 3, 3), real(4)), sample(real(2, 4, 6, 5), real(4, 1, 2, 3), None, (2, 1), 1, 2, 4),
     sample(real(3, 5, 5), real(2, 3, 2, 3), padding="same")])  # fmt: skip
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -275,19 +275,19 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _conv(2, input, weight, bias, stride, padding, dilation, groups)
 
 
-@op(composite, namespace="nn.functional", samples=[sample(real(2, 2, 4, 4, 3), real(3, 2, 2, 3, 2), real(3), padding=(0, 1, 1))])
+@op(composite, method=False, aliases=["nn.functional.conv3d"], samples=[sample(real(2, 2, 4, 4, 3), real(3, 2, 2, 3, 2), real(3), padding=(0, 1, 1))])
 def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Convolution of volumes (N, C, D, H, W) or (C, D, H, W) with ``weight`` (O, C / groups, KD, KH, KW). See `conv2d`."""
     return _conv(3, input, weight, bias, stride, padding, dilation, groups)
 
 
-@op(composite, namespace="nn.functional", samples=[sample(real(2, 4, 5), real(4, 3, 3), real(6), 2, 1, 1, 2)])
+@op(composite, method=False, aliases=["nn.functional.conv_transpose1d"], samples=[sample(real(2, 4, 5), real(4, 3, 3), real(6), 2, 1, 1, 2)])
 def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Transposed convolution of sequences (N, C, L) with ``weight`` (C, O / groups, K). See `conv_transpose2d`."""
     return _conv_transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
-@op(composite, namespace="nn.functional", samples=[
+@op(composite, method=False, aliases=["nn.functional.conv_transpose2d"], samples=[
     sample(real(2, 3, 4, 3), real(3, 2, 3, 2), real(2), 2, 1, 1), sample(real(4, 3, 3), real(4, 1, 2, 2), groups=2, dilation=2)])  # fmt: skip
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Transposed convolution of images (N, C, H, W) with ``weight`` (C, O / groups, KH, KW): the gradient of a convolution.
@@ -298,7 +298,7 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
     return _conv_transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
-@op(composite, namespace="nn.functional", samples=[sample(real(1, 2, 2, 3, 2), real(2, 2, 2, 2, 3), real(2), (1, 2, 1))])
+@op(composite, method=False, aliases=["nn.functional.conv_transpose3d"], samples=[sample(real(1, 2, 2, 3, 2), real(2, 2, 2, 2, 3), real(2), (1, 2, 1))])
 def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Transposed convolution of volumes (N, C, D, H, W) with ``weight`` (C, O / groups, KD, KH, KW). See `conv_transpose2d`."""
     return _conv_transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)

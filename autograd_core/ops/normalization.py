@@ -252,7 +252,7 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
     return out
 
 
-@op(composite, namespace="nn.functional", samples=[
+@op(composite, method=False, aliases=["nn.functional.group_norm"], samples=[
     sample(real(2, 4, 3), 2, real(4), real(4)), sample(real(2, 6, 2, 2), 3), sample(real(3, 4), 2)])  # fmt: skip
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """Normalise groups of channels of (N, C, ...) by their own mean and variance, then scale and shift by channel."""
@@ -284,7 +284,7 @@ def _trailing_dims(function, input, normalized_shape, **parameters):
     return tuple(range(input.ndim - len(wanted), input.ndim))
 
 
-@op(composite, namespace="nn.functional", samples=[
+@op(composite, method=False, aliases=["nn.functional.layer_norm"], samples=[
     sample(real(3, 4), (4,), real(4), real(4)), sample(real(2, 3, 4), (3, 4))])  # fmt: skip
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Normalise over the last dims, those of ``normalized_shape``: (x - mean) / sqrt(var + eps) * weight + bias."""
@@ -292,7 +292,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     return ops.standardize(input, weight, bias, dims=dims, eps=eps, centred=True)[0]
 
 
-@op(composite, namespace="nn.functional", samples=[sample(real(3, 4), (4,), real(4)), sample(real(2, 3, 4), (3, 4), eps=0.1)])
+@op(composite, method=False, aliases=["nn.functional.rms_norm"], samples=[sample(real(3, 4), (4,), real(4)), sample(real(2, 3, 4), (3, 4), eps=0.1)])
 def rms_norm(input, normalized_shape, weight=None, eps=None):
     """Scale by the root mean square over the last dims: x / sqrt(mean(x * x) + eps) * weight; eps: the type's, by default."""
     dims = _trailing_dims("rms_norm", input, normalized_shape, weight=weight)

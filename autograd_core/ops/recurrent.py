@@ -148,7 +148,9 @@ def _scan(cell, input, states, w_ih, w_hh, b_ih, b_hh, w_hr, reverse, batch_size
 
 def _before(t, live, steps, history, initial):
     """The states that step ``t`` began with: those of the step before, or the initial ones where a row begins to live."""
-    known = min(steps[t], live) if t in steps else 0
+    if t not in steps:
+        return [s[:live] for s in initial]
+    known = min(steps[t], live)
     return [np.concatenate([h[t, :known], s[known:live]]) for h, s in zip(history, initial, strict=True)]
 
 
