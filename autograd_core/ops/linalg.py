@@ -404,7 +404,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
     rank = matrix_rank(A, rtol=rcond)
     rows, columns = A.shape[-2:]
     full = rows > columns and driver != "gelsy" and bool(ops.all(rank == columns))
-    nothing = ops.zeros_like(ops.reshape(X, (-1,))[:0])
+    nothing = ops.reshape(X, (-1,))[:0]  # a part of the graph, as in PyTorch
     residuals = ops.sum(ops.pow(ops.matmul(A, X) - right, 2), -2) if full else nothing
     values = svdvals(A) if driver in ("gelsd", "gelss") else nothing
     rank = rank if driver != "gels" else ops.reshape(rank, (-1,))[:0]

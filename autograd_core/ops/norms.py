@@ -36,15 +36,14 @@ def _norm_gradient(g, input, out, ord, dim, keepdim):
     if ord == 1:
         return g * ops.sign(input)
     if ord == 2:
-        return input * ops.where(out == 0, 0, g / out)
+        return g * ops.where(out == 0, 0, input / out)
     if ord in (inf, -inf):
-        extreme = ops.abs(input) == out
-        return ops.where(extreme, ops.sign(input) * (g / ops.to(ops.sum(extreme, dim, True), dtype=g.dtype)), 0)
+        extreme = ops.logical_or(ops.abs(input) == out, ops.isnan(input))
+        return ops.sign(input) * (g / ops.to(ops.sum(extreme, dim, True), dtype=g.dtype)) * ops.to(extreme, dtype=g.dtype)
     if ord < 1:
         return ops.sign(input) * ops.where(input == 0, 0, ops.pow(ops.abs(input), ord - 1)) * g * ops.pow(out, 1 - ord)
     if ord < 2:
-        scale = ops.where(out == 0, 0, g / ops.pow(out, ord - 1))
-        return ops.sign(input) * ops.where(input == 0, 0, ops.pow(ops.abs(input), ord - 1)) * scale
+        return ops.sign(input) * ops.pow(ops.abs(input), ord - 1) * ops.where(out == 0, 0, g / ops.pow(out, ord - 1))
     return input * ops.pow(ops.abs(input), ord - 2) * ops.where(out == 0, 0, g / ops.pow(out, ord - 1))
 
 
