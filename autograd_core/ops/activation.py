@@ -43,7 +43,7 @@ def relu(input):
 
 
 def _strictly_between(g, out, low, high):
-    return ops.where(ops.logical_or(out <= low, out >= high), 0, g)
+    return ops.where(ops.logical_and(out > low, out < high), g, 0)
 
 
 @op(arithmetic, signature="input, inplace=False", vjp=[lambda g, out: _strictly_between(g, out, 0, 6)], out=False,
@@ -74,7 +74,7 @@ def hardsigmoid(input):
 
 
 def _hardswish_slope(g, input):
-    return ops.where(input <= -3, 0, ops.where(input < 3, g * (input / 3 + 0.5), g))
+    return ops.where(input <= -3, 0, ops.where(input >= 3, g, g * (input / 3 + 0.5)))
 
 
 @op(elementwise, signature="input, inplace=False", vjp=[_hardswish_slope], samples=[WIDE], onnx="HardSwish",
@@ -85,7 +85,7 @@ def hardswish(input):
 
 
 def _outside(g, input, lambd):
-    return ops.where(ops.logical_and(input >= -lambd, input <= lambd), 0, g)
+    return ops.where(ops.logical_or(input < -lambd, input > lambd), g, 0)
 
 
 @op(elementwise, signature="input, lambd=0.5", vjp=[_outside], scalar="0 if -lambd <= input <= lambd else input",
@@ -114,6 +114,7 @@ def _above(g, input, threshold):
     aliases=["nn.functional.threshold"])  # fmt: skip
 def threshold(input, *, threshold, value):
     """The input where it exceeds ``threshold``, ``value`` elsewhere."""
+    refuse_bool("threshold", (input,), "convert it first")
     return np.where(input <= threshold, np.asarray(value, input.dtype), input)
 
 
@@ -183,7 +184,7 @@ def _elu_slope(g, input, out, alpha, scale=1.0, rate=1.0):
     at_zero = scale * alpha * rate  # the slope of the left side; a constant, so that it has no second derivative
     if at_zero != scale:
         right = ops.where(input == 0, g * at_zero, right)
-    return ops.where(input < 0, g * (rate * out + at_zero), right)
+    return ops.where(input >= 0, right, g * (rate * out + at_zero))
 
 
 @op(elementwise, signature="input, alpha=1.0, inplace=False", samples=[distinct(3, 4), sample(distinct(3, 4), 1.5)],
@@ -286,7 +287,8 @@ def _softplus_slope(g, input, beta, threshold):
 def softplus(input, *, beta, threshold):
     """Smooth relu: log(1 + exp(beta * input)) / beta; the input itself where beta * input exceeds ``threshold``."""
     scaled = input * beta
-    return np.where(scaled > threshold, input, np.log1p(np.exp(np.minimum(scaled, threshold))) / beta)
+    smooth = np.maximum(scaled, 0) + np.log1p(np.exp(-np.abs(scaled)))
+    return select(scaled > threshold, input, smooth if beta == 1 else smooth / beta)
 
 
 @op(elementwise, vjp=[lambda g, input: g * ops.sigmoid(-input)], samples=[WIDE],

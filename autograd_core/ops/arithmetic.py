@@ -7,6 +7,7 @@ import numpy as np
 from .. import ops
 from ..registry import arithmetic, composite, elementwise, op
 from ..shapes import common_dtype, promote, promote_to_float
+from ..tensor import Tensor
 from .samples import boolean, distinct, integer, positive, real, sample
 
 BINARY = [sample(real(3, 4), real(3, 4)), sample(real(3, 1), real(4)), sample(real(2, 3), 1.5)]
@@ -19,9 +20,14 @@ def zeros(g):
     return ops.zeros_like(g)
 
 
+def is_bool(value):
+    """Whether a value is an array of booleans, or one boolean."""
+    return getattr(value, "dtype", np.dtype(type(value))).kind == "b"
+
+
 def refuse_bool(function, values, instead):
     """Raise when all of ``values`` are booleans, for which PyTorch has no ``function``."""
-    if all(getattr(v, "dtype", type(v)) == bool for v in values):
+    if all(map(is_bool, values)):
         raise RuntimeError(f"{function} of bool tensors is not supported; {instead}")
 
 
@@ -36,6 +42,13 @@ def tensors(function, *positions, then=promote):
         return then(arrays)
 
     return check
+
+
+def all_arrays(arrays):
+    """Promote to a common floating-point type, numbers too: for bodies that take logarithms of what may be a number."""
+    found = promote_to_float(arrays)
+    kind = next(a.dtype for a in found if isinstance(a, (np.ndarray, np.generic)))
+    return [np.asarray(a, kind) for a in found]
 
 
 def is_number(value):
@@ -59,6 +72,12 @@ def _alpha_setting(arrays, settings):
     return settings
 
 
+def _difference_setting(arrays, settings):
+    if any(map(is_bool, arrays)):
+        raise RuntimeError("subtraction with bool tensors is not supported; use ^ or logical_xor, or convert them")
+    return _alpha_setting(arrays, settings)
+
+
 def _times_alpha(other, alpha):
     return other if alpha == 1 else np.multiply(other, alpha)
 
@@ -72,20 +91,18 @@ def add(input, other, *, alpha):
 
 
 @op(arithmetic, signature="input, other, *, alpha=1", vjp=[lambda g: g, lambda g, alpha: -_scaled(g, alpha)],
-    prepare=_alpha_setting, scalar="input - alpha * other", onnx="Sub", aliases=["subtract"],
+    prepare=_difference_setting, scalar="input - alpha * other", onnx="Sub", aliases=["subtract"],
     samples=[*BINARY, sample(real(3, 4), real(4), alpha=2.5)])  # fmt: skip
 def sub(input, other, *, alpha):
     """Difference: input - alpha * other."""
-    refuse_bool("subtraction", (input, other), "use ^ or logical_xor")
     return np.subtract(input, _times_alpha(other, alpha))
 
 
 @op(arithmetic, signature="input, other, *, alpha=1", vjp=[lambda g, alpha: -_scaled(g, alpha), lambda g: g],
-    prepare=_alpha_setting, promote=tensors("rsub", 0), scalar="other - alpha * input", inplace=False,
+    prepare=_difference_setting, promote=tensors("rsub", 0), scalar="other - alpha * input", inplace=False,
     samples=[*BINARY, sample(real(3, 4), real(4), alpha=2.5)])  # fmt: skip
 def rsub(input, other, *, alpha):
     """Difference the other way round: other - alpha * input."""
-    refuse_bool("subtraction", (input, other), "use ^ or logical_xor")
     return np.subtract(other, _times_alpha(input, alpha))
 
 
@@ -321,6 +338,15 @@ def _limits(arrays, settings):
     if arrays[1] is None and arrays[2] is None:
         raise RuntimeError("at least one of min and max must not be None")
     refuse_bool("clamp", [a for a in arrays if a is not None], "convert it first")
+    return _within_type(arrays, settings)
+
+
+def _within_type(arrays, settings):
+    """Refuse integer limits that the type cannot hold, rather than have them wrap around."""
+    kind = getattr(arrays[0], "dtype", np.dtype(float))
+    for limit in arrays[1:]:
+        if type(limit) is int and kind.kind in "iu" and not np.iinfo(kind).min <= limit <= np.iinfo(kind).max:
+            raise RuntimeError(f"the limit {limit} does not fit into {kind}")
     return settings
 
 
@@ -352,14 +378,14 @@ def clamp(input, min, max):
 
 
 @op(arithmetic, vjp=[lambda g, input, min: _inside(g, input, min, None), lambda g, input, min: _to_min(g, input, min, None)],
-    promote=tensors("clamp_min", 0), samples=[sample(real(3, 4), 0.2), sample(real(3, 4), real(4))])  # fmt: skip
+    promote=tensors("clamp_min", 0), prepare=_within_type, samples=[sample(real(3, 4), 0.2), sample(real(3, 4), real(4))])  # fmt: skip
 def clamp_min(input, min):
     """Elements no smaller than ``min``."""
     return np.maximum(input, min)
 
 
 @op(arithmetic, vjp=[lambda g, input, max: _inside(g, input, None, max), lambda g, input, max: _to_max(g, input, None, max)],
-    promote=tensors("clamp_max", 0), samples=[sample(real(3, 4), 0.2), sample(real(3, 4), real(4))])  # fmt: skip
+    promote=tensors("clamp_max", 0), prepare=_within_type, samples=[sample(real(3, 4), 0.2), sample(real(3, 4), real(4))])  # fmt: skip
 def clamp_max(input, max):
     """Elements no larger than ``max``."""
     return np.minimum(input, max)
@@ -429,6 +455,14 @@ def where(condition, input, other):
     return select(condition, input, other)
 
 
+def _where_method(self, condition, other):
+    """Elements of this tensor where ``condition`` holds, of ``other`` elsewhere; see `where`."""
+    return where(condition, self, other)
+
+
+Tensor.where = _where_method
+
+
 @op(elementwise, vjp=[lambda g, input, out: ops.where(input == 0, 0, g * (out / input)), zeros], scalar="copysign(input, other)",
     promote=tensors("copysign", 0, then=promote_to_float), samples=[*BINARY, sample(real(2, 3), -1.5)])  # fmt: skip
 def copysign(input, other):
@@ -449,8 +483,8 @@ def heaviside(input, values):
     return np.where(input == 0, values, (input > 0).astype(input.dtype))
 
 
-@op(elementwise, vjp=[lambda g, input, other: ops.where(input == other, 0, g), lambda g, input, other: ops.where(input == other, g, 0)],
-    samples=BINARY[:2], promote=tensors("nextafter", 0, 1))  # fmt: skip
+@op(elementwise, vjp=[lambda g, input, other: ops.where(input == other, 0, g), zeros], samples=BINARY[:2],
+    promote=tensors("nextafter", 0, 1))  # fmt: skip
 def nextafter(input, other):
     """The next floating-point number after ``input`` in the direction of ``other``."""
     if input.dtype.kind != "f":
@@ -471,7 +505,8 @@ def hypot(input, other):
 
 
 def _angle_slope(g, leg, input, other):
-    return g * leg * ops.reciprocal(input * input + other * other)
+    square = input * input + other * other
+    return g * leg * ops.where(square == 0, 0, ops.reciprocal(square))
 
 
 @op(elementwise, vjp=[lambda g, input, other: _angle_slope(g, other, input, other),
@@ -508,6 +543,7 @@ def _log_slope(g, input, logarithm, domain):
 
 @op(elementwise, vjp=[lambda g, input, other: _log_slope(g, input, ops.log(other), other), lambda g, input, other: g * input / other],
     samples=[sample(real(3, 4), positive(4)), sample(2.0, positive(3)), sample(real(3), 2.5)], aliases=["special.xlogy"],
+    promote=all_arrays,
     scalar="other if other != other else 0 if input == 0 else input * log(other)")  # fmt: skip
 def xlogy(input, other):
     """Product with a logarithm: input * log(other), 0 where input is 0."""
@@ -517,6 +553,7 @@ def xlogy(input, other):
 @op(elementwise, vjp=[lambda g, input, other: _log_slope(g, input, ops.log1p(other), other + 1),
                       lambda g, input, other: g * input / (other + 1)],
     samples=[sample(real(3, 4), positive(4)), sample(2.0, positive(3)), sample(real(3), 2.5)], namespace="special",
+    promote=all_arrays,
     scalar="other if other != other else 0 if input == 0 else input * log1p(other)")  # fmt: skip
 def xlog1py(input, other):
     """Product with a logarithm: input * log1p(other), 0 where input is 0."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..registry import arithmetic, op
 from ..shapes import promote
-from .arithmetic import tensors
+from .arithmetic import refuse_bool, tensors
 from .samples import boolean, integer, sample
 
 BITS = [sample(integer(3, 4, high=64), integer(4, high=64)), sample(integer(3, 4, high=64), 5), sample(boolean(3), boolean(3))]
@@ -44,19 +44,17 @@ def bitwise_not(input):
     return np.invert(input)
 
 
-@op(arithmetic, samples=SHIFTS)
+@op(arithmetic, promote=whole, samples=SHIFTS)
 def bitwise_left_shift(input, other):
     """Shift to the left: input * 2**other, dropping what does not fit."""
-    if np.result_type(input, other).kind == "f":
-        return np.multiply(input, np.exp2(other))
+    refuse_bool("bitwise_left_shift", (input, other), "convert them first")
     return np.left_shift(input, other)
 
 
-@op(arithmetic, samples=SHIFTS)
+@op(arithmetic, promote=whole, samples=SHIFTS)
 def bitwise_right_shift(input, other):
     """Shift to the right: input / 2**other, rounded down."""
-    if np.result_type(input, other).kind == "f":
-        return np.true_divide(input, np.exp2(other))
+    refuse_bool("bitwise_right_shift", (input, other), "convert them first")
     return np.right_shift(input, other)
 
 

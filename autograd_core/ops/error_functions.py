@@ -100,7 +100,7 @@ def _erf_single(x):
     square = x * x
     x *= polynomial(ERF_SINGLE[0], square)
     x /= polynomial(ERF_SINGLE[1], square)
-    return x
+    return np.clip(x, -1, 1, out=x)  # and so exactly 1 from 3.95 on
 
 
 @blocked

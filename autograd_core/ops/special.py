@@ -11,7 +11,7 @@ from .. import ops
 from ..registry import composite, elementwise, in_place, op
 from ..shapes import promote_to_float
 from ..tensor import Tensor
-from .arithmetic import tensors
+from .arithmetic import all_arrays, tensors
 from .samples import distinct, positive, real, sample
 
 
@@ -46,7 +46,7 @@ def _no_rule(known):
     aliases=["special.gammaln"], scalar="lgamma(input)")  # fmt: skip
 def lgamma(input):
     """Logarithm of the absolute value of the gamma function."""
-    return by_scipy("gammaln", input)
+    return np.where(input == -np.inf, np.inf, by_scipy("gammaln", input)).astype(input.dtype, copy=False)
 
 
 @op(elementwise, vjp=[lambda g, input: g * ops.polygamma(1, input)], samples=[positive(3, 4)],
@@ -125,11 +125,10 @@ def igammac(input, other):
 
 
 @op(elementwise, vjp=[_no_rule("zeta"), lambda g, input, other: g * -input * ops.special.zeta(input + 1, other)],
-    samples=[sample(positive(3, 4, low=1.5), positive(4))], namespace="special")  # fmt: skip
+    promote=all_arrays, samples=[sample(positive(3, 4, low=1.5), positive(4))], namespace="special")  # fmt: skip
 def zeta(input, other):
     """Hurwitz zeta function: the sum of (k + other) ** -input over k = 0, 1, 2 ..."""
-    exponent, offset = np.broadcast_arrays(np.asarray(input), np.asarray(other))
-    return by_scipy("zeta", exponent, offset)
+    return by_scipy("zeta", input, other)
 
 
 # ---------------------------------------------------------------------------------------------------- Bessel
