@@ -1,0 +1,75 @@
+"""Modules that only keep the settings of one function of `nn.functional`: one short class each."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+
+from . import functional as F
+from .module import Module
+
+NEEDED = inspect.Parameter.empty
+"""Stands in place of a default where a setting has none."""
+
+
+class Wrapper(Module):
+    """A module without parameters: a function of `nn.functional` whose settings are attributes.
+
+    A subclass names the function, and the settings in order with their defaults, as class arguments::
+
+        class ELU(Wrapper, function="elu", alpha=1.0, inplace=False):
+            ...
+
+    That gives ``ELU(alpha=1.0, inplace=False)`` with attributes ``alpha`` and ``inplace``. ``shown`` names the settings
+    that stand in the ``repr`` (all by default); ``keyword_only`` forbids settings by position.
+    """
+
+    _function = ""
+    _settings: tuple[str, ...] = ()
+    _shown: tuple[str, ...] = ()
+    _signature = inspect.Signature()
+    _checks: tuple = ()
+
+    def __init_subclass__(cls, function=None, shown=None, keyword_only=False, **settings):
+        super().__init_subclass__()
+        if function is not None:
+            cls._function = function
+        if settings:
+            cls._settings = tuple(settings)
+            kind = inspect.Parameter.KEYWORD_ONLY if keyword_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
+            cls._signature = inspect.Signature([inspect.Parameter(k, kind, default=v) for k, v in settings.items()])
+            cls._shown = cls._settings
+        if shown is not None:
+            cls._shown = tuple(shown.split())
+        if "__init__" not in cls.__dict__:
+            cls.__signature__ = cls._signature  # type: ignore[attr-defined]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__()
+        self.__dict__.update(self._bind(args, kwargs))
+
+    def _bind(self, args, kwargs):
+        """The settings that the constructor's arguments give, by name, with defaults filled in."""
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}.__init__() {error}; it takes {self._signature}") from None
+        bound.apply_defaults()
+        return bound.arguments
+
+    def forward(self, input):
+        """Call the function with the settings."""
+        held = self.__dict__
+        return getattr(F, self._function)(input, **{name: held[name] for name in self._settings})
+
+    def extra_repr(self):
+        """The settings that matter: ``inplace`` only where it is on."""
+        return ", ".join([f"{name}={getattr(self, name)}" for name in self._shown if name != "inplace" or self.inplace])
+
+
+def legacy_reduction(size_average, reduce) -> str:
+    """The ``reduction`` that two older arguments of the losses stand for."""
+    mean, on = (True if flag is None else flag for flag in (size_average, reduce))
+    found = "none" if not on else "mean" if mean else "sum"
+    warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{found}' instead.", stacklevel=4)
+    return found
