@@ -112,7 +112,7 @@ def _analytic_rows(func, inputs, checked, limit=None):
         rows = []
         for out in outs:
             for position in range(out.array.size if limit is None else min(limit, out.array.size)):
-                weight = np.zeros_like(out.array)
+                weight = np.zeros(out.array.shape, out.array.dtype)
                 weight.reshape(-1)[position] = 1
                 found = grad_of(out, [inputs[i] for i in checked], wrap(weight), retain_graph=True, allow_unused=True)
                 rows.append([None if f is None else f.array for f in found])

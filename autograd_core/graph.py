@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -218,8 +218,8 @@ def with_backward(graph: Graph) -> Graph:
         if key not in leads:
             continue
         if vertex.kind == "op":
-            both.add(Vertex(f"b_{key}", "backward", f"{vertex.label} backward", vertex.shapes, vertex.dtype, vertex.family,
-                            vertex.colour, vertex.scope, "", vertex.saved_bytes, vertex.place, key))  # fmt: skip
+            label = f"{vertex.label} backward"
+            both.add(replace(vertex, key=f"b_{key}", kind="backward", label=label, settings="", forward=key))
         elif vertex.kind in ("parameter", "output"):
             label = f"grad of {vertex.label}" if vertex.kind == "parameter" else "gradient"
             both.add(

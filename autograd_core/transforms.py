@@ -121,7 +121,7 @@ def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, st
 def _jacobian_of(out, inputs, create_graph, strict):
     rows = []
     for position in range(out.array.size):
-        weight = np.zeros_like(out.array)
+        weight = np.zeros(out.array.shape, out.array.dtype)
         weight.reshape(-1)[position] = 1
         found = _vjp((out,), inputs, [wrap(weight)], create_graph)
         rows.append(_zeros_for_none(found, inputs, strict))
