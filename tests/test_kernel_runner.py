@@ -332,7 +332,7 @@ def test_damaged_entries_are_made_anew(tmp_path):
 def test_two_processes_fill_one_cache(tmp_path):
     code = LAUNCH + "print(launch())"
     results = []
-    processes = [threading.Thread(target=lambda: results.append(_python(code, AG_CACHE=str(tmp_path)))) for _ in range(2)]
+    processes = [threading.Thread(target=lambda: results.append(_python(code, AG_CACHE=str(tmp_path)))) for _ in (0, 1)]
     for p in processes:
         p.start()
     for p in processes:

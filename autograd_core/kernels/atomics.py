@@ -1,4 +1,6 @@
 """Atomic words and calls through addresses, for the runner and its threads alone (a kernel needs neither)."""
+# Intrinsics are called with one argument less than they are written with; Numba types them.
+# mypy: ignore-errors
 from __future__ import annotations
 
 import platform

@@ -11,6 +11,7 @@ Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass, replace
 
@@ -80,19 +81,19 @@ def describe(a: Array, b: Array, bias: Array | None = None, residual: Array | No
     added = []
     for index, x in ((2, bias), (3, residual)):
         if x is not None:  # seen with the dimensions of length 1 that a vector operand has dropped
-            shape, strides = x.shape, x.strides
             if vector_b:
-                shape, strides = (*shape, 1), (*strides, 0)
-            if vector_a and len(shape) > 1 - vector_b:
-                shape, strides = (*shape[:-1], 1, shape[-1]), (*strides[:-1], 0, strides[-1])
-            added.append((index, Array(shape, strides, x.dtype)))
+                x = Array((*x.shape, 1), (*x.strides, 0), x.dtype)
+            if vector_a and x.shape:
+                x = Array((*x.shape[:-1], 1, x.shape[-1]), (*x.strides[:-1], 0, x.strides[-1]), x.dtype)
+            added.append((index, x))
     shapes = [(a, (*batch, m, k)), (b, (*batch, k, n)), *((x, (*batch, m, n)) for _, x in added)]
     operands = [strides for x, shape in shapes if (strides := _strides(x, shape)) is not None]
     if len(operands) < len(shapes):
         return None
     rows = tuple((length, *(strides[d] for strides in operands)) for d, length in enumerate(batch) if length != 1)
-    product = Product(m, n, k, *operands[0][-2:], *operands[1][-2:], rows,
-                      tuple((index, *strides[-2:]) for (index, _), strides in zip(added, operands[2:], strict=True)),
+    (a_row, a_step), (b_step, b_column) = operands[0][-2:], operands[1][-2:]
+    product = Product(m, n, k, a_row, a_step, b_step, b_column, rows,
+                      tuple((index, s[-2], s[-1]) for (index, _), s in zip(added, operands[2:], strict=True)),
                       inp(0), inp(1))
     return product, (*batch, *(() if vector_a else (m,)), *(() if vector_b else (n,)))
 
@@ -188,9 +189,9 @@ def multiply(dtype, lanes, rows, vectors, feed, partial, scaled, first, second, 
     F = simd.tile(V, rows, 1) if feed == "dots" else T
     cut = partial or feed == "dots"
     packed, packed_a = feed.startswith("packed"), feed == "packed both"
-    products, finished = _feed(feed, rows, width)
-    add_first, add_second = _adder(first, cut, F), _adder(second, cut, F)
-    function = _ending(ending)
+    products, finish = _feed(feed, rows, width)
+    add_first, add_second, function = _adder(first, cut, F), _adder(second, cut, F), _ending(ending)
+    adds_first, adds_second, ends = first != "", second != "", ending != ""  # what is False is not compiled
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -232,11 +233,15 @@ def multiply(dtype, lanes, rows, vectors, feed, partial, scaled, first, second, 
                         if from_k + deep < k:
                             tiles.store(t, place, width)
                         else:
-                            f = finished(t)
+                            f = finish(t)
                             if scaled:
                                 f = tiles.scale(f, simd.real(w[17]))
-                            f = add_first(f, x, w[19], i, j, count)
-                            f = tiles.apply(function, add_second(f, y, w[21], i, j, count))
+                            if adds_first:
+                                f = add_first(f, x, w[19], i, j, count)
+                            if adds_second:
+                                f = add_second(f, y, w[21], i, j, count)
+                            if ends:
+                                f = tiles.apply(function, f)
                             if cut:
                                 tiles.store_part(f, simd.advance(c, i * n + j), n, rows, count)
                             else:
@@ -282,9 +287,9 @@ def pack(dtype, lanes, width, layout):
 
 def _copier(dtype, lanes: int, width: int, layout: str):
     """Device function that copies steps begin to end of a panel; columns from ``left`` on are zeros (layout any)."""
-    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    vectors = -(-width // lanes)
-    square, line = simd.tile(V, lanes, 1), simd.tile(V, 1, vectors)
+    S, line = simd.scalar(dtype), simd.tile(simd.vector(dtype, lanes), 1, -(-width // lanes))
+    if layout == "columns":
+        return _transposer(dtype, lanes, width)
     if layout == "rows" and width % lanes:
         def copy(b, target, begin, end, b_step, b_column, left):
             for i in range(begin, end):
@@ -294,18 +299,6 @@ def _copier(dtype, lanes: int, width: int, layout: str):
         def copy(b, target, begin, end, b_step, b_column, left):
             for i in range(begin, end):
                 tiles.store(tiles.load(simd.advance(b, i * b_step), 0, line), simd.advance(target, i * width), width)
-    elif layout == "columns":
-        def copy(b, target, begin, end, b_step, b_column, left):
-            for i in range(begin, end, lanes):
-                rows = min(lanes, end - i)
-                for v in range(vectors):
-                    source = simd.advance(b, i + v * lanes * b_column)
-                    place = simd.advance(target, i * width + v * lanes)
-                    if rows == lanes:
-                        tiles.store(tiles.transpose(tiles.load(source, b_column, square)), place, width)
-                    else:
-                        t = tiles.transpose(tiles.load_part(source, b_column, rows, square))
-                        tiles.store_part(t, place, width, rows, lanes)
     else:
         def copy(b, target, begin, end, b_step, b_column, left):
             for i in range(begin, end):
@@ -314,6 +307,25 @@ def _copier(dtype, lanes: int, width: int, layout: str):
                     if column < left:
                         value = b[i * b_step + column * b_column]
                     target[i * width + column] = value
+    return simd.device(copy)
+
+
+def _transposer(dtype, lanes: int, width: int):
+    """Device function that copies as :func:`_copier`'s, where columns are contiguous: squares turned in registers."""
+    square, vectors = simd.tile(simd.vector(dtype, lanes), lanes, 1), width // lanes
+
+    def copy(b, target, begin, end, b_step, b_column, left):
+        for i in range(begin, end, lanes):
+            rows = min(lanes, end - i)
+            for v in range(vectors):
+                source = simd.advance(b, i + v * lanes * b_column)
+                place = simd.advance(target, i * width + v * lanes)
+                if rows == lanes:
+                    tiles.store(tiles.transpose(tiles.load(source, b_column, square)), place, width)
+                else:
+                    t = tiles.transpose(tiles.load_part(source, b_column, rows, square))
+                    tiles.store_part(t, place, width, rows, lanes)
+
     return simd.device(copy)
 
 
@@ -332,7 +344,7 @@ def tile_shape(m: int, n: int, lanes: int, registers: int) -> tuple[int, int]:
         width = vectors * lanes
         if width > n and vectors > 1:
             continue
-        for rows in (9, 8, 6, 4, 3, 2, 1):
+        for rows in (8, 6, 4, 2, 1):
             if rows > m or rows * vectors + vectors + (registers < 32) > registers:
                 continue
             step = max(rows * vectors / 2, (rows + vectors) / 2, 4) + 0.25
@@ -353,13 +365,13 @@ def _packing(p: Product, dtype: np.dtype, width: int, operand: int, target: Ref,
     layout = "any" if n < width else "rows" if column == 1 else "columns" if step == 1 and width % lanes == 0 else "any"
     at = 1 + operand
     own = [(row[0], row[at]) for row in p.batch if row[at] != 0]  # what serves many products is copied once
-    context = (source, target, n, p.k, step, column, panels, pieces, len(own), *(x for row in own for x in row))
+    context: list[int | Ref] = [source, target, n, p.k, step, column, panels, pieces, len(own), *itertools.chain(*own)]
     copies, batch, size = 1, [], panels * p.k * width
     for row in reversed(p.batch):
         batch.append((*row[:at], copies * size if row[at] else 0, *row[at + 1:]))
         copies *= row[0] if row[at] else 1
     units = copies * panels * pieces
-    call = Call(pack(dtype, lanes, width, layout), context, units, max(1, min(8, units // 4)))
+    call = Call(pack(dtype, lanes, width, layout), tuple(context), units, max(1, min(8, units // 4)))
     return call, tuple(reversed(batch)), copies * size * dtype.itemsize
 
 
@@ -381,11 +393,11 @@ def _blocks(p: Product, tiles_: int, panels: int) -> tuple[int, int, int]:
 
 
 def _feeding(p: Product, dtype: np.dtype) -> tuple[Product, int, int, str, list[Call], list[int]]:
-    """Choose the tile and how it reads its operands: (product, rows, vectors, feed, packing calls, scratch pieces)."""
-    if p.b_step == 1 and p.a_step == 1 and p.b_column != 1 and p.m <= DOT_ROWS:
-        rows, columns = (next(x for x in (4, 2, 1) if x <= size) for size in (p.m, p.n))
-        return p, rows, columns, "dots", [], []
+    """Choose tile and way of reading the operands: (product, rows, vectors, feed, packing calls, scratch pieces)."""
     lanes = host.lanes(dtype)
+    if p.b_step == 1 and p.a_step == 1 and p.b_column != 1 and p.m <= DOT_ROWS:
+        rows, columns = (next(x for x in (4, 2, 1) if x <= size) for size in (p.m, min(p.n, lanes)))
+        return p, rows, columns, "dots", [], []
     rows, vectors = tile_shape(p.m, p.n, lanes, host.registers())
     width = vectors * lanes
     if p.n >= width and p.b_column == 1 and p.m < PACK_ROWS:
@@ -426,7 +438,7 @@ def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None =
     block_tiles, block_panels, grain = _blocks(product, tiles_, panels)
     row_blocks, column_blocks = -(-tiles_ // block_tiles), -(-panels // block_panels)
     units = product.matrices * row_blocks * column_blocks
-    deepest = max(64, host.caches()[1] // 4 // (width * dtype.itemsize)) if feed != "dots" else max(product.k, 1)
+    deepest = max(product.k, 1) if feed == "dots" else max(64, host.caches()[1] // 4 // (width * dtype.itemsize))
     deep = max(1, -(-product.k // max(1, -(-product.k // deepest))))
     held: int | Ref = 0
     if product.k > deep:
@@ -434,10 +446,11 @@ def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None =
         pieces.append(units * block_tiles * block_panels * rows * width * dtype.itemsize)
     kinds = ["columns" if column else "rows" for _, _, column in product.added] + ["", ""]
     added = [(inp(index), row) for index, row, _ in product.added] + [(0, 0)] * 2
-    context = (product.a, product.b, out(0), held, product.m, product.n, product.k, deep, product.a_row, product.a_step,
-               product.b_step, product.b_column, product.k * width, block_tiles, block_panels, row_blocks, column_blocks,
-               bits(alpha), *added[0], *added[1], len(product.batch),
-               *(x for row in product.batch for x in (*row, 0, 0)[:5]))
+    context = (
+        product.a, product.b, out(0), held, product.m, product.n, product.k, deep, product.a_row, product.a_step,
+        product.b_step, product.b_column, product.k * width, block_tiles, block_panels, row_blocks, column_blocks,
+        bits(alpha), *added[0], *added[1], len(product.batch),
+        *(x for row in product.batch for x in (*row, 0, 0)[:5]))
     kernel = multiply(dtype, lanes, rows, vectors, feed, partial, alpha != 1, kinds[0], kinds[1], activation)
     made.append(Call(kernel, context, units, grain))
     return Plan(outputs, tuple(made), tuple(pieces))

@@ -7,10 +7,12 @@ from __future__ import annotations
 import importlib.util
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from autograd_core.kernels import atomics, simd, tiles
+if TYPE_CHECKING:  # bodies of kernels are typed by Numba, not by annotations
+    atomics: Any
+    simd: Any
+    tiles: Any
 else:
 
     def module(name: str) -> ModuleType:

@@ -47,7 +47,8 @@ class Spec(NamedTuple):
     strides: tuple[int, ...] | None = None
 
 
-class Ref(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ref:
     """The address ``offset`` bytes into an input, an output or a piece of scratch memory."""
 
     kind: str
@@ -80,7 +81,8 @@ class Call:
     """One call of a range kernel: ``size`` units of work in chunks of ``grain``.
 
     Chunk i is ``[i * grain, min((i + 1) * grain, size))``, one kernel call each, always, so that results cannot depend
-    on the number of threads; more than 65,535 chunks are run by one thread. ``context`` fills the kernel's int64 block with ints and :class:`Ref`\\ s.
+    on the number of threads; more than 65,535 chunks are run by one thread. ``context`` fills the kernel's int64 block
+    with ints and :class:`Ref`\\ s.
     """
 
     kernel: RangeKernel
@@ -251,8 +253,9 @@ def execute(planner: Planner, arrays: Sequence[np.ndarray | None], **static: Has
     serve the case.
     """
     key = (planner, *[a if a is None else (a.shape, a.strides, a.dtype) for a in arrays], *static.items())
-    bound = _plans.get(key, _plans)
-    if bound is _plans:
+    try:
+        bound = _plans[key]
+    except KeyError:
         bound = _prepare(key, planner, arrays, static)
     if bound is None:
         return NotImplemented

@@ -54,7 +54,8 @@ class RangeKernel:
 
     def __init__(self, name: str, build: Callable[[], Callable[[int, int, int], None]]) -> None:
         self.name, self.build = name, build
-        self._address, self._code = 0, None
+        self._address = 0
+        self._code: Any = None  # owns the machine code
 
     def __repr__(self) -> str:
         return f"<range kernel {self.name}>"

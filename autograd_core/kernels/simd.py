@@ -10,6 +10,8 @@ vector's dtype. Vector arithmetic is IEEE exact but for contraction to fused mul
 magic constants are safe here, while scalar code has :data:`autograd_core.kernels.runner.FAST`'s freedom.
 All functions of values take scalars too.
 """
+# Intrinsics are called with one argument less than they are written with; Numba types them.
+# mypy: ignore-errors
 from __future__ import annotations
 
 import operator

@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -98,10 +99,8 @@ def worker_loop():
             if waited == patience:
                 sleep(state, job)
             job = atomics.read(state, JOB)
-            if claim(state, start) > 0:
-                patience = state[SPINS]
-            else:
-                patience = max(patience // 2, 16)  # too late for the work: the cores are busy, do not keep one from it
+            # Too late for any work: the cores are busy, and the one it has is better used by others.
+            patience = state[SPINS] if claim(state, start) > 0 else max(patience // 2, 16)
 
     return kernel
 
@@ -336,10 +335,8 @@ def blas_one_thread() -> bool:
     Two thread pools would fight for the cores, and OpenBLAS's bits differ between 1 and 2 threads. Only the first call
     does something. Apple's Accelerate, which has no such function, is asked through its own.
     """
-    from numpy._core import _multiarray_umath
-
     # A symbol is looked for in the libraries that a library was linked with, too; not so on Windows.
-    libraries = [_multiarray_umath.__file__]
+    libraries = [str(import_module("numpy._core._multiarray_umath").__file__)]
     libraries += map(str, (Path(np.__file__).parent.parent / "numpy.libs").glob("*openblas*.dll"))
     for path in libraries:
         library = ctypes.CDLL(path)

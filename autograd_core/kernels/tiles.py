@@ -7,10 +7,13 @@ being compiled, like those of :mod:`~autograd_core.kernels.simd`. Strides and of
 
 Blocking follows Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008, and BLIS.
 """
+# Intrinsics are called with one argument less than they are written with; Numba types them.
+# mypy: ignore-errors
 from __future__ import annotations
 
 from llvmlite import ir
 from numba import types
+from numba.core.errors import TypingError
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
@@ -228,6 +231,8 @@ def add_dots(typingctx, tile, depth, a, a_row, b, b_row):
 def sums(typingctx, tile):
     """Tile of one vector a row: lane c of row r is the sum of the lanes of tile[r, c], halves first."""
     result = simd.Tile(tile.vector, tile.rows, 1)
+    if tile.vectors > tile.vector.lanes:
+        raise TypingError(f"tiles.sums: {tile} has more columns than lanes")
 
     def codegen(context, builder, sig, args):
         def total(x):
