@@ -9,6 +9,7 @@ from . import (  # noqa: F401
     arithmetic,
     attention,
     bits,
+    choices,
     compare,
     contract,
     conv,

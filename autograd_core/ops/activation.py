@@ -12,7 +12,8 @@ import numpy as np
 from .. import ops
 from ..registry import arithmetic, composite, elementwise, in_place, op
 from ..shapes import normalize_dim
-from .arithmetic import refuse_bool, select
+from .arithmetic import refuse_bool
+from .choices import select
 from .error_functions import erf_array
 from .samples import distinct, real, sample
 
@@ -35,7 +36,8 @@ FLOATING = {"namespace": "nn.functional", "out": False, "promote": _floating}
 
 
 @op(arithmetic, signature="input, inplace=False", vjp=[lambda g, out: ops.where(out <= 0, 0, g)], out=False,
-    scalar="0 if input <= 0 else input", samples=[distinct(3, 4)], aliases=["nn.functional.relu"], onnx="Relu")  # fmt: skip
+    scalar="0 if input <= 0 else input", samples=[distinct(3, 4)], aliases=["nn.functional.relu"],
+    onnx="Relu")  # fmt: skip
 def relu(input):
     """Rectified linear unit: max(input, 0), with gradient 0 at 0."""
     refuse_bool("relu", (input,), "convert it first")
@@ -56,7 +58,8 @@ def relu6(input):
 
 @op(arithmetic, signature="input, min_val=-1.0, max_val=1.0, inplace=False", out=False, namespace="nn.functional",
     vjp=[lambda g, out, min_val, max_val: _strictly_between(g, out, min_val, max_val)],
-    scalar="min_val if input <= min_val else max_val if input >= max_val else input", samples=[WIDE, sample(WIDE, -2, 0.5)])  # fmt: skip
+    scalar="min_val if input <= min_val else max_val if input >= max_val else input",
+    samples=[WIDE, sample(WIDE, -2, 0.5)])  # fmt: skip
 def hardtanh(input, *, min_val, max_val):
     """The input limited to [min_val, max_val], with gradient 0 at the limits."""
     refuse_bool("hardtanh", (input,), "convert it first")
@@ -97,7 +100,8 @@ def hardshrink(input, *, lambd):
 
 
 @op(elementwise, signature="input, lambd=0.5", vjp=[_outside], samples=[distinct(3, 4), sample(distinct(3, 4), 1.0)],
-    scalar="input - lambd if input > lambd else input + lambd if input < -lambd else 0 * input", **FLOATING)  # fmt: skip
+    scalar="input - lambd if input > lambd else input + lambd if input < -lambd else 0 * input",
+    **FLOATING)  # fmt: skip
 def softshrink(input, *, lambd):
     """The input moved towards 0 by ``lambd``, or 0 where it lies in [-lambd, lambd]."""
     if lambd < 0:
@@ -121,7 +125,8 @@ def threshold(input, *, threshold, value):
 # ---------------------------------------------------------------------------------------------------- leaky units
 
 
-@op(elementwise, signature="input, negative_slope=0.01, inplace=False", samples=[distinct(3, 4), sample(distinct(3, 4), 0.3)],
+@op(elementwise, signature="input, negative_slope=0.01, inplace=False",
+    samples=[distinct(3, 4), sample(distinct(3, 4), 0.3)],
     vjp=[lambda g, input, negative_slope: ops.where(input > 0, g, g * negative_slope)], onnx="LeakyRelu",
     scalar="input if input > 0 else input * negative_slope", **FLOATING)  # fmt: skip
 def leaky_relu(input, *, negative_slope):
@@ -230,7 +235,8 @@ def _silu_slope(g, input):
     return g * (s * (1 + input * (1 - s)))
 
 
-@op(elementwise, signature="input, inplace=False", vjp=[_silu_slope], scalar="input / (1 + exp(-input))", samples=[WIDE],
+@op(elementwise, signature="input, inplace=False", vjp=[_silu_slope], scalar="input / (1 + exp(-input))",
+    samples=[WIDE],
     onnx="Swish", **FLOATING)  # fmt: skip
 def silu(input):
     """Sigmoid linear unit, or swish: input * sigmoid(input)."""
@@ -242,7 +248,8 @@ def _mish_slope(g, input):
     return g * (t + input * ops.sigmoid(input) * (1 - t * t))
 
 
-@op(elementwise, signature="input, inplace=False", vjp=[_mish_slope], scalar="input * tanh(log1p(exp(input)))", samples=[WIDE],
+@op(elementwise, signature="input, inplace=False", vjp=[_mish_slope], scalar="input * tanh(log1p(exp(input)))",
+    samples=[WIDE],
     onnx="Mish", **FLOATING)  # fmt: skip
 def mish(input):
     """input * tanh(softplus(input)) (Misra 2019)."""
@@ -262,7 +269,8 @@ def _gelu_slope(g, input, approximate):
     return g * (0.5 * (1 + t) + 0.5 * input * (1 - t * t) * (GELU_RATE * (1 + 3 * GELU_CUBE * square)))
 
 
-@op(elementwise, signature="input, approximate='none'", vjp=[_gelu_slope], samples=[WIDE, sample(WIDE, approximate="tanh")],
+@op(elementwise, signature="input, approximate='none'", vjp=[_gelu_slope],
+    samples=[WIDE, sample(WIDE, approximate="tanh")],
     scalar="0.5 * input * (1 + (erf(input * 0.7071067811865476) if approximate == 'none' else "
            "tanh(0.7978845608028654 * input * (1 + 0.044715 * input * input))))", onnx="Gelu", **FLOATING)  # fmt: skip
 def gelu(input, *, approximate):
@@ -282,8 +290,10 @@ def _softplus_slope(g, input, beta, threshold):
     return ops.where(scaled > threshold, g, g * ops.sigmoid(scaled))
 
 
-@op(elementwise, signature="input, beta=1.0, threshold=20.0", vjp=[_softplus_slope], samples=[WIDE, sample(WIDE, 2.0, 3.0)],
-    scalar="input if input * beta > threshold else log1p(exp(input * beta)) / beta", onnx="Softplus", **FLOATING)  # fmt: skip
+@op(elementwise, signature="input, beta=1.0, threshold=20.0", vjp=[_softplus_slope],
+    samples=[WIDE, sample(WIDE, 2.0, 3.0)],
+    scalar="input if input * beta > threshold else log1p(exp(input * beta)) / beta",
+    onnx="Softplus", **FLOATING)  # fmt: skip
 def softplus(input, *, beta, threshold):
     """Smooth relu: log(1 + exp(beta * input)) / beta; the input itself where beta * input exceeds ``threshold``."""
     scaled = input * beta

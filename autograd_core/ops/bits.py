@@ -9,7 +9,8 @@ from ..shapes import promote
 from .arithmetic import refuse_bool, tensors
 from .samples import boolean, integer, sample
 
-BITS = [sample(integer(3, 4, high=64), integer(4, high=64)), sample(integer(3, 4, high=64), 5), sample(boolean(3), boolean(3))]
+BITS = [sample(integer(3, 4, high=64), integer(4, high=64)), sample(integer(3, 4, high=64), 5),
+        sample(boolean(3), boolean(3))]  # fmt: skip
 SHIFTS = [sample(integer(3, 4, high=64), integer(4)), sample(integer(3, 4, high=64), 2)]
 PAIRS = [sample(integer(3, 4, low=-30, high=30), integer(4, low=-30, high=30)), sample(integer(3), integer(3))]
 

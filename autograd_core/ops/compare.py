@@ -19,7 +19,8 @@ def _relation(ufunc, known, symbol, alias=None, onnx=None):
         return ufunc(input, other)
 
     body.__doc__ = f"Whether input {symbol} other, element by element."
-    return op(comparison, name=known, aliases=[alias] if alias else (), samples=PAIRS, promote=tensors(known, 0), scalar=f"input {symbol} other", onnx=onnx)(body)
+    return op(comparison, name=known, aliases=[alias] if alias else (), samples=PAIRS, promote=tensors(known, 0),
+              scalar=f"input {symbol} other", onnx=onnx)(body)  # fmt: skip
 
 
 eq = _relation(np.equal, "eq", "==", onnx="Equal")
@@ -59,7 +60,8 @@ def _predicate(body, known, text, scalar=None, onnx=None):
         return body(input)
 
     question.__doc__ = f"Whether the element is {text}."
-    return op(comparison, name=known, samples=[real(3, 4), integer(3)], scalar=scalar, onnx=onnx, inplace=False)(question)
+    return op(comparison, name=known, samples=[real(3, 4), integer(3)], scalar=scalar, onnx=onnx,
+              inplace=False)(question)  # fmt: skip
 
 
 isnan = _predicate(np.isnan, "isnan", "NaN", "input != input", "IsNaN")
@@ -68,8 +70,8 @@ isfinite = _predicate(np.isfinite, "isfinite", "neither infinite nor NaN", "inpu
 isposinf = _predicate(lambda x: np.equal(x, np.inf), "isposinf", "positive infinity")
 isneginf = _predicate(lambda x: np.equal(x, -np.inf), "isneginf", "negative infinity")
 isreal = _predicate(lambda x: np.ones(x.shape, bool), "isreal", "real, as all elements are here")
-signbit = _predicate(
-    lambda x: np.signbit(x) if x.dtype.kind == "f" else np.less(x, 0), "signbit", "negative (-0.0 counts as negative)")  # fmt: skip
+signbit = _predicate(lambda x: np.signbit(x) if x.dtype.kind == "f" else np.less(x, 0), "signbit",
+                     "negative (-0.0 counts as negative)")  # fmt: skip
 
 
 def _tolerances(arrays, settings):

@@ -23,13 +23,15 @@ def exp(input):
     return np.exp(input)
 
 
-@op(elementwise, vjp=[lambda g, out: g * out * LN2], scalar="exp2(input)", samples=[real(3, 4)], aliases=["special.exp2"])
+@op(elementwise, vjp=[lambda g, out: g * out * LN2], scalar="exp2(input)", samples=[real(3, 4)],
+    aliases=["special.exp2"])  # fmt: skip
 def exp2(input):
     """Two to the power of the element."""
     return np.exp2(input)
 
 
-@op(elementwise, vjp=[lambda g, out: g * (out + 1)], scalar="expm1(input)", samples=[real(3, 4)], aliases=["special.expm1"])
+@op(elementwise, vjp=[lambda g, out: g * (out + 1)], scalar="expm1(input)", samples=[real(3, 4)],
+    aliases=["special.expm1"])  # fmt: skip
 def expm1(input):
     """exp(input) - 1, exact also near zero."""
     return np.expm1(input)
@@ -90,13 +92,15 @@ def sqrt(input):
     return np.sqrt(input)
 
 
-@op(elementwise, vjp=[lambda g, out: -0.5 * g * (out * out * out)], scalar="1 / sqrt(input)", samples=[draw.positive(3, 4)])
+@op(elementwise, vjp=[lambda g, out: -0.5 * g * (out * out * out)], scalar="1 / sqrt(input)",
+    samples=[draw.positive(3, 4)])  # fmt: skip
 def rsqrt(input):
     """One over the square root."""
     return 1 / np.sqrt(input)
 
 
-@op(elementwise, vjp=[lambda g, out: -g * (out * out)], scalar="1 / input", samples=[draw.positive(3, 4)], onnx="Reciprocal")
+@op(elementwise, vjp=[lambda g, out: -g * (out * out)], scalar="1 / input", samples=[draw.positive(3, 4)],
+    onnx="Reciprocal")  # fmt: skip
 def reciprocal(input):
     """One over the element."""
     return 1 / input
@@ -123,7 +127,8 @@ def cos(input):
     return np.cos(input)
 
 
-@op(elementwise, vjp=[lambda g, out: g * (1 + out * out)], scalar="tan(input)", samples=[real(3, 4, low=-1, high=1)], onnx="Tan")
+@op(elementwise, vjp=[lambda g, out: g * (1 + out * out)], scalar="tan(input)", samples=[real(3, 4, low=-1, high=1)],
+    onnx="Tan")  # fmt: skip
 def tan(input):
     """Tangent of an angle in radians."""
     return np.tan(input)
@@ -153,9 +158,11 @@ def atan(input):
     return np.arctan(input)
 
 
-def _sinc_slope(g, input):
-    turns = math.pi * input
-    return ops.where(input == 0, 0, g * ((turns * ops.cos(turns) - ops.sin(turns)) / (turns * input)))
+def _sinc_slope(g, input, out):
+    near = ops.abs(input) < 0.01  # there the series, as the quotient loses digits and has no derivative at zero
+    square = (math.pi * input) * (math.pi * input)
+    series = -math.pi**2 / 3 * input * (1 - square / 10 * (1 - square / 28))
+    return g * ops.where(near, series, (ops.cos(math.pi * input) - out) / ops.where(near, 1.0, input))
 
 
 @op(elementwise, vjp=[_sinc_slope], samples=[real(3, 4)], aliases=["special.sinc"])
@@ -291,8 +298,8 @@ def _rounded(ufunc, known, text, onnx=None, **options):
         return ufunc(input) if input.dtype.kind == "f" else input.copy()
 
     body.__doc__ = f"The nearest whole number {text}."
-    return op(arithmetic, name=known, vjp=[zeros], samples=[real(3, 4), integer(3)], scalar=f"{known}(input)", onnx=onnx,
-              **options)(body)  # fmt: skip
+    return op(arithmetic, name=known, vjp=[zeros], samples=[real(3, 4), integer(3)], scalar=f"{known}(input)",
+              onnx=onnx, **options)(body)  # fmt: skip
 
 
 floor = _rounded(np.floor, "floor", "below", "Floor")
@@ -301,7 +308,8 @@ trunc = _rounded(np.trunc, "trunc", "towards zero", aliases=["fix"])
 
 
 @op(arithmetic, signature="input, *, decimals=0", vjp=[zeros], onnx="Round", aliases=["special.round"],
-    samples=[real(3, 4), integer(3), sample(real(3, 4), decimals=1), sample(real(3, high=99.0), decimals=-1)])  # fmt: skip
+    samples=[real(3, 4), integer(3), sample(real(3, 4), decimals=1),
+             sample(real(3, high=99.0), decimals=-1)])  # fmt: skip
 def round(input, *, decimals):
     """The nearest number with ``decimals`` digits after the point (before it, if negative); halves go to even."""
     refuse_bool("round", (input,), "convert it first")
@@ -332,7 +340,8 @@ def frexp(input):
     return np.frexp(input)
 
 
-@op(arithmetic, signature="input, nan=0.0, posinf=None, neginf=None", vjp=[lambda g, input: ops.where(ops.isfinite(input), g, 0)],
+@op(arithmetic, signature="input, nan=0.0, posinf=None, neginf=None",
+    vjp=[lambda g, input: ops.where(ops.isfinite(input), g, 0)],
     samples=[real(3, 4), sample(real(3), 1.0, 2.0, -2.0), integer(3)])  # fmt: skip
 def nan_to_num(input, *, nan, posinf, neginf):
     """NaNs and infinities replaced by numbers: 0 and the largest and smallest finite ones, unless others are given."""

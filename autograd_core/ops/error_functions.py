@@ -26,8 +26,9 @@ ERFCX = (
     1.2530080582697296, -0.1356211061245812, -0.04756229435345109, 0.12964515870276475, -0.11927366341528023,
     0.06830802734384515, -0.023770514919506852, 0.0025293918180474668, 0.0018886903716907627, -0.0007798322884823084,
     -0.00010515990108729849, 0.0001250994355712812, 4.949988662264347e-06, -2.0100843094844725e-05,
-    -7.33143259743597e-07, 3.473024167841533e-06, 3.6039109257127714e-07, -6.175617678992323e-07, -1.468317549412059e-07,
-    1.0277997488271058e-07, 4.695094669161478e-08, -1.3906145791730995e-08, -1.1734464137789685e-08,
+    -7.33143259743597e-07, 3.473024167841533e-06, 3.6039109257127714e-07, -6.175617678992323e-07,
+    -1.468317549412059e-07, 1.0277997488271058e-07, 4.695094669161478e-08,
+    -1.3906145791730995e-08, -1.1734464137789685e-08,
     1.2019719440135797e-09, 2.062632295983255e-09, -3.451497487664334e-11, -1.8819366309448724e-10,
 )  # fmt: skip
 """(1 + 2 x) erfcx(x) by powers of (x - 3) / (x + 3), for x >= 0."""
@@ -43,7 +44,10 @@ ERFINV = (
     1.5014094165658012, 0.616601858880217, -0.026110492001180607, -0.01958952875632125, 0.008538178864669723,
     -0.0004286752232265791, -0.0008599210170049252, 0.0002093954056747953, 4.2708673244149135e-05,
 )  # fmt: skip
-"""A first guess of erfinv(x) / x by powers of 0.4 w - 1, w = -log(1 - x**2) <= 5 (as in Giles, GPU Computing Gems 2011)."""
+"""A first guess of erfinv(x) / x by powers of 0.4 w - 1, for w = -log(1 - x**2) <= 5.
+
+That w is the right variable is from Giles, Approximating the erfinv function (GPU Computing Gems, 2011).
+"""
 
 ERFINV_TAIL = (
     4.009445974666418, 1.9510391689540691, 0.0032089325025076347, -0.005593530859142977, 0.0036408880666947436,
@@ -153,14 +157,16 @@ def erfinv_array(x):
 # ---------------------------------------------------------------------------------------------------- operations
 
 
-@op(elementwise, vjp=[lambda g, input: g * SLOPE * ops.exp(-(input * input))], scalar="erf(input)", samples=[real(3, 4)],
+@op(elementwise, vjp=[lambda g, input: g * SLOPE * ops.exp(-(input * input))], scalar="erf(input)",
+    samples=[real(3, 4)],
     aliases=["special.erf"], onnx="Erf")  # fmt: skip
 def erf(input):
     """Error function: 2 / sqrt(pi) times the integral of exp(-t**2) from 0 to the element."""
     return erf_array(input)
 
 
-@op(elementwise, vjp=[lambda g, input: -g * SLOPE * ops.exp(-(input * input))], scalar="erfc(input)", samples=[real(3, 4)],
+@op(elementwise, vjp=[lambda g, input: -g * SLOPE * ops.exp(-(input * input))], scalar="erfc(input)",
+    samples=[real(3, 4)],
     aliases=["special.erfc"])  # fmt: skip
 def erfc(input):
     """Complementary error function: 1 - erf(input), exact also where erf is near 1."""
@@ -187,7 +193,13 @@ def ndtr(input):
     return erfc_array(-ROOT_HALF * input) * 0.5
 
 
-@op(elementwise, vjp=[lambda g, input: g / erfcx(-ROOT_HALF * input) * (SLOPE * ROOT_HALF)], namespace="special",
+def _log_ndtr_slope(g, input, out):
+    below = SLOPE * ROOT_HALF / erfcx(-ROOT_HALF * ops.clamp_max(input, 0))
+    above = ops.exp(-0.5 * (input * input) - out) / ROOT_TWO_PI
+    return g * ops.where(input < 0, below, above)
+
+
+@op(elementwise, vjp=[_log_ndtr_slope], namespace="special",
     samples=[real(3, 4), sample(real(3, low=-30.0, high=-5.0))])  # fmt: skip
 def log_ndtr(input):
     """Logarithm of the normal distribution function, exact also where that underflows."""

@@ -14,7 +14,6 @@ from ..tensor import Tensor
 from .arithmetic import all_arrays, tensors
 from .samples import distinct, positive, real, sample
 
-
 ROOT_TWO_PI = math.sqrt(2 * math.pi)
 
 
@@ -34,7 +33,7 @@ def by_scipy(known, *arrays):
 
 def _no_rule(known):
     def rule(g):
-        raise NotImplementedError(f"{known}: the gradient for its first argument has no closed form and is not implemented")
+        raise NotImplementedError(f"{known}: no gradient for its first argument, which has no closed form")
 
     return rule
 
@@ -42,7 +41,8 @@ def _no_rule(known):
 # ---------------------------------------------------------------------------------------------------- gamma
 
 
-@op(elementwise, vjp=[lambda g, input: g * ops.digamma(input)], samples=[positive(3, 4), sample(real(3, low=-0.9, high=-0.1))],
+@op(elementwise, vjp=[lambda g, input: g * ops.digamma(input)],
+    samples=[positive(3, 4), sample(real(3, low=-0.9, high=-0.1))],
     aliases=["special.gammaln"], scalar="lgamma(input)")  # fmt: skip
 def lgamma(input):
     """Logarithm of the absolute value of the gamma function."""
@@ -95,7 +95,7 @@ Tensor.polygamma_ = in_place(_polygamma_method, "polygamma")
 @op(composite, samples=[sample(positive(3, 4, low=1.5), 2), sample(positive(3), 1)], inplace=True,
     aliases=["special.multigammaln"])  # fmt: skip
 def mvlgamma(input, p):
-    """Logarithm of the ``p``-variate gamma function: p (p - 1) / 4 log(pi) + the sum of lgamma(input - j / 2), j < p."""
+    """Logarithm of the ``p``-variate gamma function: p (p - 1) / 4 log(pi) + sum of lgamma(input - j / 2), j < p."""
     if p < 1:
         raise RuntimeError(f"mvlgamma: p must be at least 1, got {p}")
     total = ops.lgamma(input)
@@ -140,7 +140,8 @@ def i0(input):
     return by_scipy("i0", input)
 
 
-@op(elementwise, vjp=[lambda g, input, out: g * (ops.special.i1e(input) - ops.sign(input) * out)], samples=[distinct(3, 4)],
+@op(elementwise, vjp=[lambda g, input, out: g * (ops.special.i1e(input) - ops.sign(input) * out)],
+    samples=[distinct(3, 4)],
     namespace="special")  # fmt: skip
 def i0e(input):
     """exp(-|input|) * i0(input)."""
@@ -153,7 +154,8 @@ def _over(out, input):
     return ops.where(at_zero, 0.5, out / ops.where(at_zero, 1.0, input))
 
 
-@op(elementwise, vjp=[lambda g, input, out: g * (ops.i0(input) - _over(out, input))], samples=[distinct(3, 4)], namespace="special")
+@op(elementwise, vjp=[lambda g, input, out: g * (ops.i0(input) - _over(out, input))], samples=[distinct(3, 4)],
+    namespace="special")  # fmt: skip
 def i1(input):
     """Modified Bessel function of the first kind and order 1."""
     return by_scipy("i1", input)
