@@ -187,10 +187,12 @@ def record(function: Callable, inputs: Iterable, model=None, title: str = "") ->
     graph = Graph(title)
     recorder = _Recorder(graph, _names_of(model))
     inputs = list(inputs)
+    code = getattr(function, "__code__", None)  # a plain function names its arguments
+    arguments = code.co_varnames[: code.co_argcount] if code is not None else ("input",) * (len(inputs) == 1)
     for number, tensor in enumerate(inputs):
         if isinstance(tensor, Tensor):
             recorder.kept.append(tensor)
-            label = tensor.name or (f"input {number}" if len(inputs) > 1 else "input")
+            label = tensor.name or (arguments[number] if number < len(arguments) else "input")
             recorder.keys[id(tensor)] = graph.add(
                 Vertex(f"x{number}", "input", label, (tensor.array.shape,), str(tensor.array.dtype))
             )

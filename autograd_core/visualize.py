@@ -120,47 +120,64 @@ def dot(graph: Graph, depth: int | None = None) -> str:
         if chosen:
             lines += _clusters(chosen, f"cluster_{side}", side, depth)
     for start, end in graph.edges:
-        colour = ' [color="#c0562b"]' if graph.vertices[end].kind in ("backward", "gradient") else ""
-        lines.append(f"  {start} -> {end}{colour};")
-    for vertex in graph.vertices.values():
-        if vertex.kind == "backward" and vertex.saved_bytes:
-            label = _quoted(_size(vertex.saved_bytes))
-            lines.append(f'  {vertex.forward} -> {vertex.key} [style=dotted, constraint=false, color="#999999", '
-                         f'fontsize=8, fontcolor="#777777", label={label}, arrowhead=none];')  # fmt: skip
+        if graph.vertices[end].kind in ("backward", "gradient"):
+            start, end = end, start  # drawn upwards, so that an operation and its backward stand at the same height
+            lines.append(f'  {start} -> {end} [dir=back, color="#c0562b"];')
+        else:
+            lines.append(f"  {start} -> {end};")
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _clusters(vertices, name, title, depth):
-    """Vertices in nested clusters, one for each module path."""
-    tree: dict = {}
-    for vertex in vertices:
-        place = tree
-        for part in [p for p in vertex.scope.split(".") if p][:depth]:
-            place = place.setdefault(part, {})
-        place.setdefault("", []).append(vertex)
+class _Cluster:
+    """One call of a module: what it holds in order, vertices and inner clusters."""
 
-    def lines_of(part, name, label, indent):
+    def __init__(self, name):
+        self.name = name
+        self.items: list[Vertex | _Cluster] = []
+
+    def lines(self, key, indent=1):
         pad = "  " * indent
-        style = 'style="rounded", color="#bbbbbb", fontcolor="#555555"'
-        yield f"{pad}subgraph {name} {{ label={_quoted(label)}; {style};"
-        for vertex in part.get("", ()):
-            yield f"{pad}  {_vertex(vertex)}"
-        for number, (inner, below) in enumerate((k, v) for k, v in part.items() if k):
-            yield from lines_of(below, f"{name}_{number}", inner, indent + 1)
+        look = 'style="rounded", color="#bbbbbb", fontcolor="#555555"'
+        yield f"{pad}subgraph {key} {{ graph [label={_quoted(self.name)}, {look}];"
+        for number, item in enumerate(self.items):
+            if isinstance(item, Vertex):
+                yield f"{pad}  {_vertex(item)}"
+            elif len(item.items) == 1 and isinstance(item.items[0], Vertex):
+                yield f"{pad}  {_vertex(item.items[0], item.name)}"  # a frame around a single box says no more
+            else:
+                yield from item.lines(f"{key}_{number}", indent + 1)
         yield pad + "}"
 
-    return list(lines_of(tree, name, title, 1))
+
+def _clusters(vertices, name, title, depth):
+    """Vertices in nested clusters; a module that is called again later gets another cluster."""
+    root = _Cluster(title)
+    open_clusters = [root]
+    for vertex in vertices:
+        path = [part for part in vertex.scope.split(".") if part][:depth]
+        same = 0
+        while same < len(path) and same + 1 < len(open_clusters) and open_clusters[same + 1].name == path[same]:
+            same += 1
+        del open_clusters[same + 1 :]
+        for part in path[same:]:
+            made = _Cluster(part)
+            open_clusters[-1].items.append(made)
+            open_clusters.append(made)
+        open_clusters[-1].items.append(vertex)
+    return list(root.lines(name))
 
 
-def _vertex(vertex: Vertex) -> str:
+def _vertex(vertex: Vertex, module: str = "") -> str:
     shape = " ".join("×".join(map(str, s)) or "scalar" for s in vertex.shapes)
-    small = [f"{shape} {vertex.dtype}".strip()] + ([vertex.settings] if vertex.settings else [])
-    below = "".join(f'<br/><font point-size="8" color="#555555">{html.escape(text)}</font>' for text in small)
+    small = [f"{shape} {vertex.dtype}".strip(), vertex.settings]
+    if vertex.saved_bytes and vertex.kind == "op":
+        small.append(f"keeps {_size(vertex.saved_bytes)} for backward")
+    below = "".join(f'<br/><font point-size="8" color="#555555">{html.escape(text)}</font>' for text in small if text)
     fill = _FILLS.get(vertex.kind, vertex.colour)
     style = "rounded,filled" if _SHAPES[vertex.kind] == "box" else "filled"
-    label = f"<{html.escape(vertex.label)}{below}>"
+    title = f"{vertex.label} ({module})" if module and module not in vertex.label else vertex.label
     look = f'shape={_SHAPES[vertex.kind]}, style="{style}", fillcolor="{fill}", color="#888888"'
-    return f"{vertex.key} [label={label}, {look}];"
+    return f"{vertex.key} [label=<{html.escape(title)}{below}>, {look}];"
 
 
 def _quoted(text: str) -> str:
@@ -170,6 +187,6 @@ def _quoted(text: str) -> str:
 def _size(count: int) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
-            return f"saves {count:.3g} {unit}"
+            return f"{count:.3g} {unit}"
         count /= 1000  # type: ignore[assignment]
     return ""

@@ -190,8 +190,7 @@ def _leave_report(recipe, model, history, splits, folder, facts, console):
     from . import report
 
     write(folder / "gradients.txt", _gradients(recipe, model, 24)[0])
-    inputs, target = recipe.sample(2)
-    ag.draw(recipe.loss(model(inputs), target), model=model, title=recipe.title).save(folder / "graph.svg")
+    _draw(recipe, model).save(folder / "graph.svg")
     if importlib.util.find_spec("matplotlib") is None:
         console.print("note: no curves and pictures without matplotlib (pip install 'autograd-core[plots]')")
     else:
@@ -218,10 +217,16 @@ def _graph(options):
     recipe = _recipe(options.model)
     ag.manual_seed(0)
     model = recipe.model()
-    inputs, target = recipe.sample(2)
     path = Path(options.out or f"{options.model}.svg")
-    ag.draw(recipe.loss(model(inputs), target), model=model, title=recipe.title).save(path)
+    _draw(recipe, model).save(path)
     print(path)
+
+
+def _draw(recipe, model):
+    def loss(input, target):
+        return recipe.loss(model(input), target)
+
+    return ag.draw(loss, *recipe.sample(2), model=model, title=recipe.title)
 
 
 def _check(options):
