@@ -1,1 +1,491 @@
-"""Grids of pixels: interpolation, grid_sample, pixel shuffles, padding, fold and unfold."""
+"""Images padded, resized, sampled at points and rearranged: pad, interpolate, grid_sample, pixel_shuffle, unfold and fold."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from itertools import product
+
+import numpy as np
+
+from .. import ops
+from ..registry import composite, op, view
+from ..shapes import numpy_dtype
+from .conv import add_windows, output_size, pad_spatial, per_dim, windows
+from .samples import real, sample
+
+# ---------------------------------------------------------------------------------------------------- padding
+
+
+@op(view, namespace="internal", onnx="Pad", samples=[sample(real(3, 4), widths=((0, 1), (2, -1)), value=1.5)],
+    vjp=[lambda g, widths: ops.pad_constant(g, widths=tuple([(-a, -b) for a, b in widths]), value=0)])  # fmt: skip
+def pad_constant(input, *, widths, value):
+    """``value`` around the array: ``widths`` (before, after) for each dim; negative widths cut."""
+    shape = tuple([n + a + b for n, (a, b) in zip(input.shape, widths, strict=True)])
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"pad: the result would have shape {list(shape)}, from input {list(input.shape)} and widths {widths}")
+    out = np.full(shape, value, input.dtype)
+    every = list(zip(input.shape, shape, widths, strict=True))
+    target = tuple([slice(max(a, 0), m - max(b, 0)) for _, m, (a, b) in every])
+    source = tuple([slice(max(-a, 0), n - max(-b, 0)) for n, _, (a, b) in every])
+    out[target] = input[source]
+    return out
+
+
+def _padded_dim(input, dim, before, after, mode):
+    """One dim with its own elements before and after it; negative widths cut first."""
+    size = input.shape[dim]
+    if min(before, after) < 0:
+        start, stop = max(-before, 0), size - max(-after, 0)
+        input = ops.narrow(input, dim, start, max(stop - start, 0))
+        before, after, size = max(before, 0), max(after, 0), max(stop - start, 0)
+    if not before and not after:
+        return input
+    most = {"reflect": size - 1, "circular": size, "replicate": max(before, after) if size else 0}[mode]
+    if max(before, after) > most:
+        raise RuntimeError(f"pad: mode {mode!r} can add at most {most} elements to dim {dim} of size {size}, "
+                           f"got {before} and {after}")  # fmt: skip
+    at = np.arange(-before, size + after)
+    if mode == "reflect":
+        at = np.abs(at)
+        at = np.where(at > size - 1, 2 * (size - 1) - at, at)
+    else:
+        at = at % size if mode == "circular" else np.clip(at, 0, size - 1)
+    return ops.index_select(input, dim, at)
+
+
+@op(composite, namespace="nn.functional", samples=[
+    sample(real(2, 3, 4), (1, 2)), sample(real(2, 3, 4), (1, -1, 0, 2), value=1.5), sample(real(2, 3, 4), (2, 1), "reflect"),
+    sample(real(2, 3, 4, 5), (1, 2, 2, 0), "replicate"), sample(real(2, 3, 4), (3, -1), "circular")])  # fmt: skip
+def pad(input, pad, mode="constant", value=None):
+    """Elements added before and after the last dims (or cut, where negative): ``pad`` lists pairs, the last dim first.
+
+    ``mode``: 'constant' (``value``, 0 by default), 'reflect' (without the edge), 'replicate' (the edge) or 'circular'; the
+    latter three pad the spatial dims of (N, C, ...) or (C, ...).
+    """
+    pad, ndim = [int(p) for p in pad], input.ndim
+    if len(pad) % 2 or len(pad) > 2 * ndim:
+        raise RuntimeError(f"pad: pad must list pairs for at most {ndim} dims, got {pad}")
+    pairs = list(zip(pad[::2], pad[1::2], strict=True))
+    if mode == "constant":
+        widths = ((0, 0),) * (ndim - len(pairs)) + tuple(reversed(pairs))
+        return ops.pad_constant(input, widths=widths, value=0 if value is None else value)
+    if mode not in ("reflect", "replicate", "circular"):
+        raise NotImplementedError(f"pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', got {mode!r}")
+    if value is not None and value != 0:
+        raise ValueError(f"pad: mode {mode!r} takes no value, got {value}")
+    if ndim not in (len(pairs) + 1, len(pairs) + 2) or not 1 <= len(pairs) <= 3:
+        raise NotImplementedError(f"pad: mode {mode!r} pads the last 1, 2 or 3 dims of an input with one or two dims more, "
+                                  f"got {len(pairs)} pairs for shape {list(input.shape)}")  # fmt: skip
+    if 0 in input.shape[ndim - len(pairs) - 1 :]:
+        raise RuntimeError(f"pad: input must have no empty dimension but the batch, got shape {list(input.shape)}")
+    for k, (before, after) in enumerate(pairs):
+        input = _padded_dim(input, ndim - 1 - k, before, after, mode)
+    return input
+
+
+# ---------------------------------------------------------------------------------------------------- resizing
+
+
+def _triangle(x):
+    return np.maximum(1 - np.abs(x), 0)
+
+
+def _cubic(x, a):
+    """Keys' cubic kernel: 1 at 0, 0 at the other integers, support 2."""
+    x = np.abs(x)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((x - 5) * x + 8) * x * a - 4 * a
+    return np.where(x <= 1, near, np.where(x < 2, far, 0))
+
+
+def _lanczos(x):
+    return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0)
+
+
+KERNELS = {"linear": (_triangle, 1), "cubic": (lambda x: _cubic(x, -0.75), 2)}
+"""Interpolating kernels and their support."""
+
+SMOOTH = {"linear": (_triangle, 1), "cubic": (lambda x: _cubic(x, -0.5), 2), "lanczos": (_lanczos, 3)}
+"""The kernels of anti-aliased resizing."""
+
+MODES = {"nearest": "nearest", "nearest-exact": "nearest-exact", "area": "area", "linear": "linear", "bilinear": "linear",
+         "trilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos"}  # fmt: skip
+RANKS = {"linear": (1,), "bilinear": (2,), "trilinear": (3,), "bicubic": (2,), "lanczos": (2,)}
+
+
+def _ratio(size, out, scale, align_corners):
+    """Input elements an output element."""
+    if align_corners:
+        return (size - 1) / (out - 1) if out > 1 else 0.0
+    return 1 / scale if scale else size / out
+
+
+def _taps(kind, size, out, scale, align_corners, antialias):
+    """Positions (out, k) and weights (out, k) of the input elements that make each output element."""
+    ratio, i = _ratio(size, out, scale, align_corners), np.arange(out)
+    if kind in ("nearest", "nearest-exact"):
+        # single precision, as the framework that these positions must agree with
+        shift = 0.0 if kind == "nearest" else 0.5
+        at = np.floor(((i + shift) * np.float32(ratio)).astype(np.float32)).astype(np.int64)
+        return np.minimum(at, size - 1)[:, None], None
+    if antialias:
+        return _smooth_taps(kind, size, ratio, i)
+    at = i * ratio if align_corners else (i + 0.5) * ratio - 0.5
+    kernel, support = KERNELS[kind]
+    if kind == "linear":
+        at = np.maximum(at, 0)
+    first = np.floor(at).astype(np.int64)
+    if kind == "linear":
+        first = np.minimum(first, size - 1)
+    steps = np.arange(1 - support, support + 1)
+    fraction = np.clip(at - first, 0, 1) if kind == "linear" else at - first
+    return np.clip(first[:, None] + steps, 0, size - 1), kernel(fraction[:, None] - steps)
+
+
+def _smooth_taps(kind, size, ratio, i):
+    """As `_taps`, with the kernel stretched over all input elements that an output element covers."""
+    kernel, support = SMOOTH[kind]
+    reach, stretch = support * max(ratio, 1.0), max(ratio, 1.0)
+    centre = ratio * (i + 0.5)
+    first = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
+    last = np.minimum((centre + reach + 0.5).astype(np.int64), size)
+    steps = np.arange(max(int((last - first).max(initial=1)), 1))
+    at = first[:, None] + steps
+    weights = np.where(at < last[:, None], kernel((at - centre[:, None] + 0.5) / stretch), 0)
+    return np.minimum(at, size - 1), weights / weights.sum(1, keepdims=True)
+
+
+def _resized_dim(input, dim, positions, weights):
+    """One dim with each element the weighted sum of those at ``positions``."""
+    if weights is None:
+        return ops.index_select(input, dim, positions[:, 0])
+    weights = weights.astype(numpy_dtype(input.dtype)).reshape(*weights.shape, *[1] * (input.ndim - 1 - dim))
+    total = None
+    for k in range(positions.shape[1]):
+        part = ops.index_select(input, dim, positions[:, k]) * weights[:, k]
+        total = part if total is None else total + part
+    return total
+
+
+def _target_size(input, size, scale_factor, mode, recompute):
+    """(output sizes, scale factors or None for each dim)."""
+    rank = input.ndim - 2
+    if (size is None) == (scale_factor is None):
+        raise ValueError(f"interpolate: give one of size and scale_factor, got {size!r} and {scale_factor!r}")
+    given = size if size is not None else scale_factor
+    given = tuple(given) if isinstance(given, (tuple, list)) else (given,) * rank
+    if len(given) != rank:
+        raise ValueError(f"interpolate: size or scale_factor must have {rank} entries for input of shape {list(input.shape)}, "
+                         f"got {given}")  # fmt: skip
+    if size is not None:
+        if recompute:
+            raise ValueError("interpolate: recompute_scale_factor is not meaningful with an explicit size")
+        if not all(hasattr(s, "__index__") for s in given):
+            raise TypeError(f"interpolate: size must be ints, got {given}")
+        return tuple(map(int, given)), (None,) * rank
+    sizes = tuple([math.floor(n * float(s)) for n, s in zip(input.shape[2:], given, strict=True)])
+    return sizes, (None,) * rank if recompute or mode == "area" else tuple(map(float, given))
+
+
+@op(composite, namespace="nn.functional", samples=[
+    sample(real(1, 2, 4), 7), sample(real(1, 2, 3, 4), (5, 2), mode="bilinear"), sample(real(1, 2, 4, 4), None, 1.7, "bicubic"),
+    sample(real(1, 2, 5, 4), (3, 2), mode="bilinear", antialias=True), sample(real(1, 2, 5), 3, mode="area"),
+    sample(real(1, 1, 3, 2, 3), None, 2, "trilinear", True), sample(real(1, 2, 4), 7, mode="nearest-exact")])  # fmt: skip
+def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
+                antialias=False):  # fmt: skip
+    """Resize the spatial dims of (N, C, ...) to ``size`` or by ``scale_factor``.
+
+    ``mode``: 'nearest', 'nearest-exact', 'area' (means), 'linear' (3 dims), 'bilinear', 'bicubic', 'lanczos' (4), 'trilinear' (5).
+    ``align_corners`` lets the centres of the outermost elements coincide, rather than their outer edges. ``antialias``
+    widens the kernel when shrinking. ``recompute_scale_factor`` uses the ratio of the rounded sizes.
+    """
+    if mode not in MODES or input.ndim not in (3, 4, 5) or input.ndim - 2 not in RANKS.get(mode, (1, 2, 3)):
+        raise NotImplementedError(f"interpolate: mode {mode!r} does not go with an input of shape {list(input.shape)}; "
+                                  f"modes are {', '.join(MODES)}")  # fmt: skip
+    kind = MODES[mode]
+    if align_corners is not None and kind in ("nearest", "nearest-exact", "area"):
+        raise ValueError(f"interpolate: align_corners goes with interpolating modes alone, not with {mode!r}")
+    if antialias and (kind not in SMOOTH or input.ndim != 4):
+        raise ValueError("interpolate: antialias needs a 4-d input and mode 'bilinear', 'bicubic' or 'lanczos'")
+    if kind == "lanczos" and (align_corners or not antialias):
+        raise ValueError("interpolate: mode 'lanczos' needs antialias=True and align_corners=False")
+    sizes, scales = _target_size(input, size, scale_factor, mode, recompute_scale_factor)
+    if min(sizes) < 1 or 0 in input.shape[1:]:
+        raise RuntimeError(f"interpolate: input and output sizes must be positive, got {list(input.shape)} and {sizes}")
+    if kind == "area":
+        return getattr(ops, f"adaptive_avg_pool{input.ndim - 2}d")(input, sizes)
+    for dim, (out, scale) in enumerate(zip(sizes, scales, strict=True), 2):
+        if out != input.shape[dim] or scale is not None:
+            taps = _taps(kind, input.shape[dim], out, scale, bool(align_corners), antialias)
+            input = _resized_dim(input, dim, *taps)
+    return input
+
+
+@op(composite, namespace="nn.functional", samples=[sample(real(1, 2, 4), 7)])
+def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
+    """`interpolate` by its old name."""
+    return ops.interpolate(input, size, scale_factor, mode, align_corners)
+
+
+@op(composite, namespace="nn.functional", samples=[sample(real(1, 2, 3, 4), 7)])
+def upsample_nearest(input, size=None, scale_factor=None):
+    """`interpolate` with mode 'nearest'."""
+    return ops.interpolate(input, size, scale_factor, mode="nearest")
+
+
+@op(composite, namespace="nn.functional", samples=[sample(real(1, 2, 3, 4), 7)])
+def upsample_bilinear(input, size=None, scale_factor=None):
+    """`interpolate` with mode 'bilinear' and aligned corners."""
+    return ops.interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)
+
+
+# ---------------------------------------------------------------------------------------------------- sampling at points
+
+
+def _to_pixels(at, size, align_corners):
+    """Coordinates in [-1, 1] as positions in pixels."""
+    return (at + 1) * ((size - 1) / 2) if align_corners else ((at + 1) * size - 1) * 0.5
+
+
+def _clipped(at, size):
+    """Positions held inside the image; those outside get no gradient."""
+    inside = (at > 0) & (at < size - 1)
+    return ops.where(inside, at, ops.clamp(at.detach(), 0, size - 1))
+
+
+def _reflected(at, size, align_corners):
+    """Positions mirrored at the centres of the outermost pixels, or at their outer edges, until they lie inside."""
+    low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
+    if span == 0:
+        return at * 0
+    distance = ops.abs(at - low)
+    extra = ops.fmod(distance, span)
+    odd = ops.fmod(ops.floor(distance.detach() / span), 2) != 0
+    return ops.where(odd, span - extra, extra) + low
+
+
+def _held(at, size, padding_mode, align_corners):
+    """Positions by the rule for those outside the image."""
+    if padding_mode == "zeros":
+        return at
+    return _clipped(at if padding_mode == "border" else _reflected(at, size, align_corners), size)
+
+
+def _pixels(flat, places, size, weight=None):
+    """Pixels (N, C, points) at whole positions ``places`` (a float tensor for each dim), zero outside the image."""
+    index = inside = None
+    for at, n in zip(places, size, strict=True):
+        at = at.detach()
+        ok = (at >= 0) & (at <= n - 1)
+        inside = ok if inside is None else inside & ok
+        at = ops.to(ops.where(ok, at, 0.0), np.int64)
+        index = at if index is None else index * n + at
+    shape = (*flat.shape[:2], index.shape[-1])
+    found = ops.gather(flat, 2, ops.expand(ops.unsqueeze(index, 1), shape))
+    share = ops.to(inside, numpy_dtype(flat.dtype)) if weight is None else ops.where(inside, weight, 0.0)
+    return found * ops.unsqueeze(share, 1)
+
+
+def _linear_sample(flat, at, size):
+    floors = [ops.floor(a.detach()) for a in at]
+    total = None
+    for corner in product((0, 1), repeat=len(size)):
+        weight = None
+        for a, f, bit in zip(at, floors, corner, strict=True):
+            part = a - f if bit else f + 1 - a
+            weight = part if weight is None else weight * part
+        found = _pixels(flat, [f + bit for f, bit in zip(floors, corner, strict=True)], size, weight)
+        total = found if total is None else total + found
+    return total
+
+
+def _cubic_weights(t):
+    """The four weights of Keys' kernel (a = -0.75) at distance ``t`` past the second pixel."""
+    a = -0.75
+
+    def near(x):
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def far(x):
+        return ((x - 5) * x + 8) * x * a - 4 * a
+
+    return far(t + 1), near(t), near(1 - t), far(2 - t)
+
+
+def _cubic_sample(flat, at, size, padding_mode, align_corners):
+    floors = [ops.floor(a.detach()) for a in at]
+    weights = [_cubic_weights(a - f) for a, f in zip(at, floors, strict=True)]
+    total = None
+    for taps in product(range(4), repeat=len(size)):
+        places = [_held(f + (k - 1), n, padding_mode, align_corners) for f, k, n in zip(floors, taps, size, strict=True)]
+        weight = None
+        for w, k in zip(weights, taps, strict=True):
+            weight = w[k] if weight is None else weight * w[k]
+        found = _pixels(flat, places, size, weight)
+        total = found if total is None else total + found
+    return total
+
+
+@op(composite, namespace="nn.functional", samples=[
+    sample(real(1, 2, 3, 4), real(1, 2, 3, 2, low=-1.2, high=1.2)), sample(real(1, 1, 2, 3, 3), real(1, 2, 2, 2, 3), align_corners=True),
+    sample(real(1, 2, 3, 4), real(1, 2, 2, 2), "bicubic", "border"), sample(real(1, 2, 3, 4), real(1, 2, 3, 2), padding_mode="reflection")])  # fmt: skip
+def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
+    """The image (N, C, H, W) at the points ``grid`` (N, h, w, 2), or the volume (N, C, D, H, W) at (N, d, h, w, 3).
+
+    A point is (x, y) or (x, y, z), each from -1 to 1: from edge to edge, or with ``align_corners`` from the centre of the first
+    pixel to that of the last. ``mode``: 'bilinear', 'nearest', 'bicubic' (images). ``padding_mode``: 'zeros', 'border',
+    'reflection'.
+    """
+    if mode not in ("bilinear", "nearest", "bicubic"):
+        raise ValueError(f"grid_sample: mode must be 'bilinear', 'nearest' or 'bicubic', got {mode!r}")
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise ValueError(f"grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got {padding_mode!r}")
+    rank = input.ndim - 2
+    if rank not in (2, 3) or grid.ndim != input.ndim or grid.shape[0] != input.shape[0] or grid.shape[-1] != rank:
+        raise RuntimeError(f"grid_sample: input (N, C, H, W) needs grid (N, h, w, 2), (N, C, D, H, W) needs (N, d, h, w, 3), "
+                           f"got shapes {list(input.shape)} and {list(grid.shape)}")  # fmt: skip
+    if mode == "bicubic" and rank != 2:
+        raise RuntimeError("grid_sample: mode 'bicubic' needs a 4-d input")
+    if 0 in input.shape[1:]:
+        raise RuntimeError(f"grid_sample: input must have no empty dimension but the batch, got shape {list(input.shape)}")
+    if align_corners is None:
+        warnings.warn("grid_sample: align_corners is False by default; pass it to silence this", stacklevel=2)
+    batch, channels, *size = input.shape
+    flat = ops.reshape(input, (batch, channels, math.prod(size)))
+    points = ops.reshape(grid, (batch, math.prod(grid.shape[1:-1]), rank))
+    at = [_to_pixels(points[..., rank - 1 - d], n, align_corners) for d, n in enumerate(size)]
+    if mode == "bicubic":
+        out = _cubic_sample(flat, at, size, padding_mode, align_corners)
+    else:
+        at = [_held(a, n, padding_mode, align_corners) for a, n in zip(at, size, strict=True)]
+        out = _linear_sample(flat, at, size) if mode == "bilinear" else _pixels(flat, [ops.round(a) for a in at], size)
+    return ops.reshape(out, (batch, channels, *grid.shape[1:-1]))
+
+
+@op(composite, namespace="nn.functional", samples=[
+    sample(real(2, 2, 3), (2, 1, 3, 4)), sample(real(1, 3, 4), (1, 1, 2, 3, 2), align_corners=True)])  # fmt: skip
+def affine_grid(theta, size, align_corners=None):
+    """The points that affine maps ``theta`` (N, 2, 3) or (N, 3, 4) make of a regular grid of ``size``, for `grid_sample`."""
+    rank, dtype = len(size) - 2, numpy_dtype(theta.dtype)
+    if dtype.kind != "f":
+        raise ValueError(f"affine_grid: theta must be floating-point, got {theta.dtype}")
+    if rank not in (2, 3):
+        raise NotImplementedError(f"affine_grid: size must have 4 or 5 entries, got {tuple(size)}")
+    if theta.ndim != 3 or tuple(theta.shape[1:]) != (rank, rank + 1):
+        raise ValueError(f"affine_grid: theta must have shape [N, {rank}, {rank + 1}], got {list(theta.shape)}")
+    if min(size) <= 0:
+        raise ValueError(f"affine_grid: sizes must be positive, got {tuple(size)}")
+    if align_corners is None:
+        warnings.warn("affine_grid: align_corners is False by default; pass it to silence this", stacklevel=2)
+    axes = [np.linspace(-1, 1, n) * (1 if align_corners else (n - 1) / n) if n > 1 else np.zeros(1) for n in size[2:]]
+    mesh = np.meshgrid(*axes, indexing="ij")
+    points = np.stack([*reversed(mesh), np.ones_like(mesh[0])], -1).reshape(-1, rank + 1).astype(dtype)
+    found = ops.matmul(points, ops.transpose(theta, 1, 2))
+    return ops.reshape(found, (theta.shape[0], *size[2:], rank))
+
+
+# ---------------------------------------------------------------------------------------------------- rearranging
+
+
+def _image(name, input, least=3):
+    if input.ndim < least:
+        raise RuntimeError(f"{name}: input must have at least {least} dims, got shape {list(input.shape)}")
+    return tuple(input.shape[:-3]), tuple(input.shape[-3:])
+
+
+@op(composite, method=False, aliases=["nn.functional.pixel_shuffle"], samples=[sample(real(2, 8, 2, 3), 2)])
+def pixel_shuffle(input, upscale_factor):
+    """Channels spread over pixels: (..., C r r, H, W) to (..., C, H r, W r)."""
+    lead, (channels, height, width) = _image("pixel_shuffle", input)
+    r = upscale_factor
+    if r < 1 or channels % (r * r):
+        raise RuntimeError(f"pixel_shuffle: channels must be a multiple of upscale_factor ** 2, got {channels} and {r}")
+    k = len(lead)
+    split = ops.reshape(input, (*lead, channels // (r * r), r, r, height, width))
+    return ops.reshape(ops.permute(split, (*range(k), k, k + 3, k + 1, k + 4, k + 2)),
+                       (*lead, channels // (r * r), height * r, width * r))  # fmt: skip
+
+
+@op(composite, method=False, aliases=["nn.functional.pixel_unshuffle"], samples=[sample(real(2, 2, 4, 6), 2)])
+def pixel_unshuffle(input, downscale_factor):
+    """Pixels gathered into channels: (..., C, H r, W r) to (..., C r r, H, W); the inverse of `pixel_shuffle`."""
+    lead, (channels, height, width) = _image("pixel_unshuffle", input)
+    r = downscale_factor
+    if r < 1 or height % r or width % r:
+        raise RuntimeError(f"pixel_unshuffle: height and width must be multiples of downscale_factor={r}, got {height}, {width}")
+    k = len(lead)
+    split = ops.reshape(input, (*lead, channels, height // r, r, width // r, r))
+    return ops.reshape(ops.permute(split, (*range(k), k, k + 2, k + 4, k + 1, k + 3)),
+                       (*lead, channels * r * r, height // r, width // r))  # fmt: skip
+
+
+@op(composite, method=False, aliases=["nn.functional.channel_shuffle"], samples=[sample(real(2, 6, 2, 3), 3)])
+def channel_shuffle(input, groups):
+    """The channels of (N, C, ...) dealt out: those of ``groups`` groups, one of each in turn."""
+    _image("channel_shuffle", input)
+    channels = input.shape[1]
+    if groups < 1 or channels % groups:
+        raise RuntimeError(f"channel_shuffle: the number of channels must be a multiple of groups={groups}, got {channels}")
+    split = ops.reshape(input, (input.shape[0], groups, channels // groups, *input.shape[2:]))
+    return ops.reshape(ops.transpose(split, 1, 2), tuple(input.shape))
+
+
+COLUMNS = {"kernel": (2, 3), "stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)}
+
+
+@op(view, namespace="internal", samples=[sample(real(2, 3, 4, 6), **COLUMNS)],
+    vjp=[lambda g, input_shape, kernel, stride, padding, dilation: ops.col2im(
+        g, size=input_shape[2:], kernel=kernel, stride=stride, padding=padding, dilation=dilation)])  # fmt: skip
+def im2col(input, *, kernel, stride, padding, dilation):
+    """The windows of (N, C, ...) as columns (N, C * kernel, positions)."""
+    seen = windows(pad_spatial(input, padding), kernel, stride, dilation)
+    return seen.reshape(len(input), input.shape[1] * math.prod(kernel), math.prod(seen.shape[2 + len(kernel) :]))
+
+
+@op(view, namespace="internal", samples=[sample(real(2, 18, 6), size=(4, 6), **COLUMNS)],
+    vjp=[lambda g, kernel, stride, padding, dilation: ops.im2col(
+        g, kernel=kernel, stride=stride, padding=padding, dilation=dilation)])  # fmt: skip
+def col2im(input, *, size, kernel, stride, padding, dilation):
+    """Columns added back where `im2col` took them from: its adjoint."""
+    positions = output_size(size, kernel, stride, padding, dilation)
+    columns = input.reshape(len(input), input.shape[1] // math.prod(kernel), *kernel, *positions)
+    return np.ascontiguousarray(add_windows(columns, size, kernel, stride, padding, dilation))
+
+
+def _window_settings(name, kernel_size, dilation, padding, stride):
+    return {"kernel": per_dim(kernel_size, 2, "kernel_size", name, 1), "dilation": per_dim(dilation, 2, "dilation", name, 1),
+            "padding": per_dim(padding, 2, "padding", name), "stride": per_dim(stride, 2, "stride", name, 1)}  # fmt: skip
+
+
+@op(composite, namespace="nn.functional", samples=[sample(real(2, 3, 4, 5), (2, 3), 1, 1, (2, 1)), sample(real(3, 4, 5), 2)])
+def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
+    """The windows of images (N, C, H, W) as columns (N, C * kernel, positions)."""
+    settings = _window_settings("unfold", kernel_size, dilation, padding, stride)
+    if input.ndim not in (3, 4) or 0 in input.shape[input.ndim - 3 :]:
+        raise RuntimeError(f"unfold: input must have shape (N, C, H, W) or (C, H, W), none of C, H, W empty, "
+                           f"got {list(input.shape)}")  # fmt: skip
+    if min(output_size(input.shape[-2:], **settings)) < 1:
+        raise RuntimeError(f"unfold: the windows {settings} do not fit input of shape {list(input.shape)}")
+    if input.ndim == 4:
+        return ops.im2col(input, **settings)
+    return ops.squeeze(ops.im2col(ops.unsqueeze(input, 0), **settings), 0)
+
+
+@op(composite, namespace="nn.functional", samples=[sample(real(2, 18, 10), (4, 5), (2, 3), 1, 1, (2, 1)), sample(real(8, 6), (3, 4), 2)])
+def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
+    """Columns (N, C * kernel, positions) added up into images (N, C, *output_size): the adjoint of `unfold`."""
+    settings = _window_settings("fold", kernel_size, dilation, padding, stride)
+    size = per_dim(output_size, 2, "output_size", "fold", 1)
+    if input.ndim not in (2, 3) or input.shape[-2] % math.prod(settings["kernel"]) or 0 in input.shape[-2:]:
+        raise RuntimeError(f"fold: input must have shape (N, C * {math.prod(settings['kernel'])}, positions), "
+                           f"got {list(input.shape)}")  # fmt: skip
+    positions = _positions(size, **settings)
+    if min(positions) < 1 or input.shape[-1] != math.prod(positions):
+        raise RuntimeError(f"fold: output_size {size} has {positions} window positions, got input of shape {list(input.shape)}")
+    if input.ndim == 3:
+        return ops.col2im(input, size=size, **settings)
+    return ops.squeeze(ops.col2im(ops.unsqueeze(input, 0), size=size, **settings), 0)
+
+
+_positions = output_size
