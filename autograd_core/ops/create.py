@@ -17,20 +17,20 @@ OPTIONS = "dtype=None, layout=None, device=None, requires_grad=False, pin_memory
 """What every function that makes a tensor accepts. There is one layout and one device; pinned memory means nothing here."""
 
 
-def creator(signature, *, samples, prepare, like=False):
+def creator(signature, *, samples, prepare, like=False, namespace=""):
     """Register a function of settings (and of an ``input`` whose shape it takes) whose body makes an array.
 
     The public function has ``signature`` and `OPTIONS`; it passes the door, so that a recorder sees where memory is new.
     """
 
     def register(function):
-        record = op(creation, samples=samples, prepare=prepare, method=False)(function).record
-        record.signature = f"{signature}, {'' if '*' in signature else '*, '}" + (
-            f"{OPTIONS}, memory_format=None" if like else f"out=None, {OPTIONS}")
+        record = op(creation, samples=samples, prepare=prepare, method=False, namespace=namespace)(function).record
+        more = f"{OPTIONS}, memory_format=None" if like else OPTIONS if namespace else f"out=None, {OPTIONS}"
+        record.signature = f"{signature}, {'' if '*' in signature else '*, '}{more}"
         settings = ", ".join(f"{n!r}: {'sizes if size is None else (size,)' if n == 'size' and '*sizes' in signature else n}"
                              for n in record.settings)  # fmt: skip
         lines = [f"def {record.name}({record.signature}):",
-                 f"    return make(record, ({'input, ' if like else ''}), {{{settings}}}, {'None' if like else 'out'}, "
+                 f"    return make(record, ({'input, ' if like else ''}), {{{settings}}}, {'None' if like or namespace else 'out'}, "
                  "layout, device, requires_grad)"]  # fmt: skip
         space = {"make": make, "record": record}
         exec(compile("\n".join(lines), f"{provenance.GENERATED}{record.name}>", "exec"), space)  # noqa: S102 (our own text)
@@ -184,6 +184,8 @@ def arange(*, start, end, step, dtype):
 
 def _spaced(arrays, settings):
     given = {k: _number(v) for k, v in settings.items() if k != "dtype"}
+    if type(given["steps"]) is not int:
+        raise TypeError(f"linspace: steps must be an int, got {given['steps']!r}")
     if given["steps"] < 0:
         raise RuntimeError(f"linspace: number of steps must be non-negative, got {given['steps']}")
     for end in ("start", "end"):

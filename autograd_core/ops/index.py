@@ -179,8 +179,10 @@ def set_item(self, item, value):
     self._check_writable("setitem")
     tracked = state.grad and (self.requires_grad or (isinstance(value, Tensor) and value.requires_grad))
     if tracked or state.watch is not None:
-        if not (isinstance(value, Tensor) and not arrays and _is_same(self.array[spec], value.array)):
+        if arrays:
             self._become(ops.place(self, value, *arrays, spec=spec, accumulate=False), "setitem")
+        else:
+            _write_part(ops.slice_view(self, spec), value)
         return
     located = _located(spec, [a.array if isinstance(a, Tensor) else a for a in arrays])
     try:
@@ -188,6 +190,20 @@ def set_item(self, item, value):
     except EXPLAINED as error:
         raise explain(error, ops.place.record, (self, value, *arrays), {"spec": spec}) from None
     storage.log_write(self.array if arrays else self.array[(*spec, ...) if ... not in spec else spec], provenance.site())
+
+
+def _write_part(part, value):
+    """Write ``value`` into a view, whose base then remembers where its elements come from."""
+    if isinstance(value, Tensor) and _is_same(part.array, value.array):
+        return
+    shape, dtype = part.array.shape, part.array.dtype
+    value = value if isinstance(value, Tensor) else np.asarray(value)
+    if value.dtype != dtype:
+        value = ops.to(value, dtype)
+    extra = value.ndim - len(shape)
+    if extra > 0 and tuple(value.shape[:extra]) == (1,) * extra:
+        value = ops.reshape(value, tuple(value.shape[extra:]))
+    part._become(ops.expand(value, shape), "setitem")
 
 
 def _is_same(first, second):

@@ -294,7 +294,9 @@ def narrow(input, dim, start, length):
     """``length`` elements from ``start`` on along ``dim``."""
     if not input.ndim:
         raise RuntimeError("narrow: cannot be applied to a 0-d tensor")
-    dim, start = normalize_dim(dim, input.ndim), start if isinstance(start, int) else int(start)
+    if getattr(start, "ndim", 0) or not hasattr(start, "__index__") or getattr(start, "dtype", int) == bool:
+        raise RuntimeError(f"narrow: start must be an int or a 0-d tensor of integers, got {start!r}")
+    dim, start = normalize_dim(dim, input.ndim), start if type(start) is int else start.__index__()
     size = input.shape[dim]
     if length < 0:
         raise RuntimeError(f"narrow: length must not be negative, got {length}")
@@ -437,7 +439,8 @@ def _window_setting(arrays, settings):
     prepare=_window_setting, samples=[sample(real(7), 0, 3, 2), sample(real(2, 5), -1, 2, 1)], out=False, namespace="internal")  # fmt: skip
 def windows(input, *, dimension, size, step):
     """See `unfold`."""
-    input = input if input.ndim else input.reshape(1)
+    if not input.ndim:
+        return input.reshape(1)[:size]
     count = (input.shape[dimension] - size) // step + 1
     shape = (*input.shape[:dimension], count, *input.shape[dimension + 1 :], size)
     strides = (*input.strides[:dimension], input.strides[dimension] * step, *input.strides[dimension + 1 :], input.strides[dimension])
@@ -448,13 +451,15 @@ def windows(input, *, dimension, size, step):
     samples=[sample(real(3, 3), (7,), 0, 3, 2)])  # fmt: skip
 def unwindow(input, *, shape, dimension, size, step):
     """Windows added back to where `unfold` took them from."""
-    out = np.zeros(shape or (1,), input.dtype)
+    if not shape:
+        return input.sum()
+    out = np.zeros(shape, input.dtype)
     count = input.shape[dimension]
     place = [slice(None)] * out.ndim
     for k in range(size):
         place[dimension] = slice(k, k + (count - 1) * step + 1, step)
         out[tuple(place)] += input[..., k]
-    return out.reshape(shape)
+    return out
 
 
 @op(composite, samples=[sample(real(7), 0, 3, 2), sample(real(2, 5), -1, 2, 1)])
@@ -727,6 +732,8 @@ def _roll_setting(arrays, settings):
     shifts, dims = ((v,) if hasattr(v, "__index__") else tuple(v or ()) for v in (settings["shifts"], settings["dims"]))
     if (dims and len(dims) != len(shifts)) or (not dims and len(shifts) != 1):
         raise RuntimeError(f"shifts and dims must align, got shifts {shifts} and dims {dims}")
+    if dims and not arrays[0].ndim:
+        raise IndexError(f"dims {dims} name dimensions of a 0-d tensor")
     return {"shifts": shifts, "dims": tuple([normalize_dim(d, arrays[0].ndim) for d in dims])}
 
 
