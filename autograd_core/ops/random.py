@@ -164,7 +164,7 @@ def permutation(*, size, dtype, seed, offset):
 
 @op(random, namespace="internal", samples=[sample(positive(5, high=30), **DRAW)])
 def poisson_counts(rate, *, seed, offset):
-    """Counts from the Poisson distribution; element i draws from counter ``offset + i``, its tries from streams 1, 2."""
+    """Counts from the Poisson distribution; element i takes counter ``offset + i``, each try a stream."""
     rates = rate.astype(np.float64).reshape(-1)
     counter = np.arange(rates.size, dtype=np.uint64) + np.uint64(offset)
     counts = np.zeros(rates.size)
