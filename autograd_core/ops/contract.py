@@ -28,7 +28,8 @@ def einsum(*args):
     for position, (term, x) in enumerate(zip(terms, operands, strict=True)):
         for letter, size in zip(term, x.shape, strict=True):
             if sizes.setdefault(letter, size) not in (1, size) and size != 1:
-                raise RuntimeError(f"einsum: operand {position} has size {size} for {letter!r}, another has {sizes[letter]}")
+                raise RuntimeError(f"einsum: operand {position} has size {size} for {letter!r}, another has "
+                                   f"{sizes[letter]}")  # fmt: skip
             sizes[letter] = size if sizes[letter] == 1 else sizes[letter]
     _check_result(out, sizes)
     pairs = [_simplify(term, x, sizes) for term, x in zip(terms, operands, strict=True)]
@@ -53,7 +54,8 @@ def _read(args):
         for text in (*terms, right):
             bad = [c for c in text.replace("...", "", 1) if c not in LETTERS]
             if bad:
-                raise RuntimeError(f"einsum: {bad[0]!r} in {equation!r} is no letter; a term is letters and at most one '...'")
+                raise RuntimeError(f"einsum: {bad[0]!r} in {equation!r} is no letter; a term is letters and at most "
+                                   "one '...'")  # fmt: skip
     else:
         operands, lists = args[0::2], args[1::2]
         if len(operands) > len(lists):
@@ -83,7 +85,8 @@ def _spell_out(terms, out, operands):
         letters = term.replace("...", "")
         extra = x.ndim - len(letters)
         if extra < 0 or (extra and "..." not in term):
-            raise RuntimeError(f"einsum: operand {position} has {x.ndim} dimensions, its term {term!r} names {len(letters)}")
+            raise RuntimeError(f"einsum: operand {position} has {x.ndim} dimensions, its term {term!r} names "
+                               f"{len(letters)}")  # fmt: skip
         longest = max(longest, extra)
         spelled.append(term.replace("...", "".join(chr(48 + i) for i in reversed(range(extra)))))
     dots = "".join(chr(48 + i) for i in reversed(range(longest)))

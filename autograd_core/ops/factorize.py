@@ -55,7 +55,8 @@ def cholesky(A, *, upper):
     try:
         return np.linalg.cholesky(A, upper=upper)
     except np.linalg.LinAlgError:
-        raise LinAlgError("linalg.cholesky: the factorization could not be completed because the input is not positive-definite") from None
+        raise LinAlgError("linalg.cholesky: the factorization could not be completed because the input is not "
+                          "positive-definite") from None  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------- QR
@@ -117,7 +118,8 @@ def _uplo(name, UPLO):
     return UPLO.upper()
 
 
-@op(contraction, namespace="linalg", outputs="eigenvalues eigenvectors", vjp=_eigh_gradient, signature='A, UPLO="L"', samples=SQUARE)
+@op(contraction, namespace="linalg", outputs="eigenvalues eigenvectors", vjp=_eigh_gradient, signature='A, UPLO="L"',
+    samples=SQUARE)  # fmt: skip
 def eigh(A, *, UPLO):
     """Eigenvalues (ascending) and orthonormal eigenvectors (columns) of symmetric matrices, read from one triangle.
 
@@ -244,13 +246,14 @@ def _lu_factor_gradient(gs, LU, pivots):
     return (ops.matmul(P, lu_gradient(ops.tril(g[..., :count], -1), ops.triu(g[..., :count, :]), L, U)),)
 
 
-@op(contraction, namespace="internal", samples=[])
+@op(contraction, namespace="internal", samples=[sample(np.array([2, 3, 3], np.int32), rows=3)])
 def permutation_of(pivots, *, rows):
     """P with A = P L U, given LAPACK's exchanges of rows (counted from 1)."""
     return _permutation(pivots, rows)
 
 
-@op(contraction, namespace="linalg", outputs="LU pivots", vjp=_lu_factor_gradient, signature="A, *, pivot=True", samples=SHAPES)
+@op(contraction, namespace="linalg", outputs="LU pivots", vjp=_lu_factor_gradient, signature="A, *, pivot=True",
+    samples=SHAPES)  # fmt: skip
 def lu_factor(A, *, pivot):
     """L and U in one matrix, and LAPACK's exchanges of rows, counted from 1."""
     matrices("linalg.lu_factor", A)
@@ -268,7 +271,7 @@ def lu_factor(A, *, pivot):
     return LU, pivots
 
 
-LUParts = namedtuple("lu", "P L U")
+LUParts = namedtuple("LUParts", "P L U")
 
 
 def lu_parts(LU, pivots):
@@ -283,7 +286,7 @@ def lu(A, *, pivot=True):
     return lu_parts(*lu_factor(A, pivot=pivot))
 
 
-@op(composite, method=False, samples=[])
+@op(composite, method=False, samples=[sample(real(3, 3), np.array([2, 3, 3], np.int32)), sample(real(3, 2), np.array([3, 3], np.int32))])
 def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
     """(P, L, U) of what `linalg.lu_factor` gives; the parts not asked for are empty."""
     if str(LU_pivots.dtype).rpartition(".")[2] != "int32":
@@ -292,3 +295,9 @@ def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
     L, U = _unpack(LU_data) if unpack_data else (empty, empty)
     P = ops.to(ops.permutation_of(LU_pivots, rows=LU_data.shape[-2]), dtype=LU_data.dtype) if unpack_pivots else empty
     return LUParts(P, L, U)
+
+
+@op(composite, namespace="linalg", name="diagonal", samples=[real(3, 4), sample(real(2, 3, 4), offset=1)])
+def matrix_diagonal(A, *, offset=0, dim1=-2, dim2=-1):
+    """Diagonals of matrices, as a view; see `diagonal`."""
+    return ops.diagonal(A, offset, dim1, dim2)

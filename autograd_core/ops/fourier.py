@@ -26,7 +26,8 @@ def _fitted(x, sizes, dims):
     return np.pad(cut, widths) if any(w for _, w in widths) else cut
 
 
-@op(contraction, namespace="internal", promote=False, samples=[sample(real(3, 5), sizes=(3, 8), dims=(0, 1), scale=1.0)],
+@op(contraction, namespace="internal", promote=False,
+    samples=[sample(real(3, 5), sizes=(3, 8), dims=(0, 1), scale=1.0)],
     vjp=[lambda g, input_shape, sizes, dims, scale: ops.half_from_signal(
         g, sizes=tuple(input_shape[d] for d in dims), dims=dims, scale=scale)])  # fmt: skip
 def signal_from_half(input, *, sizes, dims, scale):
@@ -38,7 +39,8 @@ def signal_from_half(input, *, sizes, dims, scale):
     return np.fft.irfft(spectrum, sizes[-1], dims[-1], "forward") * input.dtype.type(scale)
 
 
-@op(contraction, namespace="internal", promote=False, samples=[sample(real(3, 8), sizes=(3, 5), dims=(0, 1), scale=1.0)],
+@op(contraction, namespace="internal", promote=False,
+    samples=[sample(real(3, 8), sizes=(3, 5), dims=(0, 1), scale=1.0)],
     vjp=[lambda g, input_shape, sizes, dims, scale: ops.signal_from_half(
         g, sizes=tuple(input_shape[d] for d in dims), dims=dims, scale=scale)])  # fmt: skip
 def half_from_signal(input, *, sizes, dims, scale):
@@ -81,7 +83,8 @@ def _dims_and_sizes(name, input, s, dim):
         if s is not None and len(s) != len(dims):
             raise RuntimeError(f"fft.{name}: when given, dim and s must have one length, got {len(dims)} and {len(s)}")
     if not dims:
-        raise RuntimeError(f"fft.{name}: needs at least one dimension to transform, got shape {list(input.shape)} and dim={dim}")
+        raise RuntimeError(f"fft.{name}: needs at least one dimension to transform, got shape {list(input.shape)} "
+                           f"and dim={dim}")  # fmt: skip
     wanted = [-1] * len(dims) if s is None else [int(n) for n in s]
     own = [input.shape[d] for d in dims]
     own[-1] = 2 * (own[-1] - 1)

@@ -24,7 +24,8 @@ def _eye_like(x):
 # ---------------------------------------------------------------------------------------------------- systems
 
 
-@op(contraction, namespace="internal", samples=[sample(definite(3, 3), real(3, 2)), sample(definite(2, 3, 3), real(3, 2))],
+@op(contraction, namespace="internal",
+    samples=[sample(definite(3, 3), real(3, 2)), sample(definite(2, 3, 3), real(3, 2))],
     vjp=[lambda g, input, out: -ops.matmul(ops.solve_matrix(turned(input), g), turned(out)),
          lambda g, input: ops.solve_matrix(turned(input), g)])  # fmt: skip
 def solve_matrix(input, other):
@@ -38,7 +39,8 @@ def solve_matrix(input, other):
 def _one_kind(name, *tensors):
     for tensor in tensors:
         if tensor.dtype != tensors[0].dtype or np.dtype(getattr(tensor.dtype, "dtype", tensor.dtype)).kind != "f":
-            raise RuntimeError(f"{name}: expected floating-point tensors of one dtype, got {', '.join(str(t.dtype) for t in tensors)}")
+            raise RuntimeError(f"{name}: expected floating-point tensors of one dtype, got "
+                               f"{', '.join(str(t.dtype) for t in tensors)}")  # fmt: skip
 
 
 @op(composite, namespace="linalg", samples=[sample(definite(3, 3), real(3, 2)), sample(definite(2, 3, 3), real(2, 3)),
@@ -53,10 +55,7 @@ def solve(A, B, *, left=True, out=None):
     right = ops.unsqueeze(B, -1) if vector else B
     if right.shape[-2 if left else -1] != A.shape[-1]:
         raise RuntimeError(f"linalg.solve: shapes A {list(A.shape)} and B {list(B.shape)} do not fit together")
-    if left:
-        result = solve_matrix(A, right)
-    else:
-        result = turned(solve_matrix(turned(A), turned(right)))
+    result = solve_matrix(A, right) if left else turned(solve_matrix(turned(A), turned(right)))
     result = ops.squeeze(result, -1) if vector else result
     return result if out is None else write_out(out, result)
 
@@ -66,7 +65,8 @@ def _inverse(A, name):
     try:
         return np.linalg.inv(A)
     except np.linalg.LinAlgError:
-        raise LinAlgError(f"{name}: the inversion could not be completed because the input matrix is singular") from None
+        raise LinAlgError(f"{name}: the inversion could not be completed because the input matrix is "
+                          "singular") from None  # fmt: skip
 
 
 @op(contraction, namespace="linalg", name="inv", samples=SQUARE,
@@ -120,7 +120,8 @@ def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
     square("linalg.solve_triangular", A)
     _one_kind("linalg.solve_triangular", A, B)
     if B.ndim < 2 or B.shape[-2 if left else -1] != A.shape[-1]:
-        raise RuntimeError(f"linalg.solve_triangular: shapes A {list(A.shape)} and B {list(B.shape)} do not fit together")
+        raise RuntimeError(f"linalg.solve_triangular: shapes A {list(A.shape)} and B {list(B.shape)} do not fit "
+                           "together")  # fmt: skip
     if left:
         result = solve_substitution(A, B, upper=upper, unit=unitriangular)
     else:
@@ -133,7 +134,8 @@ def cholesky_solve(input, L, upper=False):
     """X with A @ X = input, given the Cholesky factor ``L`` of A."""
     square("cholesky_solve", L)
     if input.ndim < 2 or input.shape[-2] != L.shape[-1]:
-        raise RuntimeError(f"cholesky_solve: shapes input {list(input.shape)} and L {list(L.shape)} do not fit together")
+        raise RuntimeError(f"cholesky_solve: shapes input {list(input.shape)} and L {list(L.shape)} do not fit "
+                           "together")  # fmt: skip
     lower = turned(L) if upper else L
     return solve_substitution(turned(lower), solve_substitution(lower, input, upper=False, unit=False), upper=True, unit=False)
 
@@ -145,13 +147,15 @@ def cholesky_inverse(input, upper=False):
     return cholesky_solve(_eye_like(input), input, upper)
 
 
-@op(composite, namespace="linalg", samples=[])
+@op(composite, namespace="linalg", samples=[sample(definite(3, 3), np.array([2, 3, 3], np.int32), real(3, 2)),
+                                            sample(definite(3, 3), np.array([1, 3, 3], np.int32), real(3, 2), adjoint=True)])  # fmt: skip
 def lu_solve(LU, pivots, B, *, left=True, adjoint=False, out=None):
     """X with A @ X = B, given `lu_factor` of A; ``left=False``: X @ A = B; ``adjoint``: with A transposed."""
     square("linalg.lu_solve", LU)
     _one_kind("linalg.lu_solve", LU, B)
     if B.ndim < 2 or B.shape[-2 if left else -1] != LU.shape[-1] or tuple(pivots.shape) != tuple(LU.shape[:-1]):
-        raise RuntimeError(f"linalg.lu_solve: shapes LU {list(LU.shape)}, pivots {list(pivots.shape)} and B {list(B.shape)} do not fit together")
+        raise RuntimeError(f"linalg.lu_solve: shapes LU {list(LU.shape)}, pivots {list(pivots.shape)} and B "
+                           f"{list(B.shape)} do not fit together")  # fmt: skip
     P = ops.to(lu_parts(LU, pivots)[0], dtype=LU.dtype)
     rights = B if left else turned(B)
     if bool(adjoint) == bool(left):  # A^T X = B: U^T L^T P^T X = B
@@ -187,7 +191,7 @@ def _cofactor(A, out):
     return ops.where(mask, limit, ops.reshape(out, (*out.shape, 1, 1)) * turned(inv(regular)))
 
 
-@op(contraction, namespace="internal", vjp=(), composite=lambda A, out: _cofactor(A, out), samples=[])
+@op(contraction, namespace="internal", vjp=(), composite=lambda A, out: _cofactor(A, out), samples=[sample(definite(3, 3), positive())])
 def cofactor(A, out):
     """Cofactors of square matrices with determinants ``out``."""
     return _cofactor(A, out)
@@ -246,7 +250,8 @@ def _pinv_gradient(g, input, out):
     return -turned(ops.matmul(K, P)) + ops.matmul(gt - ops.matmul(A, K), ops.matmul(P, Pt)) + PtK - ops.matmul(ops.matmul(PtK, P), A)
 
 
-@op(contraction, namespace="internal", vjp=[_pinv_gradient], samples=[sample(real(3, 4), atol=None, rtol=None, hermitian=False)])
+@op(contraction, namespace="internal", vjp=[_pinv_gradient],
+    samples=[sample(definite(3, 3), atol=None, rtol=None, hermitian=False)])  # fmt: skip
 def pseudo_inverse(input, *, atol, rtol, hermitian):
     """Moore-Penrose inverse; singular values up to max(atol, rtol * largest) count as zero."""
     if hermitian:
@@ -262,9 +267,11 @@ def pseudo_inverse(input, *, atol, rtol, hermitian):
 
 @op(composite, namespace="linalg", samples=[real(3, 4), sample(real(4, 3)), sample(definite(3, 3), hermitian=True)])
 def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None, out=None):
-    """Moore-Penrose inverse. Singular values up to max(atol, rtol * largest) count as zero; ``rtol`` is by default
-    eps * max(rows, columns), or 0 where ``atol`` is given.
-    """  # noqa: D415
+    """Moore-Penrose inverse.
+
+    Singular values up to max(atol, rtol * largest) count as zero; ``rtol`` is by default eps * max(rows, columns), or 0
+    where ``atol`` is given.
+    """
     if A.ndim < 2:
         raise RuntimeError(f"linalg.pinv: the input must have at least 2 dimensions, got shape {list(A.shape)}")
     if hermitian:
@@ -355,7 +362,8 @@ def scipy_linalg(name):
 def tensorinv(A, ind=2, *, out=None):
     """The inverse of ``A`` for `tensordot`, taken as a square matrix of its first ``ind`` dims times the rest."""
     if ind <= 0 or prod(A.shape[:ind]) != prod(A.shape[ind:]):
-        raise RuntimeError(f"linalg.tensorinv: ind must split shape {list(A.shape)} into two halves of equal size, got ind={ind}")
+        raise RuntimeError(f"linalg.tensorinv: ind must split shape {list(A.shape)} into two halves of equal size, "
+                           f"got ind={ind}")  # fmt: skip
     size = prod(A.shape[ind:])
     result = ops.reshape(inv(ops.reshape(A, (size, size))), (*A.shape[ind:], *A.shape[:ind]))
     return result if out is None else write_out(out, result)

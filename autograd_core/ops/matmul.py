@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -78,7 +79,8 @@ def matmul(input, other):
 def mm(input, mat2):
     """Product of two matrices."""
     if input.ndim != 2 or mat2.ndim != 2:
-        raise RuntimeError(f"mm: input and mat2 must have 2 dimensions, got shapes {list(input.shape)} and {list(mat2.shape)}")
+        raise RuntimeError(f"mm: input and mat2 must have 2 dimensions, got shapes {list(input.shape)} and "
+                           f"{list(mat2.shape)}")  # fmt: skip
     if input.dtype is not mat2.dtype:
         _one_dtype("mm", input, mat2)
     return input @ mat2
@@ -219,7 +221,8 @@ def _blend(name, input, product, beta, alpha):
     return product + (input if beta == 1 else input * beta)
 
 
-@op(composite, inplace=True, samples=[sample(real(3, 2), real(3, 4), real(4, 2)), sample(real(2), real(3, 4), real(4, 2), beta=0.5)])
+@op(composite, inplace=True,
+    samples=[sample(real(3, 2), real(3, 4), real(4, 2)), sample(real(2), real(3, 4), real(4, 2), beta=0.5)])  # fmt: skip
 def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     """beta * input + alpha * (mat1 @ mat2) for matrices."""
     return _blend("addmm", input, ops.mm(mat1, mat2), beta, alpha)
@@ -254,7 +257,8 @@ def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
 # ---------------------------------------------------------------------------------------------------- general products
 
 
-@op(composite, method=False, samples=[sample(real(3, 4), real(4, 2), 1), sample(real(2, 3, 4), real(4, 5, 3), ([1, 2], [2, 0]))])
+@op(composite, method=False,
+    samples=[sample(real(3, 4), real(4, 2), 1), sample(real(2, 3, 4), real(4, 5, 3), ([1, 2], [2, 0]))])  # fmt: skip
 def tensordot(a, b, dims=2):
     """Sums of products over several dims: ``dims`` last of ``a`` with first of ``b``, or a pair of lists of dims."""
     if hasattr(dims, "__index__"):
@@ -269,7 +273,8 @@ def tensordot(a, b, dims=2):
     _require(len(left) == len(right), lambda: f"tensordot: both lists of dims must have one length, got {left} and {right}")
     for i, j in zip(left, right, strict=True):
         if a.shape[i] != b.shape[j]:  # a dim of size 1 is broadcast against the other's
-            _require(1 in (a.shape[i], b.shape[j]), lambda: f"tensordot: dim {i} of {list(a.shape)} does not match dim {j} of {list(b.shape)}")
+            if 1 not in (a.shape[i], b.shape[j]):
+                raise RuntimeError(f"tensordot: dim {i} of {list(a.shape)} does not match dim {j} of {list(b.shape)}")
             a, b = (a, ops.sum(b, j, True)) if a.shape[i] == 1 else (ops.sum(a, i, True), b)
     rest_a = [d for d in range(a.ndim) if d not in left]
     rest_b = [d for d in range(b.ndim) if d not in right]
@@ -315,14 +320,14 @@ def cross(input, other, dim=None):
     return linalg_cross(input, other, dim=dim)
 
 
-@op(composite, namespace="linalg", samples=[[real(2, 3), real(3, 4), real(4)]])
+@op(composite, namespace="linalg", samples=[sample([real(2, 3), real(3, 4), real(4)])])
 def multi_dot(tensors):
     """Product of several matrices in the order that takes the fewest multiplications; the ends may be vectors."""
     _require(len(tensors) >= 2, lambda: f"linalg.multi_dot: expected at least 2 tensors, got {len(tensors)}")
     items, ends = list(tensors), (tensors[0].ndim, tensors[-1].ndim)
     items[0] = ops.reshape(items[0], (1, -1)) if ends[0] == 1 else items[0]
     items[-1] = ops.reshape(items[-1], (-1, 1)) if ends[1] == 1 else items[-1]
-    _require(all(t.ndim == 2 for t in items) and all(p.shape[1] == q.shape[0] for p, q in zip(items, items[1:], strict=False)),
+    _require(all(t.ndim == 2 for t in items) and all(p.shape[1] == q.shape[0] for p, q in pairwise(items)),
              lambda: f"linalg.multi_dot: shapes {[list(t.shape) for t in tensors]} cannot be multiplied in this order")  # fmt: skip
     split = _best_splits([items[0].shape[0], *[t.shape[1] for t in items]])
 

@@ -52,7 +52,8 @@ def _vector_norm_settings(arrays, settings):
     need_float("linalg.vector_norm", kind)
     dim = all_dims(settings["dim"], arrays[0].ndim)
     if arrays[0].size == 0 and (ord < 0 or ord == inf) and 0 in [arrays[0].shape[d] for d in dim] + [1] * (not dim):
-        raise RuntimeError(f"linalg.vector_norm: the norm of order {ord} of nothing is not defined, got shape {list(arrays[0].shape)}")
+        raise RuntimeError(f"linalg.vector_norm: the norm of order {ord} of nothing is not defined, got shape "
+                           f"{list(arrays[0].shape)}")  # fmt: skip
     if dtype is not None:
         dtype = numpy_dtype(dtype)
         need_float("linalg.vector_norm", dtype)
@@ -88,12 +89,15 @@ def _extreme(x, dim, ord):
     return ops.amax(x, dim) if x.shape[dim] else ops.sum(x, dim)
 
 
-@op(composite, namespace="linalg", samples=[real(3, 4), sample(real(2, 3, 4), "nuc"), sample(real(3, 4), inf), sample(real(3, 4), -1),
+@op(composite, namespace="linalg",
+    samples=[real(3, 4), sample(real(2, 3, 4), "nuc"), sample(real(3, 4), inf), sample(real(3, 4), -1),
                                             sample(real(3, 4), 2), sample(real(2, 3, 4), "fro", (0, 2), True)])  # fmt: skip
 def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=None):
-    """Norm of matrices: "fro" sqrt(sum x²), "nuc" sum of singular values, ±2 largest (smallest) of them, ±1 and ±inf
-    largest (smallest) sum of |x| in a column or row.
-    """  # noqa: D415
+    """Norm of matrices.
+
+    ``ord``: "fro" sqrt(sum x²), "nuc" sum of singular values, ±2 the largest (smallest) of them, ±1 and ±inf the largest
+    (smallest) sum of |x| in a column or row.
+    """
     dim = _matrix_dims("linalg.matrix_norm", A, dim)
     need_float("linalg.matrix_norm", np.dtype(getattr(A.dtype, "dtype", A.dtype)))
     if dtype is not None:
@@ -114,16 +118,20 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=No
     return result if out is None else write_out(out, result)
 
 
-@op(composite, namespace="linalg", name="norm", samples=[real(3, 4), sample(real(3, 4), 1, 1), sample(real(3, 4), "nuc")])
+@op(composite, namespace="linalg", name="norm",
+    samples=[real(3, 4), sample(real(3, 4), 1, 1), sample(real(3, 4), "nuc")])  # fmt: skip
 def linalg_norm(A, ord=None, dim=None, keepdim=False, *, out=None, dtype=None):
-    """Norm of vectors or matrices: 2-norm of all elements without ``ord``; with a pair of dims, or an ``ord`` and a
-    matrix, `matrix_norm`; else `vector_norm`.
-    """  # noqa: D415
+    """Norm of vectors or matrices.
+
+    Without ``ord`` the 2-norm of all elements; with a pair of dims, or a matrix, `matrix_norm`; else `vector_norm`.
+    """
     pair = isinstance(dim, (tuple, list)) and len(dim) == 2
     if isinstance(ord, str) and not (pair or (dim is None and A.ndim == 2)):
-        raise RuntimeError(f"linalg.norm: ord={ord!r} needs a matrix or a pair of dims, got shape {list(A.shape)} and dim={dim}")
+        raise RuntimeError(f"linalg.norm: ord={ord!r} needs a matrix or a pair of dims, got shape {list(A.shape)} "
+                           f"and dim={dim}")  # fmt: skip
     if ord is not None and dim is None and A.ndim > 2:
-        raise RuntimeError(f"linalg.norm: without dim the input must be a vector or a matrix when ord is given, got shape {list(A.shape)}")
+        raise RuntimeError("linalg.norm: without dim the input must be a vector or a matrix when ord is given, got "
+                           f"shape {list(A.shape)}")  # fmt: skip
     if ord is not None and (pair or (dim is None and A.ndim == 2)):
         result = matrix_norm(A, ord, tuple(dim) if pair else (-2, -1), keepdim, dtype=dtype)
     else:
@@ -131,7 +139,8 @@ def linalg_norm(A, ord=None, dim=None, keepdim=False, *, out=None, dtype=None):
     return result if out is None else write_out(out, result)
 
 
-@op(composite, samples=[real(3, 4), sample(real(3, 4), 1), sample(real(3, 4), "fro", 1, True), sample(real(3, 4), "nuc")])
+@op(composite,
+    samples=[real(3, 4), sample(real(3, 4), 1), sample(real(3, 4), "fro", 1, True), sample(real(3, 4), "nuc")])  # fmt: skip
 def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     """Norm of the elements over ``dim``: of order ``p`` (2 for "fro"), or "nuc", the sum of singular values of matrices."""
     if p == "nuc":
@@ -175,7 +184,8 @@ def dist(input, other, p=2):
 def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     """``p``-norm distances between all rows of ``x1`` (..., P, M) and of ``x2`` (..., R, M), as (..., P, R)."""
     if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
-        raise RuntimeError(f"cdist: x1 and x2 must have 2 dimensions or more and as many columns, got {list(x1.shape)} and {list(x2.shape)}")
+        raise RuntimeError("cdist: x1 and x2 must have 2 dimensions or more and as many columns, got "
+                           f"{list(x1.shape)} and {list(x2.shape)}")  # fmt: skip
     if p < 0:
         raise RuntimeError(f"cdist: p must not be negative, got {p}")
     if compute_mode not in (None, "use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"):

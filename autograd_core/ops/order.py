@@ -85,7 +85,8 @@ def _count_along(name, arrays, settings):
 def _topk_settings(arrays, settings):
     settings, size = _count_along("topk", arrays, settings)
     if not 0 <= settings["k"] <= size:
-        raise RuntimeError(f"topk: k must be between 0 and the {size} elements along dim {settings['dim']}, got {settings['k']}")
+        raise RuntimeError(f"topk: k must be between 0 and the {size} elements along dim {settings['dim']}, got "
+                           f"{settings['k']}")  # fmt: skip
     return settings
 
 
@@ -110,7 +111,8 @@ def topk(input, *, k, dim, largest, sorted):
 def _kth_settings(arrays, settings):
     settings, size = _count_along("kthvalue", arrays, settings)
     if not 1 <= settings["k"] <= size:
-        raise RuntimeError(f"kthvalue: k must be between 1 and the {size} elements along dim {settings['dim']}, got {settings['k']}")
+        raise RuntimeError(f"kthvalue: k must be between 1 and the {size} elements along dim {settings['dim']}, got "
+                           f"{settings['k']}")  # fmt: skip
     return settings
 
 
@@ -124,7 +126,7 @@ def _picked_gradient(gs, indices, dim, keepdim, input_shape):
     return selection_gradient(gs[0], indices, dim, keepdim, input_shape)
 
 
-PICKED = dict(outputs="values indices", vjp=[_picked_gradient])
+PICKED = {"outputs": "values indices", "vjp": [_picked_gradient]}
 
 
 @op(index, signature="input, k, dim=-1, keepdim=False", prepare=_kth_settings,
@@ -220,7 +222,8 @@ def _checked_q(name, input, q):
             raise RuntimeError(f"{name}: q must be between 0 and 1, got {q}")
         return q
     if q.ndim > 1 or q.dtype != input.dtype:
-        raise RuntimeError(f"{name}: q must be a number or a vector of the input's dtype {input.dtype}, got {q.dtype} {list(q.shape)}")
+        raise RuntimeError(f"{name}: q must be a number or a vector of the input's dtype {input.dtype}, got "
+                           f"{q.dtype} {list(q.shape)}")  # fmt: skip
     if bool(ops.any(ops.logical_or(q < 0, q > 1))):
         raise RuntimeError(f"{name}: q must be between 0 and 1, got {q}")
     return q
@@ -228,7 +231,8 @@ def _checked_q(name, input, q):
 
 def _quantile(name, input, q, dim, keepdim, interpolation, ignore_nan):
     if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
-        raise RuntimeError(f"{name}: interpolation must be linear, lower, higher, midpoint or nearest, got {interpolation!r}")
+        raise RuntimeError(f"{name}: interpolation must be linear, lower, higher, midpoint or nearest, got "
+                           f"{interpolation!r}")  # fmt: skip
     if str(input.dtype).rpartition(".")[2] not in ("float32", "float64"):
         raise RuntimeError(f"{name}: input must be float32 or float64, got {input.dtype}")
     if 0 in input.shape:
@@ -279,7 +283,8 @@ def _unique_settings(arrays, settings):
     return {**settings, "dim": None if dim is None else normalize_dim(dim, arrays[0].ndim)}
 
 
-@op(index, namespace="internal", outputs="values inverse counts", prepare=_unique_settings, samples=[sample(integer(3, 4), dim=None)])
+@op(index, namespace="internal", outputs="values inverse counts", prepare=_unique_settings,
+    samples=[sample(integer(3, 4), dim=None)])  # fmt: skip
 def sorted_unique(input, *, dim):
     """Distinct values (or slices along ``dim``) in order, where each element went, and how often each value occurs."""
     if dim is not None and input.shape[dim] == 0:
@@ -288,7 +293,8 @@ def sorted_unique(input, *, dim):
     return values, inverse.reshape(input.shape if dim is None else -1), counts
 
 
-@op(index, namespace="internal", outputs="values inverse counts", prepare=_unique_settings, samples=[sample(integer(6, high=2), dim=None)])
+@op(index, namespace="internal", outputs="values inverse counts", prepare=_unique_settings,
+    samples=[sample(integer(6, high=2), dim=None)])  # fmt: skip
 def runs(input, *, dim):
     """The first of each run of equal values (or slices along ``dim``), where each element went, and the runs' lengths."""
     lines = input.reshape(input.size, 1) if dim is None else np.moveaxis(input, dim, 0)
@@ -341,7 +347,8 @@ def _check_search(lines, input, sorter):
                            f"got shapes {list(lines.shape)} and {list(np.shape(input))}")  # fmt: skip
     if sorter is not None:
         if sorter.shape != lines.shape or sorter.dtype != np.int64:
-            raise RuntimeError(f"searchsorted: sorter must be int64 of shape {list(lines.shape)}, got {sorter.dtype} {list(sorter.shape)}")
+            raise RuntimeError(f"searchsorted: sorter must be int64 of shape {list(lines.shape)}, got "
+                               f"{sorter.dtype} {list(sorter.shape)}")  # fmt: skip
         if sorter.size and (sorter.min() < 0 or sorter.max() >= lines.shape[-1]):
             raise RuntimeError("searchsorted: sorter has an index out of range")
 

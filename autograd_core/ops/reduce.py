@@ -86,7 +86,8 @@ def sum(input, *, dim, keepdim, dtype):
     return add_reduce(input, dim, keepdim, sum_dtype(input, dtype))
 
 
-@op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=dims_setting, samples=DIMS, onnx="ReduceMean",
+@op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=dims_setting,
+    samples=DIMS, onnx="ReduceMean",
     vjp=[lambda g, dim, keepdim, input_shape: restore(g, dim, keepdim, len(input_shape)) / count_of(input_shape, dim)])  # fmt: skip
 def mean(input, *, dim, keepdim, dtype):
     """Mean over ``dim`` (an int or several; all by default); NaN over nothing."""
@@ -181,7 +182,7 @@ def amin(input, *, dim, keepdim):
     return np.minimum.reduce(input, axis=dim, keepdims=keepdim)
 
 
-MinMax = namedtuple("aminmax", "min max")
+MinMax = namedtuple("MinMax", "min max")
 
 
 @op(composite, samples=[distinct(3, 4), sample(distinct(3, 4), dim=1)])
@@ -246,8 +247,8 @@ def min(input, dim=None, keepdim=False, *, other=None, out=None):
     return _three_forms(input, dim, keepdim, other, out, ops.amin, min_along, ops.minimum)
 
 
-WHERE = dict(signature="input, dim=None, keepdim=False", prepare=_prod_settings,
-             samples=[distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(3, 4), -2, True)])  # fmt: skip
+WHERE = {"signature": "input, dim=None, keepdim=False", "prepare": _prod_settings,
+         "samples": [distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(3, 4), -2, True)]}  # fmt: skip
 
 
 def _place(name, pick, input, dim, keepdim):
@@ -282,13 +283,15 @@ def _truth(input, dim, keepdim, reduce):
     return found.astype(np.uint8 if input.dtype == np.uint8 else bool)
 
 
-@op(reduction, signature="input, dim=None, keepdim=False", prepare=_truth_dims, samples=[boolean(3, 4), sample(boolean(3, 4), 1)])
+@op(reduction, signature="input, dim=None, keepdim=False", prepare=_truth_dims,
+    samples=[boolean(3, 4), sample(boolean(3, 4), 1)])  # fmt: skip
 def all(input, *, dim, keepdim):
     """Whether all elements over ``dim`` are true (not zero); bool, or uint8 for uint8."""
     return _truth(input, dim, keepdim, np.logical_and.reduce)
 
 
-@op(reduction, signature="input, dim=None, keepdim=False", prepare=_truth_dims, samples=[boolean(3, 4), sample(boolean(3, 4), 1)])
+@op(reduction, signature="input, dim=None, keepdim=False", prepare=_truth_dims,
+    samples=[boolean(3, 4), sample(boolean(3, 4), 1)])  # fmt: skip
 def any(input, *, dim, keepdim):
     """Whether any element over ``dim`` is true (not zero); bool, or uint8 for uint8."""
     return _truth(input, dim, keepdim, np.logical_or.reduce)
@@ -331,9 +334,9 @@ def _std_gradient(g, input, out, dim, correction, keepdim):
     return _var_gradient(ops.where(out == 0, 0, g / (out * 2)), input, dim, correction, keepdim)
 
 
-SPREAD = dict(signature="input, dim=None, unbiased=None, keepdim=False, *, correction=None", prepare=_spread_settings,
-              samples=[real(3, 4), sample(real(3, 4), 1), sample(real(3, 4), False), sample(real(2, 3, 4), (0, 2), keepdim=True),
-                       sample(real(3, 4), 0, correction=2)])  # fmt: skip
+SPREAD = {"signature": "input, dim=None, unbiased=None, keepdim=False, *, correction=None", "prepare": _spread_settings,
+          "samples": [real(3, 4), sample(real(3, 4), 1), sample(real(3, 4), False), sample(real(3, 4), 0, correction=2),
+                      sample(real(2, 3, 4), (0, 2), keepdim=True)]}  # fmt: skip
 
 
 @op(reduction, vjp=[_var_gradient], **SPREAD)

@@ -23,7 +23,8 @@ def _accumulate(function, input, dim, dtype):
     return function.accumulate(x, axis=dim, dtype=numpy_dtype(dtype, sum_dtype(input, None))).reshape(input.shape)
 
 
-@op(reduction, signature="input, dim, *, dtype=None", prepare=one_dim_setting, inplace=True, samples=LINES, onnx="CumSum",
+@op(reduction, signature="input, dim, *, dtype=None", prepare=one_dim_setting, inplace=True,
+    samples=LINES, onnx="CumSum",
     vjp=[lambda g, dim: _reversed(ops.cumsum, g, dim)])  # fmt: skip
 def cumsum(input, *, dim, dtype):
     """Running sums along ``dim``. Integers and booleans are summed as int64."""
@@ -102,9 +103,9 @@ def logcumsumexp(input, *, dim):
     return np.logaddexp.accumulate(np.atleast_1d(input), axis=dim).reshape(input.shape)
 
 
-RUNNING = dict(signature="input, dim", prepare=one_dim_setting, outputs="values indices",
-               vjp=[lambda gs, indices, dim: ops.scatter_add(ops.zeros_like(gs[0]), dim, indices, gs[0])],
-               samples=[sample(distinct(3, 4), 1), sample(distinct(2, 3, 2), -2), sample(real(), 0)])  # fmt: skip
+RUNNING = {"signature": "input, dim", "prepare": one_dim_setting, "outputs": "values indices",
+           "vjp": [lambda gs, indices, dim: ops.scatter_add(ops.zeros_like(gs[0]), dim, indices, gs[0])],
+           "samples": [sample(distinct(3, 4), 1), sample(distinct(2, 3, 2), -2), sample(real(), 0)]}  # fmt: skip
 
 
 def _running_extreme(extreme, input, dim):
@@ -147,7 +148,8 @@ def _trapezoids(y, x, dx, dim):
     return (y[_part(dim, 1, None)] + y[_part(dim, 0, -1)]) * spacing(y, x, dx, dim) * 0.5
 
 
-@op(composite, method=False, aliases=["trapz"], samples=[sample(real(3, 4)), sample(real(3, 4), real(4), dim=1), sample(real(3, 4), dx=2)])
+@op(composite, method=False, aliases=["trapz"],
+    samples=[sample(real(3, 4)), sample(real(3, 4), real(4), dim=1), sample(real(3, 4), dx=2)])  # fmt: skip
 def trapezoid(y, x=None, *, dx=1.0, dim=-1):
     """Integral of ``y`` along ``dim`` by the trapezoid rule, over points ``x`` or with constant spacing ``dx``."""
     return ops.sum(_trapezoids(y, x, dx, dim), dim)

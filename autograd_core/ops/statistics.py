@@ -115,7 +115,8 @@ def _edges(name, column, bins, limits):
         return np.linspace(low, high, bins + 1, dtype=np.float64).astype(column.dtype)
     edges = np.asarray(getattr(bins, "array", bins))
     if edges.ndim != 1 or edges.dtype != column.dtype or not len(edges):
-        raise RuntimeError(f"{name}: bin edges must be a vector of the input's dtype {column.dtype}, got {edges.dtype} {list(edges.shape)}")
+        raise RuntimeError(f"{name}: bin edges must be a vector of the input's dtype {column.dtype}, got "
+                           f"{edges.dtype} {list(edges.shape)}")  # fmt: skip
     return edges
 
 
@@ -144,12 +145,13 @@ def histogram(input, bins, weight, *, range, density):
     """How many elements (or how much ``weight``) fall into each bin, and the edges; ``bins`` are edges, or how many."""
     need_float("histogram", input.dtype)
     if weight is not None and (weight.shape != input.shape or weight.dtype != input.dtype):
-        raise RuntimeError(f"histogram: weight must have the input's shape and dtype, got {weight.dtype} {list(weight.shape)}")
+        raise RuntimeError(f"histogram: weight must have the input's shape and dtype, got {weight.dtype} "
+                           f"{list(weight.shape)}")  # fmt: skip
     hist, (edges,) = _histogram("histogram", input.reshape(-1, 1), [bins], range, weight, density)
     return hist, edges
 
 
-HistogramDD = namedtuple("histogramdd", "hist bin_edges")
+HistogramDD = namedtuple("HistogramDD", "hist bin_edges")
 
 
 @op(reduction, namespace="internal", samples=[sample(real(20, 2), None, bins=(3, 4), range=None, density=False)])
@@ -159,7 +161,8 @@ def grid_histogram(input, weight, *, bins, range, density):
     return (hist, *edges)
 
 
-@op(composite, samples=[sample(real(20, 2), [3, 4]), sample(real(20, 2), 3, range=[-1.0, 1.0, -2.0, 2.0], density=True)])
+@op(composite,
+    samples=[sample(real(20, 2), [3, 4]), sample(real(20, 2), 3, range=[-1.0, 1.0, -2.0, 2.0], density=True)])  # fmt: skip
 def histogramdd(input, bins, *, range=None, weight=None, density=False):
     """Histogram of points whose coordinates are the last dim, as (hist, bin_edges); ``bins`` one number, or one or edges each."""
     if input.ndim < 2:
@@ -167,7 +170,8 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False):
     dims = input.shape[-1]
     bins = [bins] * dims if isinstance(bins, (int, np.integer)) else list(bins)
     if len(bins) != dims or (range is not None and len(range) != 2 * dims):
-        raise RuntimeError(f"histogramdd: expected bins for {dims} dims and a range of {2 * dims} numbers, got {len(bins)} and {range}")
+        raise RuntimeError(f"histogramdd: expected bins for {dims} dims and a range of {2 * dims} numbers, got "
+                           f"{len(bins)} and {range}")  # fmt: skip
     if weight is not None and tuple(weight.shape) != tuple(input.shape[:-1]):
         raise RuntimeError(f"histogramdd: weight must have shape {list(input.shape[:-1])}, got {list(weight.shape)}")
     hist, *edges = grid_histogram(input, weight, bins=tuple(bins), range=range, density=density)
@@ -192,7 +196,8 @@ def diff(input, n=1, dim=-1, prepend=None, append=None):
     parts = [part for part in (prepend, input, append) if part is not None]
     for part in parts:
         if part.ndim != input.ndim or any(a != b for d, (a, b) in enumerate(zip(part.shape, input.shape, strict=True)) if d != dim):
-            raise RuntimeError(f"diff: prepend and append must agree with the input {list(input.shape)} but in dim {dim}, got {list(part.shape)}")
+            raise RuntimeError(f"diff: prepend and append must agree with the input {list(input.shape)} but in dim "
+                               f"{dim}, got {list(part.shape)}")  # fmt: skip
     out = parts[0] if len(parts) == 1 else ops.cat(parts, dim)
     if n == 0:
         return ops.clone(input)
@@ -203,7 +208,8 @@ def diff(input, n=1, dim=-1, prepend=None, append=None):
     return out
 
 
-@op(composite, method=False, samples=[real(4), sample(real(4, 5), dim=1, edge_order=2), sample(real(4, 5), spacing=2.0)])
+@op(composite, method=False,
+    samples=[real(4), sample(real(4, 5), dim=1, edge_order=2), sample(real(4, 5), spacing=2.0)])  # fmt: skip
 def gradient(input, *, spacing=1, dim=None, edge_order=1):
     """Finite-difference gradient, one tensor for each of ``dim`` (all by default): central differences, one-sided at the ends.
 
@@ -224,9 +230,11 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
     out = []
     for d, step in zip(dims, steps, strict=True):
         if input.shape[d] < edge_order + 1:
-            raise RuntimeError(f"gradient: dim {d} must have at least {edge_order + 1} elements for edge_order={edge_order}, got {input.shape[d]}")
+            raise RuntimeError(f"gradient: dim {d} must have at least {edge_order + 1} elements for "
+                               f"edge_order={edge_order}, got {input.shape[d]}")  # fmt: skip
         if hasattr(step, "shape") and tuple(step.shape) not in ((input.shape[d],), ()):
-            raise RuntimeError(f"gradient: the coordinates of dim {d} must be a vector of {input.shape[d]}, got {list(step.shape)}")
+            raise RuntimeError(f"gradient: the coordinates of dim {d} must be a vector of {input.shape[d]}, got "
+                               f"{list(step.shape)}")  # fmt: skip
         out.append(_slope(input, d, step, edge_order))
     return tuple(out)
 
