@@ -163,7 +163,7 @@ def prelu(input, weight):
     return ops.leaky(input, ops.reshape(weight, shape))
 
 
-@op(composite, samples=[distinct(3, 4)], aliases=["nn.functional.rrelu"])
+@op(composite, samples=[distinct(3, 4)], aliases=["nn.functional.rrelu"], method=False)
 def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
     """`leaky_relu` with slopes drawn evenly from [lower, upper] when ``training``, with their mean otherwise."""
     if inplace:

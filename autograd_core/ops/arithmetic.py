@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .. import ops
@@ -97,7 +99,7 @@ def sub(input, other, *, alpha):
 
 
 @op(arithmetic, signature="input, other, *, alpha=1", vjp=[lambda g, alpha: -_scaled(g, alpha), lambda g: g],
-    prepare=_difference_setting, promote=tensors("rsub", 0), scalar="other - alpha * input", inplace=False,
+    prepare=_difference_setting, promote=tensors("rsub", 0), scalar="other - alpha * input", method=False,
     samples=[*BINARY, sample(real(3, 4), real(4), alpha=2.5)])  # fmt: skip
 def rsub(input, other, *, alpha):
     """Difference the other way round: other - alpha * input."""
@@ -232,7 +234,7 @@ def fmod(input, other):
 # ---------------------------------------------------------------------------------------------------- powers
 
 
-_SIMPLE_POWERS = {
+_SIMPLE_POWERS: dict[float, Callable] = {
     -2: lambda x: 1 / (x * x), -1: lambda x: 1 / x, -0.5: lambda x: 1 / np.sqrt(x), 0.5: np.sqrt, 1: np.positive,
     2: np.square, 3: lambda x: x * x * x, 4: lambda x: np.square(np.square(x)),
 }  # fmt: skip

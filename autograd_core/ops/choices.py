@@ -184,7 +184,7 @@ def _where_method(self, condition, other):
     return where(condition, self, other)
 
 
-Tensor.where = _where_method
+Tensor.where = _where_method  # type: ignore[attr-defined]
 
 
 @op(elementwise, vjp=[lambda g, input, out: ops.where(input == 0, 0, g * (out / input)), zeros],

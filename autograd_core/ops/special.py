@@ -88,8 +88,8 @@ def _polygamma_method(self, n):
     return polygamma(n, self)
 
 
-Tensor.polygamma = _polygamma_method
-Tensor.polygamma_ = in_place(_polygamma_method, "polygamma")
+Tensor.polygamma = _polygamma_method  # type: ignore[attr-defined]
+Tensor.polygamma_ = in_place(_polygamma_method, "polygamma")  # type: ignore[attr-defined]
 
 
 @op(composite, samples=[sample(positive(3, 4, low=1.5), 2), sample(positive(3), 1)], inplace=True,
