@@ -390,3 +390,27 @@ def test_fingerprint_depends_on_the_processor(monkeypatch):
     monkeypatch.undo()
     cache.fingerprint.cache_clear()
     assert cache.fingerprint() == before
+
+
+def test_sources_of_a_kernel_are_its_file_and_what_it_imports_from_kernels(tmp_path, monkeypatch):
+    (tmp_path / "simd.py").write_text("x = 1")
+    (tmp_path / "other.py").write_text("x = 1")
+    (tmp_path / "vmath.py").write_text("from autograd_core.kernels.lazy import (\n    simd,\n)")
+    (tmp_path / "mine.py").write_text("import numpy\nfrom autograd_core.kernels import vmath")
+    modules = {name: tmp_path / f"{name}.py" for name in ("simd", "other", "vmath", "mine")}
+    monkeypatch.setattr(cache, "_MODULES", modules)
+
+    def digest():
+        cache.sources.cache_clear()
+        return cache.sources(str(modules["mine"]))
+
+    try:
+        before = digest()
+        modules["other"].write_text("x = 2")
+        assert digest() == before
+        for name in ("simd", "mine", "vmath"):
+            modules[name].write_text(modules[name].read_text() + "\n# changed")
+            before, earlier = digest(), before
+            assert before != earlier
+    finally:
+        cache.sources.cache_clear()

@@ -1,9 +1,9 @@
 """Machine code of kernels on disk, so that a second process compiles nothing.
 
-One folder holds the code of one state of the sources, versions and processor; its name is their hash. An entry is one
-object file, written beside and renamed into place, so that two processes never see half of it, and checked by its
-digest when read. Anything that goes wrong (read-only folder, full disk, a folder that others may write to) is said once
-as a warning; kernels are then compiled anew in each process.
+One folder holds the code for one processor and one set of versions; its name is their hash. An entry's name holds the
+hash of the sources it came from. It is one object file, written beside and renamed into place, so that two processes
+never see half of it, and checked by its digest when read. Anything that goes wrong (read-only folder, full disk, a
+folder that others may write to) is said once as a warning; kernels are then compiled anew in each process.
 """
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import sys
 import tempfile
 import warnings
@@ -46,13 +47,33 @@ def root() -> Path:
 
 @functools.cache
 def fingerprint() -> str:
-    """Return the hash of what machine code depends on: kernels' sources, versions, Python, processor."""
+    """Return the hash of what machine code depends on beside its sources: versions, Python, processor."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
     for fact in (version("numba"), version("llvmlite"), sys.version, platform.platform(), *host.cpu()):
         digest.update(fact.encode() + b"\0")
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def sources(path: str) -> str:
+    """Return the hash of a Python file and of the modules of ``kernels/`` that it imports, directly or not.
+
+    An edit of a kernel's helper so makes new machine code of that kernel, and of no other.
+    """
+    found, waiting = {}, [Path(path)]
+    while waiting:
+        file = waiting.pop()
+        if file.name not in found:
+            text = file.read_text(encoding="utf-8")
+            found[file.name] = text
+            imports = " ".join(re.findall(r"^[ \t]*(?:from|import) [^\n(]*(?:\([^)]*\))?", text, re.MULTILINE))
+            imports += " " + " ".join(re.findall(r'"autograd_core\.kernels\.(\w+)"', text))
+            waiting += [_MODULES[name] for name in set(re.findall(r"\w+", imports)) if name in _MODULES]
+    text = "\0".join(f"{name}\0{found[name]}" for name in sorted(found))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_MODULES = {file.stem: file for file in Path(__file__).parent.glob("*.py") if file.stem != "__init__"}
 
 
 @functools.cache

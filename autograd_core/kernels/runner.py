@@ -14,7 +14,6 @@ import inspect
 import marshal
 import threading
 from collections.abc import Callable, Hashable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,7 @@ class RangeKernel:
     """A kernel whose machine code is made or loaded when :attr:`address` is first asked for.
 
     ``build()`` returns the Python function ``(context, start, stop)``; ``name`` tells it from all others in the cache,
-    beside the sources in ``kernels/``: the name of a generated kernel holds the hash of its text.
+    so it holds the hash of the kernel's sources, or of its text if that was generated (see ``cache.sources``).
     """
 
     def __init__(self, name: str, build: Callable[[], Callable[[int, int, int], None]]) -> None:
@@ -108,12 +107,11 @@ def _word(value: Hashable) -> str:
 
 @functools.cache
 def _digest(factory: Callable) -> str:
-    """Hash of the file that defines the factory; of its code where there is no file, as at a prompt."""
+    """Hash of the sources of the factory; of its code where there is no file, as at a prompt."""
     try:
-        content = Path(inspect.getsourcefile(factory) or "").read_bytes()
+        return cache.sources(inspect.getsourcefile(factory) or "")
     except (OSError, TypeError):
-        content = marshal.dumps(factory.__code__)
-    return hashlib.sha256(content).hexdigest()[:16]
+        return hashlib.sha256(marshal.dumps(factory.__code__)).hexdigest()[:16]
 
 
 def range_kernel(factory: Callable[..., Callable[[int, int, int], None]]) -> Callable[..., RangeKernel]:
