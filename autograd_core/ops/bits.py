@@ -45,14 +45,14 @@ def bitwise_not(input):
     return np.invert(input)
 
 
-@op(arithmetic, promote=whole, samples=SHIFTS)
+@op(arithmetic, promote=whole, samples=SHIFTS, scalar="input << other")
 def bitwise_left_shift(input, other):
     """Shift to the left: input * 2**other, dropping what does not fit."""
     refuse_bool("bitwise_left_shift", (input, other), "convert them first")
     return np.left_shift(input, other)
 
 
-@op(arithmetic, promote=whole, samples=SHIFTS)
+@op(arithmetic, promote=whole, samples=SHIFTS, scalar="input >> other")
 def bitwise_right_shift(input, other):
     """Shift to the right: input / 2**other, rounded down."""
     refuse_bool("bitwise_right_shift", (input, other), "convert them first")

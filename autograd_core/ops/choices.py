@@ -99,6 +99,7 @@ def clamp(input, min, max):
 @op(arithmetic, vjp=[lambda g, input, min: _inside(g, input, min, None),
                      lambda g, input, min: _to_min(g, input, min, None)],
     promote=tensors("clamp_min", 0), prepare=_within_type,
+    scalar="input if input >= min or input != input else min",
     samples=[sample(real(3, 4), 0.2), sample(real(3, 4), real(4))])  # fmt: skip
 def clamp_min(input, min):
     """Elements no smaller than ``min``."""
@@ -108,6 +109,7 @@ def clamp_min(input, min):
 @op(arithmetic, vjp=[lambda g, input, max: _inside(g, input, None, max),
                      lambda g, input, max: _to_max(g, input, None, max)],
     promote=tensors("clamp_max", 0), prepare=_within_type,
+    scalar="input if input <= max or input != input else max",
     samples=[sample(real(3, 4), 0.2), sample(real(3, 4), real(4))])  # fmt: skip
 def clamp_max(input, max):
     """Elements no larger than ``max``."""
