@@ -33,7 +33,14 @@ UFUNCS = {
 }  # fmt: skip
 """Our operation for each of NumPy's elementwise functions."""
 
-REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "amax", "minimum": "amin", "logical_and": "all", "logical_or": "any"}
+REDUCTIONS = {
+    "add": "sum",
+    "multiply": "prod",
+    "maximum": "amax",
+    "minimum": "amin",
+    "logical_and": "all",
+    "logical_or": "any",
+}
 
 
 def _lookup(known):
@@ -74,7 +81,9 @@ def call_ufunc(ufunc, kind, inputs, kwargs):
     out = out[0] if out is not None and len(out) == 1 else out
     if kind == "__call__" and name in UFUNCS and not kwargs:
         result = _lookup(UFUNCS[name])(*[_lifted(v) for v in inputs])
-    elif kind == "reduce" and name in REDUCTIONS and kwargs.get("initial") is None and kwargs.get("where", True) is True:
+    elif (
+        kind == "reduce" and name in REDUCTIONS and kwargs.get("initial") is None and kwargs.get("where", True) is True
+    ):
         axis = inputs[1] if len(inputs) > 1 else kwargs.get("axis", 0)
         result = _reduce(REDUCTIONS[name])(inputs[0], axis, kwargs.get("dtype"), bool(kwargs.get("keepdims")))
     else:

@@ -24,7 +24,9 @@ PROFILES = {"default": Options(), "short": Options(precision=2, edgeitems=2), "f
 _options = PROFILES["default"]
 
 
-def set_printoptions(precision=None, threshold=None, edgeitems=None, linewidth=None, profile=None, sci_mode=None) -> None:
+def set_printoptions(
+    precision=None, threshold=None, edgeitems=None, linewidth=None, profile=None, sci_mode=None
+) -> None:
     """How tensors are printed.
 
     ``precision``: digits behind the point; ``threshold``: elements from which the middle is left out, all but

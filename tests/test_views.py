@@ -87,6 +87,7 @@ def of_untracked_twin(x, w):
 
 def steps(*pairs):
     """A program of statements, each a function of (x, w) in Tensors and its twin in arrays; the result is x."""
+
     def run(x, w):
         for ours, _ in pairs:
             ours(x, w)
@@ -102,6 +103,7 @@ def steps(*pairs):
 
 def put(index, value):
     """``x[index] = value(x, w)``, the same for Tensors and arrays."""
+
     def run(x, w):
         x[index] = value(x, w)
 
@@ -110,6 +112,7 @@ def put(index, value):
 
 def times(look, numpy_look=None):
     """Multiply a view of x in place by the matching view of w."""
+
     def ours(x, w):
         look(x).mul_(look(w))
 
@@ -234,7 +237,12 @@ def test_copies_do_not(name):
 
 def test_leaves_are_protected():
     x = ag.ones(3, requires_grad=True)
-    for change in (lambda: x.mul_(2), lambda: x[0].mul_(2), lambda: x.__setitem__(0, 1.0), lambda: x.view(3).__setitem__(0, 1.0)):
+    for change in (
+        lambda: x.mul_(2),
+        lambda: x[0].mul_(2),
+        lambda: x.__setitem__(0, 1.0),
+        lambda: x.view(3).__setitem__(0, 1.0),
+    ):
         with pytest.raises(RuntimeError, match="leaf"):
             change()
     with ag.no_grad():

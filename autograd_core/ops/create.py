@@ -98,7 +98,7 @@ def ones(*, size, dtype):
     return np.ones(size, dtype)
 
 
-@creator("*sizes, size=None", samples=[], prepare=_sized)
+@creator("*sizes, size=None", samples=[sample(0, 3)], prepare=_sized)
 def empty(*, size, dtype):
     """A tensor whose values are whatever the memory held."""
     return np.empty(size, dtype)
@@ -131,7 +131,7 @@ def ones_like(input, *, dtype):
     return np.ones(np.shape(input), dtype)
 
 
-@creator("input", samples=[], prepare=_as_input, like=True)
+@creator("input", samples=[real(0, 3)], prepare=_as_input, like=True)
 def empty_like(input, *, dtype):
     """A tensor of the shape and type of ``input``, with whatever the memory held."""
     return np.empty(np.shape(input), dtype)
@@ -168,8 +168,15 @@ def _range(arrays, settings):
     if not (isfinite(start) and isfinite(end)):
         raise RuntimeError(f"arange: unsupported range: {start} -> {end}")
     if (end - start) * step < 0:
-        raise RuntimeError(f"arange: upper bound and lower bound inconsistent with step sign, got {start} -> {end} by {step}")
-    return {"start": start, "end": end, "step": step, "dtype": numpy_dtype(settings["dtype"], _dtype_of_number(start, end, step, 0))}
+        raise RuntimeError(
+            f"arange: upper bound and lower bound inconsistent with step sign, got {start} -> {end} by {step}"
+        )
+    return {
+        "start": start,
+        "end": end,
+        "step": step,
+        "dtype": numpy_dtype(settings["dtype"], _dtype_of_number(start, end, step, 0)),
+    }
 
 
 @creator("start, end=None, step=1", samples=[sample(5), sample(1, 10, 3), sample(1.0, 0.0, -0.25)], prepare=_range)
@@ -206,7 +213,11 @@ def _even(start, end, steps, dtype):
     return np.where(count < steps // 2, start + step * count, end - step * (steps - 1 - count))
 
 
-@creator("start, end, steps", samples=[sample(0, 1, 5), sample(-2.0, 3.0, 1), sample(3, 10, 4, dtype="int64")], prepare=_spaced)
+@creator(
+    "start, end, steps",
+    samples=[sample(0, 1, 5), sample(-2.0, 3.0, 1), sample(3, 10, 4, dtype="int64")],
+    prepare=_spaced,
+)
 def linspace(*, start, end, steps, dtype):
     """``steps`` numbers, evenly spaced, from ``start`` to ``end`` inclusive."""
     return _even(start, end, steps, dtype).astype(dtype)
@@ -220,7 +231,12 @@ def logspace(*, start, end, steps, base, dtype):
 
 def _matrix(arrays, settings):
     n, m = settings["n"], settings["m"]
-    return {"n": n, "m": m if m is not None else n, "dtype": numpy_dtype(settings["dtype"]), **dict(zip("nm", _size((n, n if m is None else m), "eye"), strict=True))}
+    return {
+        "n": n,
+        "m": m if m is not None else n,
+        "dtype": numpy_dtype(settings["dtype"]),
+        **dict(zip("nm", _size((n, n if m is None else m), "eye"), strict=True)),
+    }
 
 
 @creator("n, m=None", samples=[sample(3), sample(2, 4)], prepare=_matrix)
@@ -354,7 +370,8 @@ def cartesian_prod(*tensors):
 @op(composite, samples=[real(4), sample(real(3), 2, True)], method=True)
 def combinations(input, r=2, with_replacement=False):
     """Rows of ``r`` elements of a 1-d tensor, in order; an element may be taken again with ``with_replacement``."""
-    from itertools import combinations as without, combinations_with_replacement as repeated
+    from itertools import combinations as without
+    from itertools import combinations_with_replacement as repeated
 
     if input.ndim != 1:
         raise RuntimeError(f"combinations: expects a 1-d tensor, got shape {list(input.shape)}")

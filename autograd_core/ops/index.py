@@ -54,13 +54,17 @@ def _part(part):
         return int(part)
     if not isinstance(part, (Tensor, np.ndarray)):
         if not isinstance(part, (list, tuple, range)):
-            raise TypeError(f"an index must be ints, slices, None, ..., sequences or tensors, got {type(part).__name__}")
+            raise TypeError(
+                f"an index must be ints, slices, None, ..., sequences or tensors, got {type(part).__name__}"
+            )
         part = _from_sequence(part)
     array = part.array if isinstance(part, Tensor) else part
     if array.dtype == np.uint8:
         return part.to(bool) if isinstance(part, Tensor) else part.astype(bool)
     if array.dtype.kind not in "iub":
-        raise IndexError(f"tensors used as indices must be integers or booleans, got {array.dtype.name}{list(array.shape)}")
+        raise IndexError(
+            f"tensors used as indices must be integers or booleans, got {array.dtype.name}{list(array.shape)}"
+        )
     if array.ndim == 0 and array.dtype.kind != "b" and state.watch is None:
         return int(array)  # as an int it gives a view; a recorder keeps it as an input
     return part
@@ -189,7 +193,9 @@ def set_item(self, item, value):
         self.array[located] = value.array if isinstance(value, Tensor) else value
     except EXPLAINED as error:
         raise explain(error, ops.place.record, (self, value, *arrays), {"spec": spec}) from None
-    storage.log_write(self.array if arrays else self.array[(*spec, ...) if ... not in spec else spec], provenance.site())
+    storage.log_write(
+        self.array if arrays else self.array[(*spec, ...) if ... not in spec else spec], provenance.site()
+    )
 
 
 def _write_part(part, value):
@@ -258,7 +264,9 @@ def _replace_slices(name, input, dim, index, source, accumulate):
         _check_source(name, input, dim, index, source)
     if input.ndim:
         return ops.place(input, source, _flat_rows(index), spec=spec, accumulate=accumulate)
-    return ops.reshape(ops.place(ops.reshape(input, (1,)), source, _flat_rows(index), spec=spec, accumulate=accumulate), ())
+    return ops.reshape(
+        ops.place(ops.reshape(input, (1,)), source, _flat_rows(index), spec=spec, accumulate=accumulate), ()
+    )
 
 
 def _check_source(name, input, dim, index, source):
@@ -287,7 +295,11 @@ def index_copy(input, dim, index, source):
     return _replace_slices("index_copy", input, dim, index, source, False)
 
 
-@op(composite, samples=[sample(real(3, 4), 0, np.array([2, 0]), 1.5), sample(real(3, 4), 1, np.array([1]), real())], inplace=True)
+@op(
+    composite,
+    samples=[sample(real(3, 4), 0, np.array([2, 0]), 1.5), sample(real(3, 4), 1, np.array([1]), real())],
+    inplace=True,
+)
 def index_fill(input, dim, index, value):
     """A copy of the input with the slices that ``index`` names filled with ``value``, a number or a 0-d tensor."""
     if getattr(value, "ndim", 0):
@@ -322,7 +334,9 @@ def put(input, index, source, accumulate=False):
     if _values(source).dtype != _values(input).dtype:
         raise RuntimeError(f"put: source has type {source.dtype}, the input {input.dtype}")
     if prod(source.shape) != prod(index.shape):
-        raise RuntimeError(f"put: source must have as many elements as index, got {list(source.shape)} and {list(index.shape)}")
+        raise RuntimeError(
+            f"put: source must have as many elements as index, got {list(source.shape)} and {list(index.shape)}"
+        )
     _check_bounds(_values(index), prod(input.shape))
     flat = ops.place(ops.reshape(input, (prod(input.shape),)), ops.reshape(source, tuple(index.shape)), index, spec=(ARRAY,),
                      accumulate=accumulate)  # fmt: skip
@@ -365,7 +379,9 @@ def _gather_setting(name, arrays, settings, within_dim=True):
     if len(own) != len(shape):
         raise RuntimeError(f"{name}: index must have as many dimensions as the input, got {len(shape)} and {len(own)}")
     if any(n > own[d] for d, n in enumerate(shape) if d != dim):
-        raise RuntimeError(f"{name}: index of shape {list(shape)} does not fit the input of {list(own)} apart from dimension {dim}")
+        raise RuntimeError(
+            f"{name}: index of shape {list(shape)} does not fit the input of {list(own)} apart from dimension {dim}"
+        )
     _check_bounds(rows, own[dim], 0)
     return {**settings, "dim": dim}
 
@@ -452,7 +468,9 @@ def _scatter_prod_vjp(g, input, index, src, out, dim):
     safe = ops.where(input == 0, 1, input)
     to_input = g * ops.scatter_prod(safe, index, src, dim=dim) / safe
     is_zero = src == 0
-    zeros = ops.gather(ops.scatter_sum(np.zeros(input.shape, np.int64), index, ops.to(is_zero, np.int64), dim=dim), dim, index)
+    zeros = ops.gather(
+        ops.scatter_sum(np.zeros(input.shape, np.int64), index, ops.to(is_zero, np.int64), dim=dim), dim, index
+    )
     alone = ops.logical_and(is_zero, zeros == 1)
     without = ops.scatter_prod(input, index, ops.where(alone, 1, src), dim=dim)
     others = ops.gather(g * out, dim, index) / ops.where(is_zero, 1, src)
@@ -531,7 +549,13 @@ def scatter_add(input, dim, index, src):
     return ops.scatter_sum(input, index, _cut(src, index), dim=dim)
 
 
-REDUCES = {"sum": "scatter_sum", "mean": "scatter_sum", "prod": "scatter_prod", "amax": "scatter_max", "amin": "scatter_min"}
+REDUCES = {
+    "sum": "scatter_sum",
+    "mean": "scatter_sum",
+    "prod": "scatter_prod",
+    "amax": "scatter_max",
+    "amin": "scatter_min",
+}
 TO_REDUCE = [sample(real(3, 4), 0, integer(2, 4, high=3), real(2, 4, low=3, high=4), reduce=r) for r in REDUCES]
 
 
@@ -539,7 +563,9 @@ def _neutral(reduce, dtype):
     """What leaves the result of a reduction as it is."""
     if reduce in ("amax", "amin"):
         limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype) if dtype.kind in "iu" else None
-        lowest, highest = (-np.inf, np.inf) if dtype.kind == "f" else (limits.min, limits.max) if limits else (False, True)
+        lowest, highest = (
+            (-np.inf, np.inf) if dtype.kind == "f" else (limits.min, limits.max) if limits else (False, True)
+        )
         return lowest if reduce == "amax" else highest
     return 1 if reduce == "prod" else 0
 
@@ -566,7 +592,11 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
     return found / count if ones.dtype.kind == "f" else ops.floor_divide(found, count)
 
 
-@op(composite, samples=[sample(real(3, 4), 0, integer(2, high=3), real(2, 4), r) for r in ("prod", "mean", "amax")], inplace=True)
+@op(
+    composite,
+    samples=[sample(real(3, 4), 0, integer(2, high=3), real(2, 4), r) for r in ("prod", "mean", "amax")],
+    inplace=True,
+)
 def index_reduce(input, dim, index, source, reduce, *, include_self=True):
     """As `scatter_reduce` with whole slices: the 1-d ``index`` names a slice of the input for each slice of ``source``."""
     if reduce not in REDUCES or reduce == "sum":
@@ -583,9 +613,13 @@ def take_along_dim(input, indices, dim=None, *, out=None):
     """As `gather`, with input and indices broadcast against each other; in flat order without ``dim``."""
     _check_integers("take_along_dim", indices)
     if dim is None:
-        return ops.gather(ops.reshape(input, (prod(input.shape),)), 0, ops.reshape(indices, (prod(indices.shape),)), out=out)
+        return ops.gather(
+            ops.reshape(input, (prod(input.shape),)), 0, ops.reshape(indices, (prod(indices.shape),)), out=out
+        )
     if input.ndim != indices.ndim:
-        raise RuntimeError(f"take_along_dim: input and indices must have the same number of dimensions, got {input.ndim} and {indices.ndim}")
+        raise RuntimeError(
+            f"take_along_dim: input and indices must have the same number of dimensions, got {input.ndim} and {indices.ndim}"
+        )
     dim = normalize_dim(dim, input.ndim)
     common = list(np.broadcast_shapes(tuple(1 if d == dim else n for d, n in enumerate(input.shape)),
                                       tuple(1 if d == dim else n for d, n in enumerate(indices.shape))))  # fmt: skip

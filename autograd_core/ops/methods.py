@@ -39,6 +39,7 @@ def _operator(known, symbol, reflected=False):
     """The special method of two operands: straight to the door, and NotImplemented for what no operation can take."""
     record = OPS[known]
     if record.family.name == "composite":
+
         def method(self, other):
             if not _is_operand(other):
                 return NotImplemented
@@ -46,6 +47,7 @@ def _operator(known, symbol, reflected=False):
     else:
         settings = _default_settings(record)
         if reflected:
+
             def method(self, other):
                 try:
                     return apply(record, (other, self), settings)
@@ -54,6 +56,7 @@ def _operator(known, symbol, reflected=False):
                         raise
                     return NotImplemented
         else:
+
             def method(self, other):
                 try:
                     return apply(record, (self, other), settings)
@@ -61,6 +64,7 @@ def _operator(known, symbol, reflected=False):
                     if _is_operand(other):
                         raise
                     return NotImplemented
+
     method.__name__ = method.__qualname__ = f"__{symbol}__"
     method.__doc__ = f"See `{known}`."
     method.record = record
@@ -106,7 +110,9 @@ def method(function):
 
 # ---------------------------------------------------------------------------------------------------- what it is
 
-Tensor.T = property(lambda self: ops.permute(self, tuple(range(self.ndim))[::-1]), doc="The dimensions in reverse order.")
+Tensor.T = property(
+    lambda self: ops.permute(self, tuple(range(self.ndim))[::-1]), doc="The dimensions in reverse order."
+)
 Tensor.mT = property(lambda self: _matrix_transpose(self, "mT"), doc="The last two dimensions exchanged.")
 Tensor.mH = property(lambda self: _matrix_transpose(self, "mH"), doc="As `mT`, for real tensors.")
 Tensor.H = property(lambda self: _transpose(self), doc="A matrix transposed, for real tensors.")
@@ -205,7 +211,12 @@ def is_signed(self) -> bool:
 def is_set_to(self, tensor) -> bool:
     """Whether both look at the same memory in the same way."""
     mine, other = self.array, tensor.array
-    return (data_ptr(self), mine.shape, mine.strides, mine.dtype) == (data_ptr(tensor), other.shape, other.strides, other.dtype)
+    return (data_ptr(self), mine.shape, mine.strides, mine.dtype) == (
+        data_ptr(tensor),
+        other.shape,
+        other.strides,
+        other.dtype,
+    )
 
 
 @method
@@ -380,7 +391,9 @@ def copy_(self, src, non_blocking=False):
     if src is self:
         return self
     value = ops.to(src, dtype=self.array.dtype) if src.array.dtype != self.array.dtype else ops.alias(src)
-    return self._become(ops.expand(value, self.array.shape) if value.array.shape != self.array.shape else value, "copy_")
+    return self._become(
+        ops.expand(value, self.array.shape) if value.array.shape != self.array.shape else value, "copy_"
+    )
 
 
 @method

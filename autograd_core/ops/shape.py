@@ -16,8 +16,8 @@ from ..info import LAYOUTS
 from ..registry import composite, op, write_out
 from ..registry import view as views
 from ..shapes import DType, as_shape, infer_size, normalize_dim, normalize_dims, numpy_dtype, promote, reduced_dims
-from ..tensor import Tensor, apply, replay
-from .samples import integer, real, sample
+from ..tensor import Tensor, replay
+from .samples import real, sample
 
 ONE = [real(3, 4)]
 CUBE = real(2, 3, 4)
@@ -158,7 +158,9 @@ def _expand_setting(arrays, settings):
     for i, want in enumerate(shape):
         have = own[i - new] if i >= new else None
         if want < -1 or (want == -1 and have is None) or (want not in (-1, have) and have not in (1, None)):
-            raise RuntimeError(f"sizes {list(shape)} do not fit a tensor of shape {list(own)}: size {want} at dimension {i}")
+            raise RuntimeError(
+                f"sizes {list(shape)} do not fit a tensor of shape {list(own)}: size {want} at dimension {i}"
+            )
     return {"size": tuple([own[i - new] if want == -1 else want for i, want in enumerate(shape)])}
 
 
@@ -169,7 +171,9 @@ def expand(input, *, size):
     if prod(size) == input.size:
         return input.reshape(size)
     found = np.broadcast_to(input, size)
-    found.flags.writeable = input.flags.writeable  # a part without repetition may be written; `has_overlap` refuses others
+    found.flags.writeable = (
+        input.flags.writeable
+    )  # a part without repetition may be written; `has_overlap` refuses others
     return found
 
 
@@ -312,7 +316,10 @@ def _joined(gs, sizes, dim, shape):
     """The gradient of what was split: the parts' gradients side by side, zeros where there are none."""
     gs = gs if isinstance(gs, tuple) else (gs,)
     given = next(g for g in gs if g is not None)
-    empty = [np.zeros((*shape[:dim], n, *shape[dim + 1 :]), given.dtype) if g is None else g for g, n in zip(gs, sizes, strict=True)]
+    empty = [
+        np.zeros((*shape[:dim], n, *shape[dim + 1 :]), given.dtype) if g is None else g
+        for g, n in zip(gs, sizes, strict=True)
+    ]
     return ops.cat(empty, dim)
 
 
@@ -350,7 +357,9 @@ def split_with_sizes(input, split_sizes, dim=0):
         raise RuntimeError("split: expects at least a 1-dimensional tensor")
     dim, sizes = normalize_dim(dim, input.ndim), as_shape((split_sizes,))
     if any(n < 0 for n in sizes) or sum(sizes) != input.shape[dim]:
-        raise RuntimeError(f"split: sizes {list(sizes)} do not add up to the size {input.shape[dim]} of dimension {dim}")
+        raise RuntimeError(
+            f"split: sizes {list(sizes)} do not add up to the size {input.shape[dim]} of dimension {dim}"
+        )
     return ops.split_at(input, sizes, dim)
 
 
@@ -396,7 +405,9 @@ def tensor_split(input, indices_or_sections, dim=0, *, indices=None, sections=No
         return ops.split_at(input, (each + 1,) * more + (each,) * (wanted - more), dim)
     bounds = [0, *wanted, size]
     before = (slice(None),) * dim
-    return tuple([ops.slice_view(input, index=(*before, slice(a, b))) for a, b in zip(bounds, bounds[1:], strict=False)])
+    return tuple(
+        [ops.slice_view(input, index=(*before, slice(a, b))) for a, b in zip(bounds, bounds[1:], strict=False)]
+    )
 
 
 def _checked_split(name, input, wanted, dim, least):
@@ -431,7 +442,9 @@ def dsplit(input, indices_or_sections):
 def _window_setting(arrays, settings):
     dim, shape = normalize_dim(settings["dimension"], arrays[0].ndim), arrays[0].shape or (1,)
     if settings["step"] <= 0 or not 0 <= settings["size"] <= shape[dim]:
-        raise RuntimeError(f"unfold: size must be in [0, {shape[dim]}] and step positive, got {settings['size']} and {settings['step']}")
+        raise RuntimeError(
+            f"unfold: size must be in [0, {shape[dim]}] and step positive, got {settings['size']} and {settings['step']}"
+        )
     return {**settings, "dimension": dim}
 
 
@@ -443,7 +456,12 @@ def windows(input, *, dimension, size, step):
         return input.reshape(1)[:size]
     count = (input.shape[dimension] - size) // step + 1
     shape = (*input.shape[:dimension], count, *input.shape[dimension + 1 :], size)
-    strides = (*input.strides[:dimension], input.strides[dimension] * step, *input.strides[dimension + 1 :], input.strides[dimension])
+    strides = (
+        *input.strides[:dimension],
+        input.strides[dimension] * step,
+        *input.strides[dimension + 1 :],
+        input.strides[dimension],
+    )
     return np.lib.stride_tricks.as_strided(input, shape, strides)
 
 
@@ -558,7 +576,14 @@ def _cat_vjp(g, dim, tensors_shapes):
     return tuple([p if len(s) == g.ndim else ops.reshape(p, s) for p, s in zip(parts, tensors_shapes, strict=True)])
 
 
-@op(views, vjp=_cat_vjp, promote=promote, samples=[sample(real(2, 3), real(4, 3), dim=0)], namespace="internal", onnx="Concat")
+@op(
+    views,
+    vjp=_cat_vjp,
+    promote=promote,
+    samples=[sample(real(2, 3), real(4, 3), dim=0)],
+    namespace="internal",
+    onnx="Concat",
+)
 def join(*tensors, dim):
     """See `cat`."""
     return np.concatenate([t for t in tensors if t.shape != (0,)] or tensors, dim)
@@ -579,7 +604,11 @@ def _finished(result, out):
     return result if out is None else write_out(out, result)
 
 
-@op(composite, samples=[sample([real(2, 3), real(4, 3)]), sample([real(2, 3), real(2, 1)], -1)], aliases=["concat", "concatenate"])
+@op(
+    composite,
+    samples=[sample([real(2, 3), real(4, 3)]), sample([real(2, 3), real(2, 1)], -1)],
+    aliases=["concat", "concatenate"],
+)
 def cat(tensors, dim=0, *, out=None):
     """Tensors one after the other along ``dim``; their other sizes must agree (empty 1-d ones are left out)."""
     tensors = _checked_list("cat", tensors)
@@ -623,6 +652,7 @@ def atleast_2d(*tensors):
 @op(composite, samples=[real(), sample(real(3), real(2, 2))])
 def atleast_3d(*tensors):
     """Each tensor with three dimensions or more: (n) becomes (1, n, 1) and (m, n) becomes (m, n, 1)."""
+
     def grown(t):
         shape = (1, prod(t.shape), 1) if t.ndim < 2 else (*t.shape, 1)
         return t if t.ndim > 2 else ops.reshape(t, shape)
@@ -686,7 +716,9 @@ def repeat(input, *repeats):
     """The whole tensor repeated along each dimension; more counts than dimensions add dimensions in front."""
     counts, shape = as_shape(repeats), tuple(input.shape)
     if len(counts) < len(shape):
-        raise RuntimeError(f"repeat: the number of counts ({len(counts)}) must be at least that of dimensions ({len(shape)})")
+        raise RuntimeError(
+            f"repeat: the number of counts ({len(counts)}) must be at least that of dimensions ({len(shape)})"
+        )
     if any(n < 0 for n in counts):
         raise RuntimeError(f"repeat: counts must not be negative, got {counts}")
     shape = (1,) * (len(counts) - len(shape)) + shape
@@ -711,12 +743,17 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     Called with counts alone, it gives each position as often as its count says.
     """
     if repeats is None:
-        input, repeats = np.arange(input.shape[0]) if not isinstance(input, Tensor) else ops.arange(input.shape[0]), input
+        input, repeats = (
+            np.arange(input.shape[0]) if not isinstance(input, Tensor) else ops.arange(input.shape[0]),
+            input,
+        )
     if isinstance(repeats, Tensor):
         repeats = repeats.numpy()
     repeats = np.asarray(repeats)
     if repeats.dtype.kind not in "iu" or repeats.ndim > 1:
-        raise RuntimeError(f"repeat_interleave: repeats must be 0-d or 1-d integers, got {repeats.dtype}{list(repeats.shape)}")
+        raise RuntimeError(
+            f"repeat_interleave: repeats must be 0-d or 1-d integers, got {repeats.dtype}{list(repeats.shape)}"
+        )
     if (repeats < 0).any():
         raise RuntimeError("repeat_interleave: repeats can not be negative")
     if dim is None:
@@ -790,7 +827,8 @@ def rot90(input, k=1, dims=(0, 1)):
 
 
 @op(views, vjp=[lambda g, recipe, view_shape: ops.scatter_view(g, np.zeros(view_shape, g.dtype), recipe=recipe),
-                lambda g, recipe: replay(g, recipe)], namespace="internal", samples=[])  # fmt: skip
+                lambda g, recipe: replay(g, recipe)], namespace="internal", out=False,
+    samples=[sample(real(3, 4), real(3), recipe=((diagonal.record, (), {"offset": 1, "dim1": 0, "dim2": 1}, None),))])  # fmt: skip
 def scatter_view(base, view, *, recipe):
     """``base`` with the part that ``recipe`` looks at replaced: the history of a base whose view was changed in place."""
     out = base.copy()

@@ -41,7 +41,9 @@ def weights(formula, M, sym, dtype):
 
 def cosines(a, M, sym, dtype):
     """a[0] - a[1] cos(2 pi k / N) + a[2] cos(4 pi k / N) - ..."""
-    return weights(lambda k, N: sum((-1) ** i * c * np.cos(2 * np.pi * i * k / N) for i, c in enumerate(a)), M, sym, dtype)
+    return weights(
+        lambda k, N: sum((-1) ** i * c * np.cos(2 * np.pi * i * k / N) for i, c in enumerate(a)), M, sym, dtype
+    )
 
 
 @window()
@@ -106,7 +108,9 @@ def _check_decay(settings):
         raise RuntimeError("exponential: center must be None for symmetric windows")
 
 
-@window("M, *, center=None, tau=1.0, sym=True", [*PLAIN, sample(7, tau=2.0), sample(7, center=2, sym=False)], _check_decay)
+@window(
+    "M, *, center=None, tau=1.0, sym=True", [*PLAIN, sample(7, tau=2.0), sample(7, center=2, sym=False)], _check_decay
+)
 def exponential(*, M, center, tau, sym, dtype):
     """exp(-|k - center| / tau), by default around the middle."""
     return weights(lambda k, N: np.exp(-np.abs(k - (N / 2 if center is None else center)) / tau), M, sym, dtype)
@@ -131,6 +135,7 @@ def _check_beta(settings):
 @window("M, *, beta=12.0, sym=True", [*PLAIN, sample(7, beta=4.0)], _check_beta)
 def kaiser(*, M, beta, sym, dtype):
     """I0(beta sqrt(1 - (2 k / N - 1)^2)) / I0(beta), with I0 the modified Bessel function."""
+
     def formula(k, N):
         return np.i0(beta * np.sqrt(np.clip(1 - (2 * k / N - 1) ** 2, 0, None))) / np.i0(np.float64(beta))
 
@@ -144,7 +149,9 @@ def _older(known):
     windows = OPS[f"signal.windows.{known}"].public
 
     def make(window_length, periodic=True, *, dtype=None, layout=None, device=None, requires_grad=False):
-        return windows(window_length, sym=not periodic, dtype=dtype, layout=layout, device=device, requires_grad=requires_grad)
+        return windows(
+            window_length, sym=not periodic, dtype=dtype, layout=layout, device=device, requires_grad=requires_grad
+        )
 
     make.__name__ = make.__qualname__ = f"{known}_window"
     make.__doc__ = f"`signal.windows.{known}`, for the Fourier transform (``periodic``) or for filters."
@@ -155,7 +162,9 @@ bartlett_window, blackman_window, hann_window = _older("bartlett"), _older("blac
 
 
 @op(composite, samples=[sample(6), sample(7, False, 4.0)], method=False)
-def kaiser_window(window_length, periodic=True, beta=12.0, *, dtype=None, layout=None, device=None, requires_grad=False):
+def kaiser_window(
+    window_length, periodic=True, beta=12.0, *, dtype=None, layout=None, device=None, requires_grad=False
+):
     """`signal.windows.kaiser`, for the Fourier transform (``periodic``) or for filters."""
     return kaiser(window_length, beta=beta, sym=not periodic, dtype=dtype, layout=layout, device=device,
                   requires_grad=requires_grad)  # fmt: skip
