@@ -205,6 +205,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     y = (x - mean) / sqrt(var + eps) * weight + bias. In ``training`` the statistics are the batch's, and the running ones
     (if given) move towards them by ``momentum``, with the unbiased variance; otherwise the running ones are used.
     """
+    if tuple(input.shape) == (0,):
+        return ops.clone(input)  # nothing to normalise
     if input.ndim < 2:
         raise RuntimeError(f"batch_norm: input must have at least 2 dims (N, C, ...), got shape {list(input.shape)}")
     channels = input.shape[1]

@@ -177,8 +177,8 @@ def fractional_max_indices(input, samples, *, kernel_size, output_size):
     for offset in product(*map(range, kernel_size)):
         flat = np.zeros((len(rows), *[1] * len(size)), np.int64)
         for d, (start, k) in enumerate(zip(starts, offset, strict=True)):
-            flat = flat * size[d] + (start + k).reshape(len(rows), *[1] * d, -1, *[1] * (len(size) - 1 - d))
-        flat = flat.reshape(len(rows), -1)
+            flat = flat * size[d] + (start + k).reshape(len(rows), *[1] * d, output_size[d], *[1] * (len(size) - 1 - d))
+        flat = flat.reshape(len(rows), prod(output_size))
         value = np.take_along_axis(rows, flat, 1)
         wins = np.isnan(value) if best is None else (value > best) | np.isnan(value)
         best = value if best is None else np.where(wins, value, best)
@@ -190,7 +190,7 @@ def _fractional_starts(draws, size, out, kernel):
     """Window starts (rows, out) of Graham's pseudo-random sequence: floor((i + u) a) - floor(u a); the last at the end."""
     alpha = (size - kernel) / (out - 1) if out > 1 else 0.0
     steps = np.arange(out)
-    starts = np.floor((steps + draws[:, None]) * alpha).astype(np.int64) - np.floor(draws[:, None] * alpha).astype(np.int64)
+    starts = ((steps + draws[:, None]) * alpha).astype(np.int64) - (draws[:, None] * alpha).astype(np.int64)
     starts[:, -1] = size - kernel
     return starts
 

@@ -11,7 +11,8 @@ import numpy as np
 from .. import ops
 from ..registry import composite, op, view
 from ..shapes import numpy_dtype
-from .conv import add_windows, output_size, pad_spatial, per_dim, windows
+from .conv import add_windows, pad_spatial, per_dim, windows
+from .conv import output_size as positions_of
 from .samples import real, sample
 
 # ---------------------------------------------------------------------------------------------------- padding
@@ -33,16 +34,16 @@ def pad_constant(input, *, widths, value):
 
 
 def _padded_dim(input, dim, before, after, mode):
-    """One dim with its own elements before and after it; negative widths cut first."""
-    size = input.shape[dim]
-    if min(before, after) < 0:
-        start, stop = max(-before, 0), size - max(-after, 0)
+    """One dim with its own elements before and after it; negative widths cut."""
+    if mode == "circular" and min(before, after) < 0:
+        start, stop = max(-before, 0), input.shape[dim] - max(-after, 0)
         input = ops.narrow(input, dim, start, max(stop - start, 0))
-        before, after, size = max(before, 0), max(after, 0), max(stop - start, 0)
+        before, after = max(before, 0), max(after, 0)
     if not before and not after:
         return input
-    most = {"reflect": size - 1, "circular": size, "replicate": max(before, after) if size else 0}[mode]
-    if max(before, after) > most:
+    size = input.shape[dim]
+    most = {"reflect": size - 1, "circular": size, "replicate": max(before, after)}[mode]
+    if max(before, after) > most or before + size + after < 0:
         raise RuntimeError(f"pad: mode {mode!r} can add at most {most} elements to dim {dim} of size {size}, "
                            f"got {before} and {after}")  # fmt: skip
     at = np.arange(-before, size + after)
@@ -448,7 +449,7 @@ def im2col(input, *, kernel, stride, padding, dilation):
         g, kernel=kernel, stride=stride, padding=padding, dilation=dilation)])  # fmt: skip
 def col2im(input, *, size, kernel, stride, padding, dilation):
     """Columns added back where `im2col` took them from: its adjoint."""
-    positions = output_size(size, kernel, stride, padding, dilation)
+    positions = positions_of(size, kernel, stride, padding, dilation)
     columns = input.reshape(len(input), input.shape[1] // math.prod(kernel), *kernel, *positions)
     return np.ascontiguousarray(add_windows(columns, size, kernel, stride, padding, dilation))
 
@@ -465,7 +466,7 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     if input.ndim not in (3, 4) or 0 in input.shape[input.ndim - 3 :]:
         raise RuntimeError(f"unfold: input must have shape (N, C, H, W) or (C, H, W), none of C, H, W empty, "
                            f"got {list(input.shape)}")  # fmt: skip
-    if min(output_size(input.shape[-2:], **settings)) < 1:
+    if min(positions_of(input.shape[-2:], **settings)) < 1:
         raise RuntimeError(f"unfold: the windows {settings} do not fit input of shape {list(input.shape)}")
     if input.ndim == 4:
         return ops.im2col(input, **settings)
@@ -480,12 +481,9 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     if input.ndim not in (2, 3) or input.shape[-2] % math.prod(settings["kernel"]) or 0 in input.shape[-2:]:
         raise RuntimeError(f"fold: input must have shape (N, C * {math.prod(settings['kernel'])}, positions), "
                            f"got {list(input.shape)}")  # fmt: skip
-    positions = _positions(size, **settings)
+    positions = positions_of(size, **settings)
     if min(positions) < 1 or input.shape[-1] != math.prod(positions):
         raise RuntimeError(f"fold: output_size {size} has {positions} window positions, got input of shape {list(input.shape)}")
     if input.ndim == 3:
         return ops.col2im(input, size=size, **settings)
     return ops.squeeze(ops.col2im(ops.unsqueeze(input, 0), size=size, **settings), 0)
-
-
-_positions = output_size
