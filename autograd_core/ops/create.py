@@ -12,6 +12,7 @@ from ..registry import composite, creation, op, write_out
 from ..shapes import as_shape, default_dtype, ndarray, numpy_dtype
 from ..tensor import Tensor, apply, as_array, state, wrap
 from .samples import integer, real, sample
+from .shape import listed
 
 OPTIONS = "dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False"
 """What every function that makes a tensor accepts. There is one layout and one device; pinned memory means nothing here."""
@@ -321,17 +322,13 @@ def from_dlpack(ext_tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- products
 
 
-def _listed(tensors):
-    return tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
-
-
 @op(composite, samples=[sample(real(3), real(2)), sample(real(2), real(3), indexing="xy")])
 def meshgrid(*tensors, indexing="ij"):
     """Coordinate grids: output i varies along dimension i as ``tensors[i]`` and is constant along the others.
 
     ``indexing="xy"`` exchanges the first two dimensions, as plots want it.
     """
-    tensors = _listed(tensors)
+    tensors = listed(tensors)
     if indexing not in ("ij", "xy"):
         raise RuntimeError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
     if not tensors:
@@ -358,7 +355,7 @@ def meshgrid(*tensors, indexing="ij"):
 @op(composite, samples=[sample(real(3), real(2))])
 def cartesian_prod(*tensors):
     """All combinations of one element from each 1-d tensor, as rows; a single tensor is returned as it is."""
-    tensors = _listed(tensors)
+    tensors = listed(tensors)
     for t in tensors:
         if t.ndim != 1:
             raise RuntimeError(f"cartesian_prod: expects 1-d tensors, got shape {list(t.shape)}")

@@ -1,0 +1,270 @@
+"""Tensors put together, repeated and turned: cat and stack, repeat and tile, roll and flip."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from .. import ops
+from ..registry import composite, op, write_out
+from ..registry import view as views
+from ..shapes import as_shape, normalize_dim, normalize_dims, promote
+from ..tensor import Tensor
+from .samples import real, sample
+from .shape import listed, ravel, same_memory
+
+ONE = [real(3, 4)]
+CUBE = real(2, 3, 4)
+
+def _cat_vjp(g, dim, tensors_shapes):
+    sizes = [shape[dim] if len(shape) == g.ndim else 0 for shape in tensors_shapes]
+    parts = ops.split_with_sizes(g, sizes, dim)
+    return tuple([p if len(s) == g.ndim else ops.reshape(p, s) for p, s in zip(parts, tensors_shapes, strict=True)])
+
+
+@op(
+    views,
+    vjp=_cat_vjp,
+    promote=promote,
+    samples=[sample(real(2, 3), real(4, 3), dim=0)],
+    namespace="internal",
+    onnx="Concat",
+)
+def join(*tensors, dim):
+    """See `cat`."""
+    return np.concatenate([t for t in tensors if t.shape != (0,)] or tensors, dim)
+
+
+def _checked_list(name, tensors):
+    if not isinstance(tensors, (list, tuple)):
+        raise TypeError(f"{name}: tensors must be a tuple or list of Tensors, got {type(tensors).__name__}")
+    if not tensors:
+        raise RuntimeError(f"{name}: expected a non-empty list of Tensors")
+    for number, entry in enumerate(tensors):
+        if not isinstance(entry, (Tensor, np.ndarray)):
+            raise TypeError(f"{name}: element {number} must be a Tensor, got {type(entry).__name__}")
+    return tensors
+
+
+def _finished(result, out):
+    return result if out is None else write_out(out, result)
+
+
+@op(
+    composite,
+    samples=[sample([real(2, 3), real(4, 3)]), sample([real(2, 3), real(2, 1)], -1)],
+    aliases=["concat", "concatenate"],
+)
+def cat(tensors, dim=0, *, out=None):
+    """Tensors one after the other along ``dim``; their other sizes must agree (empty 1-d ones are left out)."""
+    tensors = _checked_list("cat", tensors)
+    ndim = max([t.ndim for t in tensors])
+    if any([t.ndim == 0 for t in tensors]):
+        raise RuntimeError("cat: 0-d tensors cannot be concatenated; use stack")
+    return _finished(ops.join(*tensors, dim=normalize_dim(dim, ndim)), out)
+
+
+@op(views, vjp=lambda g, dim: ops.unbind(g, dim), promote=promote, samples=[sample(real(2, 3), real(2, 3), dim=1)],
+    namespace="internal")  # fmt: skip
+def pile(*tensors, dim):
+    """See `stack`."""
+    return np.stack(tensors, dim)
+
+
+@op(composite, samples=[sample([real(3), real(3)]), sample([real(2, 3), real(2, 3)], -1)])
+def stack(tensors, dim=0, *, out=None):
+    """Tensors of one shape side by side along a new dimension ``dim``."""
+    tensors = _checked_list("stack", tensors)
+    shapes = {tuple(t.shape) for t in tensors}
+    if len(shapes) > 1:
+        raise RuntimeError(f"stack: expects each tensor to be of equal size, got {[list(t.shape) for t in tensors]}")
+    return _finished(ops.pile(*tensors, dim=normalize_dim(dim, tensors[0].ndim + 1)), out)
+
+
+@op(composite, samples=[real(), sample(real(3), real(2, 2))])
+def atleast_1d(*tensors):
+    """Each 0-d tensor as one of shape (1,)."""
+    found = [ops.reshape(t, (1,)) if t.ndim == 0 else t for t in listed(tensors)]
+    return found[0] if _is_one(tensors) else tuple(found)
+
+
+@op(composite, samples=[real(), sample(real(3), real(2, 2))])
+def atleast_2d(*tensors):
+    """Each tensor with dimensions of size 1 in front until there are two."""
+    found = [ops.reshape(t, (1, prod(t.shape))) if t.ndim < 2 else t for t in listed(tensors)]
+    return found[0] if _is_one(tensors) else tuple(found)
+
+
+@op(composite, samples=[real(), sample(real(3), real(2, 2))])
+def atleast_3d(*tensors):
+    """Each tensor with three dimensions or more: (n) becomes (1, n, 1) and (m, n) becomes (m, n, 1)."""
+
+    def grown(t):
+        shape = (1, prod(t.shape), 1) if t.ndim < 2 else (*t.shape, 1)
+        return t if t.ndim > 2 else ops.reshape(t, shape)
+
+    found = [grown(t) for t in listed(tensors)]
+    return found[0] if _is_one(tensors) else tuple(found)
+
+
+def _is_one(tensors):
+    return len(tensors) == 1 and not isinstance(tensors[0], (list, tuple))
+
+
+@op(composite, samples=[sample([real(3), real(2)]), sample([real(2, 3), real(2, 1)])])
+def hstack(tensors, *, out=None):
+    """Tensors side by side: along the second dimension, or the first where they are 1-d."""
+    tensors = atleast_1d(_checked_list("hstack", tensors))
+    return cat(tensors, 0 if tensors[0].ndim == 1 else 1, out=out)
+
+
+@op(composite, samples=[sample([real(3), real(3)]), sample([real(2, 3), real(1, 3)])], aliases=["row_stack"])
+def vstack(tensors, *, out=None):
+    """Tensors one below the other, 1-d ones as rows."""
+    return cat(atleast_2d(_checked_list("vstack", tensors)), 0, out=out)
+
+
+@op(composite, samples=[sample([real(3), real(3)]), sample([real(2, 3), real(2, 3)])])
+def dstack(tensors, *, out=None):
+    """Tensors one behind the other, along the third dimension."""
+    return cat(atleast_3d(_checked_list("dstack", tensors)), 2, out=out)
+
+
+@op(composite, samples=[sample([real(3), real(3, 2)])])
+def column_stack(tensors, *, out=None):
+    """Tensors side by side, 1-d ones as columns."""
+    columns = [ops.reshape(t, (prod(t.shape), 1)) if t.ndim < 2 else t for t in _checked_list("column_stack", tensors)]
+    return cat(columns, 1, out=out)
+
+
+@op(composite, samples=[sample(real(2, 3), real(1, 2)), sample(real(2), real())])
+def block_diag(*tensors):
+    """A matrix with the given ones along its diagonal and zeros elsewhere; vectors count as rows."""
+    for number, t in enumerate(tensors):
+        if t.ndim > 2:
+            raise RuntimeError(f"block_diag: expected tensors with 2 or fewer dimensions, tensor {number} has {t.ndim}")
+    blocks = [ops.reshape(t, (1, prod(t.shape))) if t.ndim < 2 else t for t in tensors]
+    if not blocks:
+        return ops.zeros((1, 0))
+    widths = [b.shape[1] for b in blocks]
+    rows = []
+    for number, block in enumerate(blocks):
+        sides = [np.zeros((block.shape[0], n), block.dtype) for n in (sum(widths[:number]), sum(widths[number + 1 :]))]
+        rows.append(cat([sides[0], block, sides[1]], 1))
+    return cat(rows, 0)
+
+
+# ---------------------------------------------------------------------------------------------------- repeated, turned
+
+
+@op(composite, samples=[sample(real(2, 3), 2, 1), sample(real(3), (2, 2))], onnx="Tile")
+def repeat(input, *repeats):
+    """The whole tensor repeated along each dimension; more counts than dimensions add dimensions in front."""
+    counts, shape = as_shape(repeats), tuple(input.shape)
+    if len(counts) < len(shape):
+        raise RuntimeError(
+            f"repeat: the number of counts ({len(counts)}) must be at least that of dimensions ({len(shape)})"
+        )
+    if any(n < 0 for n in counts):
+        raise RuntimeError(f"repeat: counts must not be negative, got {counts}")
+    shape = (1,) * (len(counts) - len(shape)) + shape
+    pairs = tuple([n for s in shape for n in (1, s)])
+    wide = tuple([n for c, s in zip(counts, shape, strict=True) for n in (c, s)])
+    spread = ops.expand(ops.reshape(input, pairs), wide)
+    found = ops.reshape(spread, tuple([c * s for c, s in zip(counts, shape, strict=True)]))
+    return ops.clone(found) if same_memory(found, input) else found
+
+
+@op(composite, samples=[sample(real(2, 3), 2), sample(real(2, 3), (2, 1, 2))])
+def tile(input, *dims):
+    """As `repeat`; fewer counts than dimensions leave the first ones alone."""
+    counts = as_shape(dims)
+    return repeat(input, (1,) * (input.ndim - len(counts)) + counts)
+
+
+@op(composite, samples=[sample(real(2, 3), 2), sample(real(2, 3), 2, 1)])
+def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
+    """Each element (or slice along ``dim``) repeated ``repeats`` times (a number, or one for each).
+
+    Called with counts alone, it gives each position as often as its count says.
+    """
+    if repeats is None:
+        input, repeats = (
+            np.arange(input.shape[0]) if not isinstance(input, Tensor) else ops.arange(input.shape[0]),
+            input,
+        )
+    if isinstance(repeats, Tensor):
+        repeats = repeats.numpy()
+    repeats = np.asarray(repeats)
+    if repeats.dtype.kind not in "iu" or repeats.ndim > 1:
+        raise RuntimeError(
+            f"repeat_interleave: repeats must be 0-d or 1-d integers, got {repeats.dtype}{list(repeats.shape)}"
+        )
+    if (repeats < 0).any():
+        raise RuntimeError("repeat_interleave: repeats can not be negative")
+    if dim is None:
+        input, dim = ravel(input), 0
+    input = input if input.ndim else ops.reshape(input, (1,))
+    size = input.shape[normalize_dim(dim, input.ndim)]
+    if repeats.ndim and repeats.size not in (1, size):
+        raise RuntimeError(f"repeat_interleave: repeats must have one count for each of {size}, got {repeats.size}")
+    return ops.index_select(input, dim, np.repeat(np.arange(size), repeats))
+
+
+def _roll_setting(arrays, settings):
+    shifts, dims = ((v,) if hasattr(v, "__index__") else tuple(v or ()) for v in (settings["shifts"], settings["dims"]))
+    if (dims and len(dims) != len(shifts)) or (not dims and len(shifts) != 1):
+        raise RuntimeError(f"shifts and dims must align, got shifts {shifts} and dims {dims}")
+    if dims and not arrays[0].ndim:
+        raise IndexError(f"dims {dims} name dimensions of a 0-d tensor")
+    return {"shifts": shifts, "dims": tuple([normalize_dim(d, arrays[0].ndim) for d in dims])}
+
+
+@op(views, signature="input, shifts, dims=None", prepare=_roll_setting, out=False,
+    vjp=[lambda g, shifts, dims: ops.roll(g, tuple([-s for s in shifts]), dims)],
+    samples=[sample(real(3, 4), 1), sample(real(3, 4), (1, -2), (0, 1))])  # fmt: skip
+def roll(input, *, shifts, dims):
+    """Elements moved along ``dims`` (in flat order without) by ``shifts``; what falls off comes in at the other end."""
+    return input.copy() if not input.ndim else np.roll(input, shifts, dims) if dims else np.roll(input, shifts[0])
+
+
+def _flip_setting(arrays, settings):
+    dims = as_shape(settings["dims"])
+    return {"dims": normalize_dims(dims, arrays[0].ndim) if dims else ()}
+
+
+@op(views, signature="input, *dims", prepare=_flip_setting, vjp=[lambda g, dims: ops.flip(g, dims)],
+    samples=[sample(real(3, 4), (0, -1)), sample(real(3, 4), 1)], out=False)  # fmt: skip
+def flip(input, *, dims):
+    """Elements in reverse order along ``dims``, as a copy."""
+    return np.flip(input, dims).copy()
+
+
+@op(composite, samples=ONE)
+def fliplr(input):
+    """Columns in reverse order."""
+    if input.ndim < 2:
+        raise RuntimeError(f"fliplr: input must have at least 2 dimensions, got {input.ndim}")
+    return ops.flip(input, 1)
+
+
+@op(composite, samples=ONE)
+def flipud(input):
+    """Rows in reverse order."""
+    if input.ndim < 1:
+        raise RuntimeError("flipud: input must have at least 1 dimension, got a 0-d tensor")
+    return ops.flip(input, 0)
+
+
+@op(composite, samples=[real(3, 4), sample(CUBE, 3, (1, 2)), sample(real(3, 4), 2)])
+def rot90(input, k=1, dims=(0, 1)):
+    """Turned ``k`` times by 90 degrees, from the first towards the second of ``dims``."""
+    if len(dims) != 2:
+        raise RuntimeError(f"rot90: expects two dimensions, got dims {tuple(dims)}")
+    if input.ndim < 2:
+        raise RuntimeError(f"rot90: expects at least 2 dimensions in the input, got {input.ndim}")
+    first, second = normalize_dims(tuple(dims), input.ndim)
+    turned = {0: lambda: ops.clone(input), 1: lambda: ops.transpose(ops.flip(input, second), first, second),
+              2: lambda: ops.flip(input, (first, second)), 3: lambda: ops.transpose(ops.flip(input, first), first, second)}  # fmt: skip
+    return turned[k % 4]()
