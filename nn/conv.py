@@ -191,7 +191,7 @@ class _Lazy(LazyModuleMixin):
     """A convolution that takes ``in_channels`` from its first input."""
 
     _size_name = "in_channels"
-    _dims = 0
+    _dims: int
 
     @property
     def _size_dim(self):  # type: ignore[override]

@@ -21,14 +21,13 @@ class Wrapper(Module):
             ...
 
     That gives ``ELU(alpha=1.0, inplace=False)`` with attributes ``alpha`` and ``inplace``. ``shown`` names the settings
-    that stand in the ``repr`` (all by default); ``keyword_only`` forbids settings by position.
+    that stand in the ``repr`` (all by default, also for subclasses); ``keyword_only`` forbids settings by position.
     """
 
     _function = ""
     _settings: tuple[str, ...] = ()
-    _shown: tuple[str, ...] = ()
+    _shown: tuple[str, ...] | None = None
     _signature = inspect.Signature()
-    _checks: tuple = ()
 
     def __init_subclass__(cls, function=None, shown=None, keyword_only=False, **settings):
         super().__init_subclass__()
@@ -38,7 +37,6 @@ class Wrapper(Module):
             cls._settings = tuple(settings)
             kind = inspect.Parameter.KEYWORD_ONLY if keyword_only else inspect.Parameter.POSITIONAL_OR_KEYWORD
             cls._signature = inspect.Signature([inspect.Parameter(k, kind, default=v) for k, v in settings.items()])
-            cls._shown = cls._settings
         if shown is not None:
             cls._shown = tuple(shown.split())
         if "__init__" not in cls.__dict__:
@@ -64,7 +62,8 @@ class Wrapper(Module):
 
     def extra_repr(self):
         """The settings that matter: ``inplace`` only where it is on."""
-        return ", ".join([f"{name}={getattr(self, name)}" for name in self._shown if name != "inplace" or self.inplace])
+        names = self._settings if self._shown is None else self._shown
+        return ", ".join([f"{name}={getattr(self, name)}" for name in names if name != "inplace" or self.inplace])
 
 
 def legacy_reduction(size_average, reduce) -> str:
