@@ -1,4 +1,4 @@
-"""Where tensors live and what their types can hold: devices (the CPU alone), memory layouts, ``finfo`` and ``iinfo``."""
+"""Where tensors live and what their types hold: devices (the CPU alone), memory layouts, ``finfo`` and ``iinfo``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .shapes import default_dtype, dtype_of, numpy_dtype
 
 
 class device:
-    """The place of a tensor: ``ag.device("cpu")`` is the only one. Also a context manager, for scripts that enter one."""
+    """The place of a tensor: ``ag.device("cpu")`` is the only one. A context manager, for scripts that enter one."""
 
     __slots__ = ("index", "type")
 
@@ -89,10 +89,17 @@ def _cuda_module() -> ModuleType:
     """`ag.cuda`: says that there is none, so that scripts which ask fall back to the CPU."""
     cuda = ModuleType("autograd_core.cuda", _cuda_module.__doc__)
     answers: dict[str, Any] = {
-        "is_available": lambda: False, "device_count": lambda: 0, "is_initialized": lambda: False, "synchronize": _no_cuda,
-        "current_device": _no_cuda, "get_device_name": _no_cuda, "set_device": _no_cuda, "manual_seed": lambda seed: None,
-        "manual_seed_all": lambda seed: None, "empty_cache": lambda: None,
-    }  # fmt: skip
+        "is_available": lambda: False,
+        "device_count": lambda: 0,
+        "is_initialized": lambda: False,
+        "synchronize": _no_cuda,
+        "current_device": _no_cuda,
+        "get_device_name": _no_cuda,
+        "set_device": _no_cuda,
+        "manual_seed": lambda seed: None,
+        "manual_seed_all": lambda seed: None,
+        "empty_cache": lambda: None,
+    }
     cuda.__dict__.update(answers)
     sys.modules[cuda.__name__] = cuda
     return cuda
@@ -115,8 +122,10 @@ class finfo:
         self.resolution = float(found.resolution)
 
     def __repr__(self):
-        return (f"finfo(resolution={self.resolution}, min={self.min}, max={self.max}, eps={self.eps}, "
-                f"smallest_normal={self.smallest_normal}, tiny={self.tiny}, dtype={self.dtype})")  # fmt: skip
+        return (
+            f"finfo(resolution={self.resolution}, min={self.min}, max={self.max}, eps={self.eps}, "
+            f"smallest_normal={self.smallest_normal}, tiny={self.tiny}, dtype={self.dtype})"
+        )
 
 
 class iinfo:

@@ -202,15 +202,33 @@ def test_gradients_are_finite_differences(name):
 
 
 VIEWS = {
-    "reshape": lambda t: t.reshape(3, 4), "view": lambda t: t.view(-1), "T": lambda t: t.T, "mT": lambda t: t.mT, "squeeze": lambda t: t.squeeze(),
-    "unsqueeze": lambda t: t.unsqueeze(0), "flatten": lambda t: t.flatten(), "expand": lambda t: t.expand(2, 4, 3),
-    "permute": lambda t: t.permute(1, 0), "select": lambda t: t.select(0, 1), "narrow": lambda t: t.narrow(1, 0, 2),
-    "diagonal": lambda t: t.diagonal(), "unfold": lambda t: t.unfold(0, 2, 1), "chunk": lambda t: t.chunk(2)[1],
-    "split": lambda t: t.split(1)[2], "unbind": lambda t: t.unbind(1)[0], "index": lambda t: t[1:, None, ..., -1],
-    "one element": lambda t: t[1, 2], "detach": lambda t: t.detach(), "view as bytes": lambda t: t.view(ag.uint8),
-    "swapaxes": lambda t: t.swapaxes(0, 1), "hsplit": lambda t: t.hsplit(3)[1], "broadcast_to": lambda t: t.broadcast_to((2, 4, 3)),
-    "atleast_3d": lambda t: ag.atleast_3d(t), "unflatten": lambda t: t.unflatten(0, (2, 2)), "from 0-d integer": lambda t: t[ag.tensor(1)],
-}  # fmt: skip
+    "reshape": lambda t: t.reshape(3, 4),
+    "view": lambda t: t.view(-1),
+    "T": lambda t: t.T,
+    "mT": lambda t: t.mT,
+    "squeeze": lambda t: t.squeeze(),
+    "unsqueeze": lambda t: t.unsqueeze(0),
+    "flatten": lambda t: t.flatten(),
+    "expand": lambda t: t.expand(2, 4, 3),
+    "permute": lambda t: t.permute(1, 0),
+    "select": lambda t: t.select(0, 1),
+    "narrow": lambda t: t.narrow(1, 0, 2),
+    "diagonal": lambda t: t.diagonal(),
+    "unfold": lambda t: t.unfold(0, 2, 1),
+    "chunk": lambda t: t.chunk(2)[1],
+    "split": lambda t: t.split(1)[2],
+    "unbind": lambda t: t.unbind(1)[0],
+    "index": lambda t: t[1:, None, ..., -1],
+    "one element": lambda t: t[1, 2],
+    "detach": lambda t: t.detach(),
+    "view as bytes": lambda t: t.view(ag.uint8),
+    "swapaxes": lambda t: t.swapaxes(0, 1),
+    "hsplit": lambda t: t.hsplit(3)[1],
+    "broadcast_to": lambda t: t.broadcast_to((2, 4, 3)),
+    "atleast_3d": ag.atleast_3d,
+    "unflatten": lambda t: t.unflatten(0, (2, 2)),
+    "from 0-d integer": lambda t: t[ag.tensor(1)],
+}
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -223,10 +241,19 @@ def test_views_share_memory(name):
 
 
 COPIES = {
-    "clone": lambda t: t.clone(), "flip": lambda t: t.flip(0), "roll": lambda t: t.roll(1), "integers": lambda t: t[[0, 1]],
-    "mask": lambda t: t[t > 0], "repeat": lambda t: t.repeat(1, 1), "tile": lambda t: t.tile(1), "cat": lambda t: ag.cat([t]),
-    "diag": lambda t: t.diag(), "contiguous": lambda t: t.T.contiguous(), "tril": lambda t: t.tril(), "to": lambda t: t.to(ag.float32, copy=True),
-}  # fmt: skip
+    "clone": lambda t: t.clone(),
+    "flip": lambda t: t.flip(0),
+    "roll": lambda t: t.roll(1),
+    "integers": lambda t: t[[0, 1]],
+    "mask": lambda t: t[t > 0],
+    "repeat": lambda t: t.repeat(1, 1),
+    "tile": lambda t: t.tile(1),
+    "cat": lambda t: ag.cat([t]),
+    "diag": lambda t: t.diag(),
+    "contiguous": lambda t: t.T.contiguous(),
+    "tril": lambda t: t.tril(),
+    "to": lambda t: t.to(ag.float32, copy=True),
+}
 
 
 @pytest.mark.parametrize("name", COPIES)

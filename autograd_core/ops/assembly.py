@@ -17,6 +17,7 @@ from .shape import listed, ravel, same_memory
 ONE = [real(3, 4)]
 CUBE = real(2, 3, 4)
 
+
 def _cat_vjp(g, dim, tensors_shapes):
     sizes = [shape[dim] if len(shape) == g.ndim else 0 for shape in tensors_shapes]
     parts = ops.split_with_sizes(g, sizes, dim)
@@ -60,7 +61,7 @@ def cat(tensors, dim=0, *, out=None):
     """Tensors one after the other along ``dim``; their other sizes must agree (empty 1-d ones are left out)."""
     tensors = _checked_list("cat", tensors)
     ndim = max([t.ndim for t in tensors])
-    if any([t.ndim == 0 for t in tensors]):
+    if any(t.ndim == 0 for t in tensors):
         raise RuntimeError("cat: 0-d tensors cannot be concatenated; use stack")
     return _finished(ops.join(*tensors, dim=normalize_dim(dim, ndim)), out)
 
@@ -265,6 +266,10 @@ def rot90(input, k=1, dims=(0, 1)):
     if input.ndim < 2:
         raise RuntimeError(f"rot90: expects at least 2 dimensions in the input, got {input.ndim}")
     first, second = normalize_dims(tuple(dims), input.ndim)
-    turned = {0: lambda: ops.clone(input), 1: lambda: ops.transpose(ops.flip(input, second), first, second),
-              2: lambda: ops.flip(input, (first, second)), 3: lambda: ops.transpose(ops.flip(input, first), first, second)}  # fmt: skip
+    turned = {
+        0: lambda: ops.clone(input),
+        1: lambda: ops.transpose(ops.flip(input, second), first, second),
+        2: lambda: ops.flip(input, (first, second)),
+        3: lambda: ops.transpose(ops.flip(input, first), first, second),
+    }
     return turned[k % 4]()

@@ -15,24 +15,28 @@ from .samples import integer, real, sample
 from .shape import listed
 
 OPTIONS = "dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False"
-"""What every function that makes a tensor accepts. There is one layout and one device; pinned memory means nothing here."""
+"""What every function that makes a tensor accepts. There is one layout, one device and no pinned memory."""
 
 
 def creator(signature, *, samples, prepare, like=False, namespace=""):
     """Register a function of settings (and of an ``input`` whose shape it takes) whose body makes an array.
 
-    The public function has ``signature`` and `OPTIONS`; it passes the door, so that a recorder sees where memory is new.
+    The public function has ``signature`` and `OPTIONS`; it passes the door: recorders see where memory is new.
     """
 
     def register(function):
         record = op(creation, samples=samples, prepare=prepare, method=False, namespace=namespace)(function).record
         more = f"{OPTIONS}, memory_format=None" if like else OPTIONS if namespace else f"out=None, {OPTIONS}"
         record.signature = f"{signature}, {'' if '*' in signature else '*, '}{more}"
-        settings = ", ".join(f"{n!r}: {'sizes if size is None else (size,)' if n == 'size' and '*sizes' in signature else n}"
-                             for n in record.settings)  # fmt: skip
-        lines = [f"def {record.name}({record.signature}):",
-                 f"    return make(record, ({'input, ' if like else ''}), {{{settings}}}, {'None' if like or namespace else 'out'}, "
-                 "layout, device, requires_grad)"]  # fmt: skip
+        values = {n: n for n in record.settings}
+        if "*sizes" in signature:  # f(2, 3), f((2, 3)) and f(size=(2, 3)) alike
+            values["size"] = "sizes if size is None else (size,)"
+        settings = ", ".join(f"{n!r}: {v}" for n, v in values.items())
+        lines = [
+            f"def {record.name}({record.signature}):",
+            f"    return make(record, ({'input, ' if like else ''}), {{{settings}}}, {'None' if like or namespace else 'out'}, "
+            "layout, device, requires_grad)",
+        ]
         space = {"make": make, "record": record}
         exec(compile("\n".join(lines), f"{provenance.GENERATED}{record.name}>", "exec"), space)  # noqa: S102 (our own text)
         record.public = record.public_call = public = space[record.name]
@@ -253,13 +257,13 @@ def _triangle(arrays, settings):
 
 @creator("row, col, offset=0", samples=[sample(3, 4), sample(4, 3, -1)], prepare=_triangle)
 def tril_indices(*, row, col, offset, dtype):
-    """The (2, n) row and column numbers of the lower triangle of a ``row`` by ``col`` matrix, up to diagonal ``offset``."""
+    """The (2, n) row and column numbers of a lower triangle: a ``row`` by ``col`` matrix, up to diagonal ``offset``."""
     return np.array(np.tril_indices(row, offset, col)).astype(dtype)
 
 
 @creator("row, col, offset=0", samples=[sample(3, 4), sample(4, 3, 1)], prepare=_triangle)
 def triu_indices(*, row, col, offset, dtype):
-    """The (2, n) row and column numbers of the upper triangle of a ``row`` by ``col`` matrix, from diagonal ``offset``."""
+    """The (2, n) row and column numbers of an upper triangle: a ``row`` by ``col`` matrix, from diagonal ``offset``."""
     return np.array(np.triu_indices(row, offset, col)).astype(dtype)
 
 
@@ -292,7 +296,7 @@ def as_tensor(data, dtype=None, device=None) -> Tensor:
 
 
 def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False) -> Tensor:
-    """``obj`` as a tensor, sharing memory unless ``copy`` is True; ``copy=False`` raises where sharing is impossible."""
+    """``obj`` as a tensor, sharing memory unless ``copy`` is True; ``copy=False`` raises where it cannot."""
     check_device(device)
     if isinstance(obj, Tensor):
         found = obj if dtype is None else obj.to(dtype)
@@ -310,8 +314,7 @@ def from_numpy(ndarray) -> Tensor:
     """A tensor that shares the memory of a NumPy array: what is written into one shows in the other."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"from_numpy: expected an np.ndarray, got {type(ndarray).__name__}")
-    found = wrap(as_array(ndarray))
-    return found
+    return wrap(as_array(ndarray))
 
 
 def from_dlpack(ext_tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Picking and placing elements: indexing, gather and scatter, masks.
 
-An index is a tuple of basic parts (ints, slices, None, ...) with `ARRAY` where an array stands; the arrays themselves are
-arguments of the operation, so that a recorder sees them as inputs. Two operations carry everything: `pick` and `place`.
+An index is a tuple of basic parts (ints, slices, None, ...) with `ARRAY` where an array stands. The arrays themselves
+are arguments of the operation: a recorder sees them as inputs. Two operations carry everything, `pick` and `place`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .samples import Values, integer, real, sample
 ARRAY = "array"
 FULL = slice(None)
 
-# ---------------------------------------------------------------------------------------------------- what an index means
+# ---------------------------------------------------------------------------------------------------- parsing
 
 
 def _is_basic(items):
-    return all([i is None or i is Ellipsis or type(i) in (int, slice) for i in items])
+    return all(i is None or i is Ellipsis or type(i) in (int, slice) for i in items)
 
 
 def parse(item):
@@ -86,7 +86,7 @@ def _axis(spec, arrays):
     if len(arrays) != 1 or arrays[0].dtype.kind == "b":
         return None
     axis = spec.index(ARRAY)
-    return axis if all([part == FULL for k, part in enumerate(spec) if k != axis]) else None
+    return axis if all(part == FULL for k, part in enumerate(spec) if k != axis) else None
 
 
 # ---------------------------------------------------------------------------------------------------- the operations
@@ -97,31 +97,55 @@ def _always_a_view(arrays, settings):
     return settings if ... in given else {"index": (*given, ...)}  # with ... NumPy gives a 0-d view, not a number
 
 
-@op(index, vjp=[lambda g, input_shape, index: ops.in_zeros(g, shape=input_shape, spec=index)], view=True, out=False,
-    prepare=_always_a_view, samples=[sample(real(3, 4), index=(FULL, 1))], namespace="internal", onnx="Slice")  # fmt: skip
+@op(
+    index,
+    vjp=[lambda g, input_shape, index: ops.in_zeros(g, shape=input_shape, spec=index)],
+    view=True,
+    out=False,
+    prepare=_always_a_view,
+    samples=[sample(real(3, 4), index=(FULL, 1))],
+    namespace="internal",
+    onnx="Slice",
+)
 def slice_view(input, *, index):
     """Basic indexing: ints, slices, None and ... give a view."""
     return input[index]
 
 
-@op(index, vjp=[lambda g, input_shape, indices, spec: ops.in_zeros(g, *indices, shape=input_shape, spec=spec)], out=False,
-    samples=[sample(real(3, 4), integer(5, high=3), spec=(ARRAY,)), sample(real(3, 4), integer(2, high=4), spec=(FULL, ARRAY))],
-    namespace="internal", onnx="Gather")  # fmt: skip
+@op(
+    index,
+    vjp=[lambda g, input_shape, indices, spec: ops.in_zeros(g, *indices, shape=input_shape, spec=spec)],
+    out=False,
+    samples=[
+        sample(real(3, 4), integer(5, high=3), spec=(ARRAY,)),
+        sample(real(3, 4), integer(2, high=4), spec=(FULL, ARRAY)),
+    ],
+    namespace="internal",
+    onnx="Gather",
+)
 def pick(input, *indices, spec):
     """Indexing by arrays of integers or booleans, mixed with basic parts; a copy."""
     axis = _axis(spec, indices)
     return input[_located(spec, indices)] if axis is None else input.take(indices[0], axis)
 
 
-@op(index, vjp=[lambda g, indices, spec: ops.pick(g, *indices, spec=spec)], out=False, namespace="internal",
-    samples=[sample(real(3), shape=(3, 4), spec=(FULL, 1)), sample(real(5), integer(5, high=3), shape=(3,), spec=(ARRAY,))])  # fmt: skip
+@op(
+    index,
+    vjp=[lambda g, indices, spec: ops.pick(g, *indices, spec=spec)],
+    out=False,
+    namespace="internal",
+    samples=[
+        sample(real(3), shape=(3, 4), spec=(FULL, 1)),
+        sample(real(5), integer(5, high=3), shape=(3,), spec=(ARRAY,)),
+    ],
+)
 def in_zeros(input, *indices, shape, spec):
     """Zeros of ``shape`` with the input added at an index; places named twice get the sum."""
     out = np.zeros(shape, input.dtype)
     axis = _axis(spec, indices) if indices else None
     if axis is not None:
         _add_slices(out, axis, indices[0], input)
-    elif any([a.dtype.kind != "b" for a in indices]):
+    elif any(a.dtype.kind != "b" for a in indices):
         np.add.at(out, _located(spec, indices), input)
     else:
         out[_located(spec, indices)] = input
@@ -129,7 +153,7 @@ def in_zeros(input, *indices, shape, spec):
 
 
 def _add_slices(out, axis, rows, values):
-    """Add slices of ``values`` to the slices of ``out`` that ``rows`` names: flat, for which `numpy.add.at` is quick."""
+    """Add slices of ``values`` to those of ``out`` that ``rows`` names: flat, for which `numpy.add.at` is quick."""
     values = np.broadcast_to(values, (*out.shape[:axis], *rows.shape, *out.shape[axis + 1 :]))
     size, inner = out.shape[axis], prod(out.shape[axis + 1 :])
     check_bounds(rows, size)
@@ -150,9 +174,16 @@ def _placed_vjp(g, indices, spec, accumulate):
     return g if accumulate else ops.place(g, np.zeros((), g.dtype), *indices, spec=spec, accumulate=False)
 
 
-@op(index, vjp=[_placed_vjp, lambda g, indices, spec: ops.pick(g, *indices, spec=spec)], out=False, namespace="internal",
-    samples=[sample(real(3, 4), real(4), spec=(1,), accumulate=False),
-             sample(real(3, 4), real(2, 4), integer(2, high=3), spec=(ARRAY,), accumulate=True)])  # fmt: skip
+@op(
+    index,
+    vjp=[_placed_vjp, lambda g, indices, spec: ops.pick(g, *indices, spec=spec)],
+    out=False,
+    namespace="internal",
+    samples=[
+        sample(real(3, 4), real(4), spec=(1,), accumulate=False),
+        sample(real(3, 4), real(2, 4), integer(2, high=3), spec=(ARRAY,), accumulate=True),
+    ],
+)
 def place(input, value, *indices, spec, accumulate):
     """A copy of the input with ``value`` written (or added) at an index."""
     out = np.array(input, order="C")
@@ -328,8 +359,11 @@ def take(input, index):
     return ops.pick(ops.reshape(input, (prod(input.shape),)), index, spec=(ARRAY,))
 
 
-@op(composite, samples=[sample(real(3, 4), np.array([5, -1]), real(2)), sample(real(3, 4), np.array([5, 5]), real(2), True)],
-    inplace=True)  # fmt: skip
+@op(
+    composite,
+    samples=[sample(real(3, 4), np.array([5, -1]), real(2)), sample(real(3, 4), np.array([5, 5]), real(2), True)],
+    inplace=True,
+)
 def put(input, index, source, accumulate=False):
     """A copy of the input with ``source`` written (or added) at the places that ``index`` numbers in flat order."""
     check_integers("put", index)
@@ -340,8 +374,13 @@ def put(input, index, source, accumulate=False):
             f"put: source must have as many elements as index, got {list(source.shape)} and {list(index.shape)}"
         )
     check_bounds(values_of(index), prod(input.shape))
-    flat = ops.place(ops.reshape(input, (prod(input.shape),)), ops.reshape(source, tuple(index.shape)), index, spec=(ARRAY,),
-                     accumulate=accumulate)  # fmt: skip
+    flat = ops.place(
+        ops.reshape(input, (prod(input.shape),)),
+        ops.reshape(source, tuple(index.shape)),
+        index,
+        spec=(ARRAY,),
+        accumulate=accumulate,
+    )
     return ops.reshape(flat, tuple(input.shape))
 
 

@@ -16,6 +16,7 @@ from .samples import real, sample
 
 CUBE = real(2, 3, 4)
 
+
 @op(composite, samples=[sample(real(3, 4), 0, 1), sample(CUBE, -1, -2)])
 def select(input, dim, index):
     """The slice at ``index`` of dimension ``dim``, which disappears."""
@@ -32,7 +33,7 @@ def narrow(input, dim, start, length):
     """``length`` elements from ``start`` on along ``dim``."""
     if not input.ndim:
         raise RuntimeError("narrow: cannot be applied to a 0-d tensor")
-    if getattr(start, "ndim", 0) or not hasattr(start, "__index__") or getattr(start, "dtype", int) == bool:
+    if getattr(start, "ndim", 0) or not hasattr(start, "__index__") or getattr(start, "dtype", None) == np.bool_:
         raise RuntimeError(f"narrow: start must be an int or a 0-d tensor of integers, got {start!r}")
     dim, start = normalize_dim(dim, input.ndim), start if type(start) is int else start.__index__()
     size = input.shape[dim]
@@ -76,8 +77,14 @@ def _one_dim(arrays, settings):
     return {**settings, "dim": normalize_dim(settings["dim"], arrays[0].ndim)}
 
 
-@op(views, vjp=[lambda gs, dim: _stacked(gs if isinstance(gs, tuple) else (gs,), dim)], view=True, prepare=_one_dim, out=False,
-    samples=[real(3, 4), sample(CUBE, -1)])  # fmt: skip
+@op(
+    views,
+    vjp=[lambda gs, dim: _stacked(gs if isinstance(gs, tuple) else (gs,), dim)],
+    view=True,
+    prepare=_one_dim,
+    out=False,
+    samples=[real(3, 4), sample(CUBE, -1)],
+)
 def unbind(input, *, dim=0):
     """A tuple of all slices along ``dim``."""
     before = (slice(None),) * dim
@@ -139,9 +146,7 @@ def tensor_split(input, indices_or_sections, dim=0, *, indices=None, sections=No
         return ops.split_at(input, (each + 1,) * more + (each,) * (wanted - more), dim)
     bounds = [0, *wanted, size]
     before = (slice(None),) * dim
-    return tuple(
-        [ops.slice_view(input, index=(*before, slice(a, b))) for a, b in pairwise(bounds)]
-    )
+    return tuple([ops.slice_view(input, index=(*before, slice(a, b))) for a, b in pairwise(bounds)])
 
 
 def _checked_split(name, input, wanted, dim, least):
@@ -170,20 +175,27 @@ def dsplit(input, indices_or_sections):
     return _checked_split("dsplit", input, indices_or_sections, 2, 3)
 
 
-# ---------------------------------------------------------------------------------------------------- windows, diagonals
+# ---------------------------------------------------------------------------------------------------- windows
 
 
 def _window_setting(arrays, settings):
     dim, shape = normalize_dim(settings["dimension"], arrays[0].ndim), arrays[0].shape or (1,)
     if settings["step"] <= 0 or not 0 <= settings["size"] <= shape[dim]:
         raise RuntimeError(
-            f"unfold: size must be in [0, {shape[dim]}] and step positive, got {settings['size']} and {settings['step']}"
+            f"unfold: size must be in [0, {shape[dim]}], step positive; got {settings['size']} and {settings['step']}"
         )
     return {**settings, "dimension": dim}
 
 
-@op(views, vjp=[lambda g, input_shape, dimension, size, step: ops.unwindow(g, input_shape, dimension, size, step)], view=True,
-    prepare=_window_setting, samples=[sample(real(7), 0, 3, 2), sample(real(2, 5), -1, 2, 1)], out=False, namespace="internal")  # fmt: skip
+@op(
+    views,
+    vjp=[lambda g, input_shape, dimension, size, step: ops.unwindow(g, input_shape, dimension, size, step)],
+    view=True,
+    prepare=_window_setting,
+    samples=[sample(real(7), 0, 3, 2), sample(real(2, 5), -1, 2, 1)],
+    out=False,
+    namespace="internal",
+)
 def windows(input, *, dimension, size, step):
     """See `unfold`."""
     if not input.ndim:
@@ -199,8 +211,13 @@ def windows(input, *, dimension, size, step):
     return np.lib.stride_tricks.as_strided(input, shape, strides)
 
 
-@op(views, vjp=[lambda g, dimension, size, step: ops.windows(g, dimension, size, step)], out=False, namespace="internal",
-    samples=[sample(real(3, 3), (7,), 0, 3, 2)])  # fmt: skip
+@op(
+    views,
+    vjp=[lambda g, dimension, size, step: ops.windows(g, dimension, size, step)],
+    out=False,
+    namespace="internal",
+    samples=[sample(real(3, 3), (7,), 0, 3, 2)],
+)
 def unwindow(input, *, shape, dimension, size, step):
     """Windows added back to where `unfold` took them from."""
     if not shape:
@@ -216,7 +233,7 @@ def unwindow(input, *, shape, dimension, size, step):
 
 @op(composite, samples=[sample(real(7), 0, 3, 2), sample(real(2, 5), -1, 2, 1)])
 def unfold(input, dimension, size, step):
-    """All windows of ``size`` elements along ``dimension``, ``step`` apart, as a view with the window as last dimension."""
+    """All windows of ``size`` elements along ``dimension``, ``step`` apart: a view whose last dimension is the window."""
     return ops.windows(input, dimension, size, step)
 
 
@@ -235,15 +252,27 @@ def look_at_diagonal(array, offset, dim1, dim2):
     return np.einsum("...ii->...i", rows[..., :size, :size])
 
 
-@op(views, vjp=[lambda g, input_shape, offset, dim1, dim2: ops.diagonal_in_zeros(g, input_shape, offset, dim1, dim2)], view=True,
-    prepare=_diagonal_setting, samples=[real(3, 4), sample(real(3, 4), 1), sample(CUBE, -1, 0, 2)], out=False)  # fmt: skip
+@op(
+    views,
+    vjp=[lambda g, input_shape, offset, dim1, dim2: ops.diagonal_in_zeros(g, input_shape, offset, dim1, dim2)],
+    view=True,
+    prepare=_diagonal_setting,
+    samples=[real(3, 4), sample(real(3, 4), 1), sample(CUBE, -1, 0, 2)],
+    out=False,
+)
 def diagonal(input, *, offset=0, dim1=0, dim2=1):
     """The diagonal of the matrices that dimensions ``dim1`` and ``dim2`` span, as the last dimension of a view."""
     return look_at_diagonal(input, offset, dim1, dim2)
 
 
-@op(views, vjp=[lambda g, offset, dim1, dim2: ops.diagonal(g, offset, dim1, dim2)], prepare=_diagonal_setting, out=False,
-    samples=[sample(real(3), (3, 4), 0, 0, 1)], namespace="internal")  # fmt: skip
+@op(
+    views,
+    vjp=[lambda g, offset, dim1, dim2: ops.diagonal(g, offset, dim1, dim2)],
+    prepare=_diagonal_setting,
+    out=False,
+    samples=[sample(real(3), (3, 4), 0, 0, 1)],
+    namespace="internal",
+)
 def diagonal_in_zeros(input, *, shape, offset, dim1, dim2):
     """Zeros of ``shape`` but for one diagonal."""
     out = np.zeros(shape, input.dtype)
@@ -304,11 +333,18 @@ def triu(input, *, diagonal=0):
 # ---------------------------------------------------------------------------------------------------- history of bases
 
 
-@op(views, vjp=[lambda g, recipe, view_shape: ops.scatter_view(g, np.zeros(view_shape, g.dtype), recipe=recipe),
-                lambda g, recipe: replay(g, recipe)], namespace="internal", out=False,
-    samples=[sample(real(3, 4), real(3), recipe=((diagonal.record, (), {"offset": 1, "dim1": 0, "dim2": 1}, None),))])  # fmt: skip
+@op(
+    views,
+    vjp=[
+        lambda g, recipe, view_shape: ops.scatter_view(g, np.zeros(view_shape, g.dtype), recipe=recipe),
+        lambda g, recipe: replay(g, recipe),
+    ],
+    namespace="internal",
+    out=False,
+    samples=[sample(real(3, 4), real(3), recipe=((diagonal.record, (), {"offset": 1, "dim1": 0, "dim2": 1}, None),))],
+)
 def scatter_view(base, view, *, recipe):
-    """``base`` with the part that ``recipe`` looks at replaced: the history of a base whose view was changed in place."""
+    """``base`` with the part that ``recipe`` looks at replaced: the history of a base whose view was written."""
     out = base.copy()
     np.copyto(replay(out, recipe), view)
     return out

@@ -61,8 +61,14 @@ def gather(input, index, *, dim, sparse_grad=False):
     return _gathered(input, index, dim)
 
 
-@op(index, vjp=[lambda g, index, dim: ops.gather(g, dim, index)], namespace="internal", out=False,
-    prepare=partial(_gather_setting, "scatter"), samples=[sample(real(2, 4), integer(2, 4, high=3), shape=(3, 4), dim=0)])  # fmt: skip
+@op(
+    index,
+    vjp=[lambda g, index, dim: ops.gather(g, dim, index)],
+    namespace="internal",
+    out=False,
+    prepare=partial(_gather_setting, "scatter"),
+    samples=[sample(real(2, 4), integer(2, 4, high=3), shape=(3, 4), dim=0)],
+)
 def scatter_in_zeros(input, index, *, shape, dim):
     """Zeros of ``shape`` with the input added where `gather` would take it from."""
     out = np.zeros(shape, input.dtype)
@@ -92,10 +98,19 @@ def _scatter_setting(arrays, settings):
 SCATTERED = [sample(real(3, 4), integer(2, 4, high=3), real(2, 4), dim=0)]
 
 
-@op(index, vjp=[lambda g, index, dim: ops.scatter_set(g, index, np.zeros((), g.dtype), dim=dim),
-                None, lambda g, index, dim: ops.gather(g, dim, index)],
-    prepare=_scatter_setting, namespace="internal", samples=[sample(real(3, 4), np.array([[2, 0, 1, 1]]), real(1, 4), dim=0)],
-    out=False, onnx="ScatterElements")  # fmt: skip
+@op(
+    index,
+    vjp=[
+        lambda g, index, dim: ops.scatter_set(g, index, np.zeros((), g.dtype), dim=dim),
+        None,
+        lambda g, index, dim: ops.gather(g, dim, index),
+    ],
+    prepare=_scatter_setting,
+    namespace="internal",
+    samples=[sample(real(3, 4), np.array([[2, 0, 1, 1]]), real(1, 4), dim=0)],
+    out=False,
+    onnx="ScatterElements",
+)
 def scatter_set(input, index, src, *, dim):
     """A copy of the input with ``src`` written where `gather` would read."""
     out = np.array(input, order="C")
@@ -149,8 +164,14 @@ def _extreme(name, ufunc, words):
 
     body.__name__ = name
     body.__doc__ = f"A copy of the input with the {words} of itself and ``src`` where `gather` would read."
-    record = op(index, vjp=_scatter_extreme_vjp, prepare=_scatter_setting, namespace="internal", out=False,
-                samples=[sample(distinct(3, 4), integer(2, 4, high=3), distinct(2, 4, low=3, high=4), dim=0)])  # fmt: skip
+    record = op(
+        index,
+        vjp=_scatter_extreme_vjp,
+        prepare=_scatter_setting,
+        namespace="internal",
+        out=False,
+        samples=[sample(distinct(3, 4), integer(2, 4, high=3), distinct(2, 4, low=3, high=4), dim=0)],
+    )
     return record(body)
 
 
@@ -169,8 +190,14 @@ def _cut(src, index):
 SCATTERS = {"add": "scatter_sum", "sum": "scatter_sum", "multiply": "scatter_prod", "prod": "scatter_prod"}
 
 
-@op(composite, samples=[sample(real(3, 4), 0, np.array([[2, 0, 1, 1]]), real(1, 4)), sample(real(3, 4), 1, np.array([[0], [3]]), 2.5)],
-    inplace=True)  # fmt: skip
+@op(
+    composite,
+    samples=[
+        sample(real(3, 4), 0, np.array([[2, 0, 1, 1]]), real(1, 4)),
+        sample(real(3, 4), 1, np.array([[0], [3]]), 2.5),
+    ],
+    inplace=True,
+)
 def scatter(input, dim, index, src=None, *, value=None, reduce=None):
     """A copy of the input with ``src`` (a tensor, or the number ``value``) written where `gather` would read.
 
@@ -221,9 +248,9 @@ def _neutral(reduce, dtype):
 
 @op(composite, samples=TO_REDUCE, inplace=True)
 def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
-    """A copy of the input in which each place named by ``index`` holds the sum, prod, mean, amax or amin of ``src`` there.
+    """A copy of the input in which each place named by ``index`` holds the ``reduce`` of ``src`` there.
 
-    The old value counts as one of them with ``include_self``. Gradients of equal extremes share.
+    ``reduce`` is sum, prod, mean, amax or amin. The old value counts as one of them with ``include_self``. Gradients of equal extremes share.
     """
     if reduce not in REDUCES:
         raise RuntimeError(f"scatter_reduce: reduce must be one of {list(REDUCES)}, got {reduce!r}")
@@ -247,7 +274,7 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
     inplace=True,
 )
 def index_reduce(input, dim, index, source, reduce, *, include_self=True):
-    """As `scatter_reduce` with whole slices: the 1-d ``index`` names a slice of the input for each slice of ``source``."""
+    """As `scatter_reduce` with whole slices: ``index`` names a slice of the input for each slice of ``source``."""
     if reduce not in REDUCES or reduce == "sum":
         raise RuntimeError(f"index_reduce: reduce must be one of prod, mean, amax, amin, got {reduce!r}")
     dim = along("index_reduce", input, dim, index)[0]
@@ -267,12 +294,12 @@ def take_along_dim(input, indices, dim=None, *, out=None):
         )
     if input.ndim != indices.ndim:
         raise RuntimeError(
-            f"take_along_dim: input and indices must have the same number of dimensions, got {input.ndim} and {indices.ndim}"
+            f"take_along_dim: input and indices must have as many dimensions, got {input.ndim} and {indices.ndim}"
         )
     dim = normalize_dim(dim, input.ndim)
     common = list(np.broadcast_shapes(tuple(1 if d == dim else n for d, n in enumerate(input.shape)),
                                       tuple(1 if d == dim else n for d, n in enumerate(indices.shape))))  # fmt: skip
-    shapes = [tuple([*common[:dim], t.shape[dim], *common[dim + 1 :]]) for t in (input, indices)]
+    shapes = [(*common[:dim], t.shape[dim], *common[dim + 1 :]) for t in (input, indices)]
     indices = ops.where(indices < 0, indices + input.shape[dim], indices)
     return ops.gather(ops.expand(input, shapes[0]), dim, ops.expand(indices, shapes[1]), out=out)
 
@@ -296,9 +323,14 @@ def _fill_setting(arrays, settings):
     return settings
 
 
-@op(arithmetic, vjp=[lambda g, mask: ops.masked_fill(g, mask, 0), None, lambda g, mask: ops.where(mask, g, 0)], promote=False,
-    prepare=_fill_setting, scalar="value if mask else input",
-    samples=[sample(real(3, 4), boolean(3, 4), 1.5), sample(real(3, 4), boolean(4), real())])  # fmt: skip
+@op(
+    arithmetic,
+    vjp=[lambda g, mask: ops.masked_fill(g, mask, 0), None, lambda g, mask: ops.where(mask, g, 0)],
+    promote=False,
+    prepare=_fill_setting,
+    scalar="value if mask else input",
+    samples=[sample(real(3, 4), boolean(3, 4), 1.5), sample(real(3, 4), boolean(4), real())],
+)
 def masked_fill(input, mask, value):
     """The input with ``value`` (a number or a 0-d tensor) where ``mask`` holds."""
     return np.where(mask, np.asarray(value).astype(input.dtype), input)
@@ -309,8 +341,11 @@ def masked_select(input, mask, *, out=None):
     """The elements of the input where ``mask`` holds, as a 1-d tensor; both are broadcast against each other."""
     _check_mask("masked_select", mask)
     input, mask = ops.broadcast_tensors(input, mask)
-    found = ops.pick(ops.reshape(input, (1,)) if not input.ndim else input, ops.reshape(mask, (1,)) if not input.ndim else mask,
-                     spec=(ARRAY,))  # fmt: skip
+    found = ops.pick(
+        ops.reshape(input, (1,)) if not input.ndim else input,
+        ops.reshape(mask, (1,)) if not input.ndim else mask,
+        spec=(ARRAY,),
+    )
     return found if out is None else write_out(out, found)
 
 
@@ -331,10 +366,15 @@ def masked_scatter(input, mask, source):
     return out
 
 
-@op(index, vjp=[lambda g, mask, input_shape: ops.masked_scatter(np.zeros(input_shape, g.dtype), mask, g)], namespace="internal",
-    samples=[sample(real(3, 4), boolean(3, 4), shape=(12,))], out=False)  # fmt: skip
+@op(
+    index,
+    vjp=[lambda g, mask, input_shape: ops.masked_scatter(np.zeros(input_shape, g.dtype), mask, g)],
+    namespace="internal",
+    samples=[sample(real(3, 4), boolean(3, 4), shape=(12,))],
+    out=False,
+)
 def masked_take(input, mask, *, shape):
-    """The elements where ``mask`` holds, in order, followed by zeros: the gradient of the source of `masked_scatter`."""
+    """The elements where ``mask`` holds, in order, then zeros: the gradient of the source of `masked_scatter`."""
     found = np.zeros(prod(shape), input.dtype)
     picked = input[np.broadcast_to(mask, input.shape)]
     found[: picked.size] = picked

@@ -1,7 +1,7 @@
 """Shapes: copies and casts, then views in another shape or with their dimensions in another order.
 
 A view looks at the memory of its input. In-place changes are traced through the primitive views: `alias`, `reshape`,
-`expand`, `permute` and `transpose` here, `slice_view` of basic indexing, `split_at`, `unbind`, `diagonal` and `windows`.
+`expand`, `permute`, `transpose`; `slice_view` of basic indexing; `split_at`, `unbind`, `diagonal`, `windows`.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def same_memory(first, second):
 
 @op(composite, samples=[sample(real(3, 4), 2, 6), sample(real(3, 4), (12,))])
 def view(input, *shape, size=None, dtype=None):
-    """The same memory in another shape (an error where that needs a copy; see `reshape`), or read as another ``dtype``."""
+    """The same memory in another shape (an error where that needs a copy), or read as another ``dtype``."""
     if dtype is None and len(shape) == 1 and isinstance(shape[0], (DType, np.dtype, type)):
         dtype = shape[0]
     if dtype is not None:
@@ -89,7 +89,7 @@ def view(input, *shape, size=None, dtype=None):
         return ops.alias(input) if same else ops.view_as_dtype(input, dtype=numpy_dtype(dtype))
     found = ops.reshape(input, shape=shape if size is None else size)
     if not same_memory(found, input):
-        raise RuntimeError(f"view: shape {list(found.shape)} is not compatible with the input's size {list(input.shape)} and "
+        raise RuntimeError(f"view: shape {list(found.shape)} does not fit the input's size {list(input.shape)} and "
                            "strides (at least one dimension spans across two); use reshape")  # fmt: skip
     return found
 
@@ -230,8 +230,16 @@ def _permutation(arrays, settings):
     return {"dims": normalize_dims(dims, ndim)}
 
 
-@op(views, signature="input, *dims", prepare=_permutation, view=True, samples=[sample(CUBE, (2, 0, 1)), sample(CUBE, 1, -1, 0)],
-    vjp=[lambda g, dims: ops.permute(g, tuple(np.argsort(dims).tolist()))], out=False, onnx="Transpose")  # fmt: skip
+@op(
+    views,
+    signature="input, *dims",
+    prepare=_permutation,
+    view=True,
+    samples=[sample(CUBE, (2, 0, 1)), sample(CUBE, 1, -1, 0)],
+    vjp=[lambda g, dims: ops.permute(g, tuple(np.argsort(dims).tolist()))],
+    out=False,
+    onnx="Transpose",
+)
 def permute(input, *, dims):
     """The dimensions in another order."""
     return input.transpose(dims)
