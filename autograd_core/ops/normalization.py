@@ -221,8 +221,9 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     out, mean, var = ops.standardize(input, _by_channel(weight, input.ndim),
                                      _by_channel(bias, input.ndim),
                                      dims=(0, *range(2, input.ndim)), eps=eps, centred=True)  # fmt: skip
-    _update_running(running_mean, mean, momentum)
-    _update_running(running_var, var * (count / (count - 1)) if count else var, momentum)
+    if count:  # an empty batch says nothing
+        _update_running(running_mean, mean, momentum)
+        _update_running(running_var, var * (count / (count - 1)), momentum)
     return out
 
 
