@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
+from typing import Any
 
 from .. import ops
 from ..registry import composite, op
@@ -23,7 +25,7 @@ def einsum(*args):
     Operands may also be given as tensor, list of ints, tensor, list of ints, ..., list of ints of the result.
     """
     terms, out, operands = _read(args)
-    terms, out = _spell_out(terms, out, operands)
+    terms, out = _spell_out(terms, out, tuple([x.ndim for x in operands]))
     sizes: dict[str, int] = {}
     for position, (term, x) in enumerate(zip(terms, operands, strict=True)):
         for letter, size in zip(term, x.shape, strict=True):
@@ -31,8 +33,7 @@ def einsum(*args):
                 raise RuntimeError(f"einsum: operand {position} has size {size} for {letter!r}, another has "
                                    f"{sizes[letter]}")  # fmt: skip
             sizes[letter] = size if sizes[letter] == 1 else sizes[letter]
-    _check_result(out, sizes)
-    pairs = [_simplify(term, x, sizes) for term, x in zip(terms, operands, strict=True)]
+    pairs: list[Any] = [_simplify(term, x, sizes) for term, x in zip(terms, operands, strict=True)]
     while len(pairs) > 1:
         first, second = _cheapest(pairs, out, sizes)
         others = [p for k, p in enumerate(pairs) if k not in (first, second)]
@@ -46,29 +47,33 @@ def einsum(*args):
 def _read(args):
     """Terms, result (None: implied) and operands of either way to call it."""
     if isinstance(args[0], str):
-        equation, operands = args[0].replace(" ", ""), args[1:]
+        operands = args[1:]
         if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
-            operands = tuple(operands[0])
-        left, arrow, right = equation.partition("->")
-        terms, out = left.split(","), right if arrow else None
-        for text in (*terms, right):
-            bad = [c for c in text.replace("...", "", 1) if c not in LETTERS]
-            if bad:
-                raise RuntimeError(f"einsum: {bad[0]!r} in {equation!r} is no letter; a term is letters and at most "
-                                   "one '...'")  # fmt: skip
+            operands = operands[0]
+        terms, out = _parse(args[0])
     else:
         operands, lists = args[0::2], args[1::2]
+        out = None
         if len(operands) > len(lists):
             *operands, last = operands
             out = _letters(last)
-        else:
-            out = None
-        terms = [_letters(numbers) for numbers in lists]
+        terms = tuple([_letters(numbers) for numbers in lists])
     if not operands:
         raise ValueError("einsum: must provide at least one operand")
     if len(terms) != len(operands):
         raise ValueError(f"einsum: the equation has {len(terms)} terms for {len(operands)} operands")
     return terms, out, list(operands)
+
+
+@lru_cache(512)
+def _parse(equation):
+    """The terms of an equation, and its result (None: implied)."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    for text in (*left.split(","), right):
+        for letter in text.replace("...", "", 1):
+            if letter not in LETTERS:
+                raise RuntimeError(f"einsum: {letter!r} in {equation!r} is no letter; a term has at most one '...'")
+    return tuple(left.split(",")), right if arrow else None
 
 
 def _letters(numbers):
@@ -78,15 +83,15 @@ def _letters(numbers):
     return "".join("..." if n is Ellipsis else LETTERS[n] for n in numbers)
 
 
-def _spell_out(terms, out, operands):
+@lru_cache(512)
+def _spell_out(terms, out, ndims):
     """Terms without ``...`` (its dims get digits, counted from the last) and an explicit result."""
     longest, spelled = 0, []
-    for position, (term, x) in enumerate(zip(terms, operands, strict=True)):
+    for position, (term, ndim) in enumerate(zip(terms, ndims, strict=True)):
         letters = term.replace("...", "")
-        extra = x.ndim - len(letters)
+        extra = ndim - len(letters)
         if extra < 0 or (extra and "..." not in term):
-            raise RuntimeError(f"einsum: operand {position} has {x.ndim} dimensions, its term {term!r} names "
-                               f"{len(letters)}")  # fmt: skip
+            raise RuntimeError(f"einsum: operand {position} has {ndim} dimensions, its term {term!r} names {len(letters)}")
         longest = max(longest, extra)
         spelled.append(term.replace("...", "".join(chr(48 + i) for i in reversed(range(extra)))))
     dots = "".join(chr(48 + i) for i in reversed(range(longest)))
@@ -95,20 +100,17 @@ def _spell_out(terms, out, operands):
         out = dots + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
     else:
         out = out.replace("...", dots)
-    return spelled, out
-
-
-def _check_result(out, sizes):
     for letter in out:
         if out.count(letter) > 1:
             raise RuntimeError(f"einsum: the result names {letter!r} more than once")
-        if letter not in sizes:
+        if not any(letter in term for term in spelled):
             raise RuntimeError(f"einsum: the result names {letter!r}, which no operand has")
+    return spelled, out
 
 
 def _simplify(term, x, sizes):
     """An operand with repeated letters as diagonals, and without the dims of size 1 that are only broadcast."""
-    for letter in sorted(set(term)):
+    for letter in sorted(set(term)) if len(set(term)) < len(term) else ():
         while term.count(letter) > 1:
             first, second = term.index(letter), term.rindex(letter)
             if x.shape[first] != x.shape[second]:
@@ -160,7 +162,11 @@ def _contract(left, x, right, y, wanted):
         y = ops.reshape(y, (*lengths(batch), *[1] * len(rows), *lengths(columns)))
         return "".join(joined), x * y
     b, m, k, n = (lengths(part) for part in (batch, rows, summed, columns))
-    x, y = ops.reshape(x, (*b, prod(m), prod(k))), ops.reshape(y, (*b, prod(k), prod(n)))
-    return "".join(joined), ops.reshape(ops.matmul(x, y), (*b, *m, *n))
+    x, y = _shaped(x, (*b, prod(m), prod(k))), _shaped(y, (*b, prod(k), prod(n)))
+    return "".join(joined), _shaped(ops.matmul(x, y), (*b, *m, *n))
+
+
+def _shaped(x, shape):
+    return x if tuple(x.shape) == shape else ops.reshape(x, shape)
 
 

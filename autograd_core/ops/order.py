@@ -135,7 +135,7 @@ def kthvalue(input, *, k, dim, keepdim):
     """The ``k``-th smallest element along ``dim`` and its index."""
     if input.ndim == 0:
         return input.copy(), np.zeros((), np.int64)
-    return _pick(input, np.take(order_of(input, dim), [k - 1], axis=dim), dim, keepdim)
+    return _pick(input, np.take(np.argpartition(input, k - 1, axis=dim), [k - 1], axis=dim), dim, keepdim)
 
 
 # ---------------------------------------------------------------------------------------------------- median, mode
@@ -148,8 +148,11 @@ def median_along(input, *, dim, keepdim, ignore_nan):
     if input.ndim == 0:
         return input.copy(), np.zeros((), np.int64)
     nonempty("median", input, (dim,))
-    order, size = order_of(input, dim), input.shape[dim]
-    missing = np.count_nonzero(np.isnan(input), axis=dim, keepdims=True) if input.dtype.kind == "f" else np.int64(0)
+    size, absent = input.shape[dim], input != input
+    if not absent.any():
+        middle = (size - 1) // 2
+        return _pick(input, np.take(np.argpartition(input, middle, axis=dim), [middle], axis=dim), dim, keepdim)
+    order, missing = order_of(input, dim), np.count_nonzero(absent, axis=dim, keepdims=True)
     if ignore_nan:
         middle = np.maximum(size - missing - 1, 0) // 2
     else:

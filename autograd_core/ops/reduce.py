@@ -201,7 +201,7 @@ def selection_gradient(g, indices, dim, keepdim, shape):
     return ops.put_along(g, indices, dim=dim, size=shape[dim])
 
 
-def _along(name, pick):
+def _along(name, pick, extreme):
     """The record of the extreme along one dimension together with its index, for max and min."""
 
     @op(reduction, name=f"{name}_along", namespace="internal", outputs="values indices", prepare=one_dim_setting,
@@ -212,14 +212,12 @@ def _along(name, pick):
         if input.ndim == 0:
             return input.copy(), np.zeros((), np.int64)
         nonempty(name, input, (dim,))
-        indices = pick(input, axis=dim, keepdims=True)
-        values = np.take_along_axis(input, indices, dim)
-        return (values, indices) if keepdim else (values.squeeze(dim), indices.squeeze(dim))
+        return extreme.reduce(input, axis=dim, keepdims=keepdim), pick(input, axis=dim, keepdims=keepdim)
 
     return along
 
 
-max_along, min_along = _along("max", np.argmax), _along("min", np.argmin)
+max_along, min_along = _along("max", np.argmax, np.maximum), _along("min", np.argmin, np.minimum)
 THREE_FORMS = [distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(3, 4), dim=0, keepdim=True), sample(real(3, 4), real(4))]
 
 
