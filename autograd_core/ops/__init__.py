@@ -17,6 +17,7 @@ from . import (  # noqa: F401
     contract,
     conv,
     create,
+    ctc,
     dropouts,
     elementwise,
     embeddings,

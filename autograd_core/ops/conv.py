@@ -126,7 +126,7 @@ def convolution(input, weight, bias, *, stride, padding, dilation, groups):
         g, weight, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
     lambda g, grad, weight_shape, stride, padding, dilation, groups: ops.convolution_weight(
         grad, g, kernel_size=weight_shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups)],
-    samples=[sample(real(2, 6, 4, 3), real(6, 2, 3, 2), size=(6, 5), **STRIDED)])  # fmt: skip
+    samples=[sample(real(2, 6, 3, 3), real(6, 2, 3, 2), size=(6, 5), **STRIDED)])  # fmt: skip
 def convolution_input(grad, weight, *, size, stride, padding, dilation, groups):
     """The adjoint of `convolution` in its input: ``grad`` (N, O, ...) spread over an image of ``size``."""
     kernel, batch, channels = weight.shape[2:], len(grad), weight.shape[1] * groups
@@ -144,7 +144,7 @@ def convolution_input(grad, weight, *, size, stride, padding, dilation, groups):
         input, g, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
     lambda g, grad, input_shape, stride, padding, dilation, groups: ops.convolution_input(
         grad, g, size=input_shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups)],
-    samples=[sample(real(2, 6, 4, 3), real(2, 4, 6, 5), kernel_size=(3, 2), **STRIDED)])  # fmt: skip
+    samples=[sample(real(2, 6, 3, 3), real(2, 4, 6, 5), kernel_size=(3, 2), **STRIDED)])  # fmt: skip
 def convolution_weight(grad, input, *, kernel_size, stride, padding, dilation, groups):
     """The adjoint of `convolution` in its weight: ``grad`` (N, O, ...) against the windows of ``input``."""
     depth = input.shape[1] // groups * prod(kernel_size)

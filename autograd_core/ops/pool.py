@@ -225,7 +225,7 @@ def window_sum(input, *, kernel_size, stride, padding, ceil_mode):
 
 @op(network, namespace="internal", vjp=[lambda g, kernel_size, stride, padding, ceil_mode: ops.window_sum(
     g, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)],
-    samples=[sample(real(2, 2, 4, 4), size=(5, 4), **SQUARE, ceil_mode=True)])  # fmt: skip
+    samples=[sample(real(2, 2, 3, 4), size=(5, 4), **SQUARE, ceil_mode=True)])  # fmt: skip
 def window_spread(input, *, size, kernel_size, stride, padding, ceil_mode):
     """Each element added to all places of its window in a plane of ``size``: the adjoint of `window_sum`."""
     ones = (1,) * len(kernel_size)
@@ -420,14 +420,15 @@ def _for_each_rank(name, doc, *samples):
                 continue
             function.__name__ = function.__qualname__ = f"{name}{rank}d"
             function.__doc__ = doc.replace("SHAPE", f"(N, C, {('L', 'H, W', 'D, H, W')[rank - 1]})")
-            op(composite, namespace="nn.functional",
-               samples=[sample(*(example if a is INPUT else a for a in s.args), **s.kwargs) for s in samples])(function)
+            own = {INPUT: example, INDICES: np.broadcast_to(np.arange(prod(example.shape[2:])).reshape(example.shape[2:]), example.shape)}
+            made = [sample(*[own.get(a, a) for a in s.args], **s.kwargs) for s in samples]
+            op(composite, namespace="nn.functional", samples=made)(function)
 
     return register
 
 
-INPUT = object()
-"""Stands for the input in samples that serve every number of dimensions."""
+INPUT, INDICES = object(), object()
+"""Stand for the input, and for an index of each of its elements, in samples that serve every number of dimensions."""
 
 
 @_for_each_rank("max_pool", """The largest element of each window of SHAPE; a batch dimension may be absent.
@@ -495,7 +496,7 @@ def _lp_pools(rank):
 
     ``output_size`` chooses among the sizes that pooling would map to the same size.
     Default: (size - 1) * stride + kernel_size - 2 * padding.
-    """)  # fmt: skip
+    """, sample(INPUT, INDICES, 2))  # fmt: skip
 def _max_unpools(rank):
     def unpool(input, indices, kernel_size, stride=None, padding=0, output_size=None):
         return _unpool(rank, input, indices, kernel_size, stride, padding, output_size)

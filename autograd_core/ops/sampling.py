@@ -329,8 +329,10 @@ def _cubic_sample(flat, at, size, padding_mode, align_corners):
 
 
 @op(composite, namespace="nn.functional", samples=[
-    sample(real(1, 2, 3, 4), real(1, 2, 3, 2, low=-1.2, high=1.2)), sample(real(1, 1, 2, 3, 3), real(1, 2, 2, 2, 3), align_corners=True),
-    sample(real(1, 2, 3, 4), real(1, 2, 2, 2), "bicubic", "border"), sample(real(1, 2, 3, 4), real(1, 2, 3, 2), padding_mode="reflection")])  # fmt: skip
+    sample(real(1, 2, 3, 4), real(1, 2, 3, 2, low=-1.2, high=1.2), align_corners=False),
+    sample(real(1, 1, 2, 3, 3), real(1, 2, 2, 2, 3), align_corners=True),
+    sample(real(1, 2, 3, 4), real(1, 2, 2, 2), "bicubic", "border", False),
+    sample(real(1, 2, 3, 4), real(1, 2, 3, 2), padding_mode="reflection", align_corners=False)])  # fmt: skip
 def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     """The image (N, C, H, W) at the points ``grid`` (N, h, w, 2), or the volume (N, C, D, H, W) at (N, d, h, w, 3).
 
@@ -365,7 +367,7 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
 
 
 @op(composite, namespace="nn.functional", samples=[
-    sample(real(2, 2, 3), (2, 1, 3, 4)), sample(real(1, 3, 4), (1, 1, 2, 3, 2), align_corners=True)])  # fmt: skip
+    sample(real(2, 2, 3), (2, 1, 3, 4), False), sample(real(1, 3, 4), (1, 1, 2, 3, 2), align_corners=True)])  # fmt: skip
 def affine_grid(theta, size, align_corners=None):
     """The points that affine maps ``theta`` (N, 2, 3) or (N, 3, 4) make of a regular grid of ``size``, for `grid_sample`."""
     rank, dtype = len(size) - 2, numpy_dtype(theta.dtype)
@@ -473,7 +475,7 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     return ops.squeeze(ops.im2col(ops.unsqueeze(input, 0), **settings), 0)
 
 
-@op(composite, namespace="nn.functional", samples=[sample(real(2, 18, 10), (4, 5), (2, 3), 1, 1, (2, 1)), sample(real(8, 6), (3, 4), 2)])
+@op(composite, namespace="nn.functional", samples=[sample(real(2, 18, 15), (4, 5), (2, 3), 1, 1, (2, 1)), sample(real(8, 6), (3, 4), 2)])
 def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """Columns (N, C * kernel, positions) added up into images (N, C, *output_size): the adjoint of `unfold`."""
     settings = _window_settings("fold", kernel_size, dilation, padding, stride)
