@@ -32,13 +32,11 @@ def creator(signature, *, samples, prepare, like=False, namespace=""):
         if "*sizes" in signature:  # f(2, 3), f((2, 3)) and f(size=(2, 3)) alike
             values["size"] = "sizes if size is None else (size,)"
         settings = ", ".join(f"{n!r}: {v}" for n, v in values.items())
-        lines = [
-            f"def {record.name}({record.signature}):",
-            f"    return make(record, ({'input, ' if like else ''}), {{{settings}}}, {'None' if like or namespace else 'out'}, "
-            "layout, device, requires_grad)",
-        ]
+        inputs, out = "input, " if like else "", "None" if like or namespace else "out"
+        text = f"""def {record.name}({record.signature}):
+            return make(record, ({inputs}), {{{settings}}}, {out}, layout, device, requires_grad)"""
         space = {"make": make, "record": record}
-        exec(compile("\n".join(lines), f"{provenance.GENERATED}{record.name}>", "exec"), space)  # noqa: S102 (our own text)
+        exec(compile(text, f"{provenance.GENERATED}{record.name}>", "exec"), space)  # noqa: S102 (our own text)
         record.public = record.public_call = public = space[record.name]
         public.__doc__, public.__module__, public.record = function.__doc__, "autograd_core", record
         return public

@@ -233,7 +233,7 @@ def unwindow(input, *, shape, dimension, size, step):
 
 @op(composite, samples=[sample(real(7), 0, 3, 2), sample(real(2, 5), -1, 2, 1)])
 def unfold(input, dimension, size, step):
-    """All windows of ``size`` elements along ``dimension``, ``step`` apart: a view whose last dimension is the window."""
+    """All windows of ``size`` elements along ``dimension``, ``step`` apart: a view with windows as last dimension."""
     return ops.windows(input, dimension, size, step)
 
 

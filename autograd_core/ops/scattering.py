@@ -250,7 +250,8 @@ def _neutral(reduce, dtype):
 def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
     """A copy of the input in which each place named by ``index`` holds the ``reduce`` of ``src`` there.
 
-    ``reduce`` is sum, prod, mean, amax or amin. The old value counts as one of them with ``include_self``. Gradients of equal extremes share.
+    ``reduce`` is sum, prod, mean, amax or amin; with ``include_self`` the old value counts as one of them. Values that
+    are equally extreme share the gradient.
     """
     if reduce not in REDUCES:
         raise RuntimeError(f"scatter_reduce: reduce must be one of {list(REDUCES)}, got {reduce!r}")
