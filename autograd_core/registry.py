@@ -21,7 +21,7 @@ parameters are settings. A gradient rule names what it needs among its parameter
 
 from __future__ import annotations
 
-import ast
+import re
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -167,6 +167,11 @@ class Op:
         return made
 
     def _caller(self, rule, keep, needs):
+        text = f"lambda g, s, st: rule({', '.join(self._words(rule, keep))})"
+        return _compiled(text, rule=rule, needs=needs)
+
+    def _words(self, rule, keep):
+        """What to hand to each parameter of a rule; entries of ``keep`` are added as it asks for saved values."""
         words = []
         for name in rule.__code__.co_varnames[: rule.__code__.co_argcount]:
             if name in ("g", "gs"):
@@ -180,8 +185,7 @@ class Op:
                 if found not in keep:
                     keep.append(found)
                 words.append(f"s[{keep.index(found)}]")
-        text = f"lambda g, s, st: rule({', '.join(words)})"
-        return _compiled(text, rule=rule, needs=needs)
+        return words
 
     def _source(self, name):
         """(kind, expression) of what a rule's parameter ``name`` stands for, given inputs ``a`` and results ``r``."""
@@ -208,7 +212,7 @@ class Op:
         """Raise where a rule asks for a name that does not exist."""
         for rule in [self.vjp] if callable(self.vjp) else self.vjp or ():
             if rule is not None:
-                self._caller(rule, [], ())
+                self._words(rule, [])
 
     # -------------------------------------------------- running
 
@@ -292,9 +296,12 @@ def _own_signature(function):
 
 
 def _names_in(signature):
-    spec = ast.parse(f"def f({signature}): pass").body[0].args
-    names = [a.arg for a in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)]
-    return names, spec.vararg.arg if spec.vararg else None, bool(spec.kwonlyargs or spec.vararg)
+    """(names, the one with a star or None, whether keyword-only names follow) of a signature text."""
+    plain = re.sub(r"\([^)]*\)|\[[^\]]*\]|'[^']*'|\"[^\"]*\"", "", signature)  # defaults that may hold commas
+    words = [word.partition("=")[0].strip() for word in plain.split(",")]
+    starred = next((word[1:] for word in words if word.startswith("*") and word != "*"), None)
+    names = [word for word in words if word and not word.startswith("*") and word != "/"]
+    return names, starred, any(word.startswith("*") for word in words)
 
 
 def op(family: Family, *, vjp=None, signature=None, samples=(), scalar=None, kernel=None, prepare=None, promote=None,
