@@ -17,15 +17,14 @@ class device:
     __slots__ = ("index", "type")
 
     def __init__(self, type: Any = "cpu", index: int | None = None):
-        if isinstance(type, device):
-            type, index = type.type, type.index
-        if not isinstance(type, str):
-            raise TypeError(f"device: expected a string such as 'cpu' or a device, got {type!r}")
-        name, _, number = type.partition(":")
+        given, index = (type.type, type.index) if isinstance(type, device) else (type, index)
+        if not isinstance(given, str):
+            raise TypeError(f"device: expected a string such as 'cpu' or a device, got {given!r}")
+        name, _, number = given.partition(":")
         if name != "cpu":
-            raise RuntimeError(f"device: only 'cpu' is available, got {type!r}")
-        self.type = name
-        self.index = int(number) if number else index
+            raise RuntimeError(f"device: only 'cpu' is available, got {given!r}")
+        self.type: str = name
+        self.index: int | None = int(number) if number else index
 
     def __repr__(self):
         return f"device(type='{self.type}'" + (f", index={self.index})" if self.index is not None else ")")

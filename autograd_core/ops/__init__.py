@@ -3,8 +3,6 @@
 Gradient rules reach other operations as ``ops.name``, so that files may refer to each other in any order.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from ..registry import OPS as _OPS
 from . import (  # noqa: F401
     activation,
@@ -46,11 +44,6 @@ from . import (  # noqa: F401
     window,
 )
 from .index import set_item  # noqa: F401
-
-if TYPE_CHECKING:  # the names below come from the records
-
-    def __getattr__(name: str) -> Any: ...
-
 
 for _name, _record in list(_OPS.items()):
     if _record.namespace in ("", "internal", "nn.functional"):

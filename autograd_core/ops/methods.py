@@ -77,7 +77,6 @@ def _operator(known, symbol, reflected=False):
 
     method.__name__ = method.__qualname__ = f"__{symbol}__"
     method.__doc__ = f"See `{known}`."
-    method.record = record
     return method
 
 
