@@ -41,7 +41,7 @@ def _householder_product(a, tau):
     return _eye(a, a.shape[-1]) - v @ ag.linalg.solve(inverse, v[..., : a.shape[-1], :].mT)
 
 
-class Orthogonal(Module):
+class _Orthogonal(Module):
     """A matrix with orthonormal rows or columns, computed from an unrestricted one."""
 
     def __init__(self, orthogonal_map, use_trivialization):
@@ -116,7 +116,7 @@ def orthogonal(module, name="weight", orthogonal_map=None, *, use_trivialization
         orthogonal_map = "matrix_exp" if weight.shape[-2] == weight.shape[-1] else "householder"
     if orthogonal_map not in MAPS:
         raise ValueError(f'orthogonal_map has to be one of "matrix_exp", "cayley", "householder". Got: {orthogonal_map}')
-    return register_parametrization(module, name, Orthogonal(orthogonal_map, use_trivialization), unsafe=True)
+    return register_parametrization(module, name, _Orthogonal(orthogonal_map, use_trivialization), unsafe=True)
 
 
 def norm_except_dim(v, dim):
@@ -127,7 +127,7 @@ def norm_except_dim(v, dim):
     return ag.linalg.vector_norm(v, 2, others, keepdim=True) if others else v.abs()
 
 
-class WeightNorm(Module):
+class _WeightNorm(Module):
     """g·v/‖v‖: length and direction of a weight as two parameters (Salimans and Kingma, 2016)."""
 
     def __init__(self, dim=0):
@@ -145,7 +145,7 @@ class WeightNorm(Module):
 
 def weight_norm(module, name="weight", dim=0):
     """Split a parameter into its length (over all dimensions but ``dim``) and its direction; returns ``module``."""
-    register_parametrization(module, name, WeightNorm(dim), unsafe=True)
+    register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
 
     def rename(state_dict, prefix, *_):
         """Older checkpoints hold the two parts as name_g and name_v."""
@@ -164,7 +164,7 @@ def power_iteration(matrix, u, v, times, eps):
         v.copy_(F.normalize(matrix.mT @ u, dim=0, eps=eps))
 
 
-class SpectralNorm(Module):
+class _SpectralNorm(Module):
     """W divided by its largest singular value, estimated by power iteration (Miyato et al., 2018)."""
 
     def __init__(self, weight, n_power_iterations=1, dim=0, eps=1e-12):
@@ -213,4 +213,4 @@ def spectral_norm(module, name="weight", n_power_iterations=1, eps=1e-12, dim=No
     if not isinstance(weight, ag.Tensor):
         raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
     dim = default_norm_dim(module) if dim is None else dim
-    return register_parametrization(module, name, SpectralNorm(weight, n_power_iterations, dim, eps))
+    return register_parametrization(module, name, _SpectralNorm(weight, n_power_iterations, dim, eps))
