@@ -19,8 +19,8 @@ def root_mean_square(x):
 class Adafactor(Optimizer):
     """Adafactor: p <- p - a * u / max(1, rms(u) / d), u = g / sqrt(v), a = max(eps[1], rms(p)) * min(lr, 1 / sqrt(t)).
 
-    v is the mean square of g, kept with weight 1 - t ** beta2_decay; for two dimensions and more it is the
-    outer product of its row and column means. ``eps``: (least root of v, by default the machine epsilon; least scale of p).
+    v is the mean square of g, kept with weight 1 - t ** beta2_decay; for two dimensions and more it is the outer
+    product of its row and column means. ``eps``: least root of v (None: the machine epsilon), and least scale of p.
     ``weight_decay`` shrinks p by lr * weight_decay. ``maximize`` goes uphill. ``foreach``: see `Optimizer`.
 
     Source: N. Shazeer and M. Stern, "Adafactor: adaptive learning rates with sublinear memory cost", 2018.
