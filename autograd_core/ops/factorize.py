@@ -99,14 +99,14 @@ def qr(A, *, mode):
 
 
 def _eigh_gradient(gs, eigenvalues, eigenvectors):
-    """V (diag(gw) + (V^T gV) / (w_j - w_i)) V^T."""
+    """V (diag(gw) + skew(V^T gV) / 2 (w_j - w_i)) V^T, which is symmetric."""
     gw, gV = gs
     V = eigenvectors
     if gV is None:
         return (ops.matmul(V * ops.unsqueeze(gw, -2), turned(V)),)
     gaps = ops.unsqueeze(eigenvalues, -2) - ops.unsqueeze(eigenvalues, -1)
     identity = ops.eye(V.shape[-1], dtype=V.dtype)
-    inner = ops.matmul(turned(V), gV) * (1 - identity) / (gaps + identity)
+    inner = _skew(ops.matmul(turned(V), gV)) * 0.5 / (gaps + identity)
     if gw is not None:
         inner = inner + ops.diag_embed(gw)
     return (ops.matmul(V, ops.matmul(inner, turned(V))),)

@@ -205,8 +205,24 @@ def det(input):
     return np.linalg.det(input)
 
 
+def _inverse_or_infinity(A):
+    try:
+        return np.linalg.inv(A)
+    except np.linalg.LinAlgError:
+        return np.full_like(A, np.inf) if A.ndim == 2 else np.stack([_inverse_or_infinity(a) for a in A])
+
+
+@op(contraction, namespace="internal", samples=SQUARE,
+    vjp=[lambda g, out: -ops.matmul(turned(out), ops.matmul(g, turned(out)))])  # fmt: skip
+def inverse_or_infinity(A):
+    """Inverses of square matrices, infinite where singular: where log |det| has its pole."""
+    return _inverse_or_infinity(A)
+
+
 def _slogdet_gradient(gs, input):
-    return ops.zeros_like(input) if gs[1] is None else ops.reshape(gs[1], (*gs[1].shape, 1, 1)) * turned(inv(input))
+    if gs[1] is None:
+        return ops.zeros_like(input)
+    return ops.reshape(gs[1], (*gs[1].shape, 1, 1)) * turned(inverse_or_infinity(input))
 
 
 @op(contraction, aliases=["linalg.slogdet"], outputs="sign logabsdet", samples=SQUARE, vjp=[_slogdet_gradient])

@@ -9,7 +9,7 @@ import numpy as np
 from .. import ops
 from ..registry import composite, index, op
 from ..shapes import normalize_dim
-from .reduce import nonempty, one_dim_setting, selection_gradient
+from .reduce import nonempty, one_dim_setting, selection_gradient, split_evenly
 from .samples import distinct, integer, real, sample
 
 # ---------------------------------------------------------------------------------------------------- picking along a dim
@@ -148,6 +148,8 @@ def median_along(input, *, dim, keepdim, ignore_nan):
     if input.ndim == 0:
         return input.copy(), np.zeros((), np.int64)
     nonempty("median", input, (dim,))
+    if input.dtype == bool:
+        raise RuntimeError("median: bool input is not supported")
     size, absent = input.shape[dim], input != input
     if not absent.any():
         middle = (size - 1) // 2
@@ -161,12 +163,18 @@ def median_along(input, *, dim, keepdim, ignore_nan):
     return _pick(input, np.take_along_axis(order, np.broadcast_to(middle, shape), dim), dim, keepdim)
 
 
+@op(index, namespace="internal", vjp=[split_evenly], samples=[sample(distinct(3, 5), ignore_nan=False)])
+def median_of_all(input, *, ignore_nan):
+    """The lower median of all elements; NaN of none."""
+    if input.size == 0:
+        return np.full((), np.nan).astype(input.dtype)
+    return median_along.record.function(input.reshape(-1), dim=0, keepdim=False, ignore_nan=ignore_nan)[0]
+
+
 def _median(input, dim, keepdim, ignore_nan):
     if dim is not None:
         return median_along(input, dim=dim, keepdim=keepdim, ignore_nan=ignore_nan)
-    if 0 in input.shape:
-        return ops.sum(input) * float("nan")
-    return median_along(ops.reshape(input, (-1,)), dim=0, keepdim=False, ignore_nan=ignore_nan)[0]
+    return median_of_all(input, ignore_nan=ignore_nan)
 
 
 MEDIANS = [distinct(3, 5), sample(distinct(3, 4), 1), sample(distinct(3, 5), dim=0, keepdim=True)]

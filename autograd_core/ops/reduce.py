@@ -54,7 +54,7 @@ def count_of(shape, dim):
 
 def nonempty(name, input, dim):
     """Raise where a reduction without a neutral element would run over nothing."""
-    if input.size == 0 and (builtins.len(dim) == input.ndim or 0 in [input.shape[d] for d in dim]):
+    if input.size == 0 and (builtins.len(dim) in (0, input.ndim) or 0 in [input.shape[d] for d in dim]):
         raise IndexError(f"{name}: expected the reduced dims {dim} of shape {list(input.shape)} to have non-zero sizes")
 
 
@@ -88,7 +88,7 @@ def sum(input, *, dim, keepdim, dtype):
 
 @op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=dims_setting,
     samples=DIMS, onnx="ReduceMean",
-    vjp=[lambda g, dim, keepdim, input_shape: restore(g, dim, keepdim, len(input_shape)) / count_of(input_shape, dim)])  # fmt: skip
+    vjp=[lambda g, dim, keepdim, input_shape: restore(g, dim, keepdim, len(input_shape)) / builtins.max(1, count_of(input_shape, dim))])  # fmt: skip
 def mean(input, *, dim, keepdim, dtype):
     """Mean over ``dim`` (an int or several; all by default); NaN over nothing."""
     kind = input.dtype if dtype is None else numpy_dtype(dtype)
@@ -160,7 +160,13 @@ def _even_split(g, input, out, dim, keepdim):
     """The gradient shared among all elements equal to the extreme."""
     equal = input == restore(out, dim, keepdim, input.ndim)
     count = ops.to(ops.sum(equal, dim, True), dtype=g.dtype)
-    return ops.where(equal, restore(g, dim, keepdim, input.ndim) / count, 0)
+    return restore(g, dim, keepdim, input.ndim) / count * ops.to(equal, dtype=g.dtype)
+
+
+def split_evenly(g, input, out):
+    """The gradient of one value picked from all elements, shared among those equal to it; NaN equals NaN here."""
+    equal = ops.logical_or(input == out, ops.logical_and(input != input, out != out))
+    return g / ops.to(ops.sum(equal), dtype=g.dtype) * ops.to(equal, dtype=g.dtype)
 
 
 EXTREMES = [distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(2, 3, 4), (0, -1), True), sample(real(), 0)]
@@ -217,6 +223,19 @@ def _along(name, pick, extreme):
     return along
 
 
+def _of_all(name, extreme):
+    """The record of the extreme of all elements, for max and min."""
+
+    @op(reduction, name=f"{name}_of_all", namespace="internal", vjp=[split_evenly], samples=[distinct(3, 4)])
+    def of_all(input):
+        """The extreme of all elements."""
+        nonempty(name, input, ())
+        return extreme.reduce(input, axis=None)
+
+    return of_all
+
+
+max_of_all, min_of_all = _of_all("max", np.maximum), _of_all("min", np.minimum)
 max_along, min_along = _along("max", np.argmax, np.maximum), _along("min", np.argmin, np.minimum)
 THREE_FORMS = [distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(3, 4), dim=0, keepdim=True), sample(real(3, 4), real(4))]
 
@@ -236,13 +255,13 @@ def _three_forms(input, dim, keepdim, other, out, total, along, pairwise):
 @op(composite, samples=THREE_FORMS)
 def max(input, dim=None, keepdim=False, *, other=None, out=None):
     """Largest value of all; or values and indices along ``dim``; or, of two tensors, the larger elements."""
-    return _three_forms(input, dim, keepdim, other, out, ops.amax, max_along, ops.maximum)
+    return _three_forms(input, dim, keepdim, other, out, max_of_all, max_along, ops.maximum)
 
 
 @op(composite, samples=THREE_FORMS)
 def min(input, dim=None, keepdim=False, *, other=None, out=None):
     """Smallest value of all; or values and indices along ``dim``; or, of two tensors, the smaller elements."""
-    return _three_forms(input, dim, keepdim, other, out, ops.amin, min_along, ops.minimum)
+    return _three_forms(input, dim, keepdim, other, out, min_of_all, min_along, ops.minimum)
 
 
 WHERE = {"signature": "input, dim=None, keepdim=False", "prepare": _prod_settings,
@@ -250,6 +269,8 @@ WHERE = {"signature": "input, dim=None, keepdim=False", "prepare": _prod_setting
 
 
 def _place(name, pick, input, dim, keepdim):
+    if input.dtype == bool:
+        raise RuntimeError(f"{name}: bool input is not supported")
     if input.ndim == 0:
         return np.zeros((), np.int64)
     nonempty(name, input, tuple(range(input.ndim)) if dim is None else (dim,))
@@ -372,7 +393,7 @@ def _as_float(values):
 
 @op(reduction, signature="input, dim, keepdim=False", prepare=dims_setting, promote=_as_float, onnx="ReduceLogSumExp",
     vjp=[lambda g, input, out, dim, keepdim: restore(g, dim, keepdim, input.ndim)
-         * ops.exp(input - restore(ops.where(ops.isinf(out), 0, out), dim, keepdim, input.ndim))],
+         * ops.exp(input - restore(out, dim, keepdim, input.ndim))],
     aliases=["special.logsumexp"], samples=[sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True)])  # fmt: skip
 def logsumexp(input, *, dim, keepdim):
     """log(sum(exp(x))) over ``dim``, without overflow."""
