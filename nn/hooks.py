@@ -9,6 +9,8 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 
+import numpy as np
+
 from autograd_core import ops  # noqa: F401  (records must stand before another one is added)
 from autograd_core.ops.samples import real, sample
 from autograd_core.registry import network, op
@@ -138,27 +140,30 @@ def _as_tuple(values):
     return values if isinstance(values, tuple) else (values,)
 
 
-def _through_gate(values, hook):
-    """``values`` with the Tensors that want gradients sent through a gate; whether there was any."""
+def _through_gate(values, hook, zeros):
+    """``values`` with the Tensors that want gradients sent through a gate; whether there was any.
+
+    ``zeros``: show zeros rather than None for Tensors that nothing came back to.
+    """
     places = [i for i, v in enumerate(values) if isinstance(v, Tensor) and v.requires_grad]
     if not places:
         return values, False
+    shown = [wrap(np.zeros_like(v.array)) if zeros and isinstance(v, Tensor) and v.array.dtype.kind == "f" else None for v in values]
 
     def gate(gradients):
-        lifted = [g if g is None or isinstance(g, Tensor) else wrap(g) for g in gradients]
-        everything = [None] * len(values)
-        for place, gradient in zip(places, lifted, strict=True):
-            everything[place] = gradient
-        found = _as_tuple(hook(tuple(everything)))
         plain = not any(isinstance(g, Tensor) for g in gradients)
-        chosen = [found[place] for place in places]
-        return tuple([g.array if plain and isinstance(g, Tensor) else g for g in chosen])
+        everything = list(shown)
+        for place, gradient in zip(places, gradients, strict=True):
+            if gradient is not None:
+                everything[place] = wrap(gradient) if plain else gradient
+        found = _as_tuple(hook(tuple(everything)))
+        return tuple([found[i].array if plain and isinstance(found[i], Tensor) else found[i] for i in places])
 
     passed = _as_tuple(gradient_gate(*[values[i] for i in places], hook=gate))
-    values = list(values)
+    through = list(values)
     for place, tensor in zip(places, passed, strict=True):
-        values[place] = tensor
-    return tuple(values), True
+        through[place] = tensor
+    return tuple(through), True
 
 
 class BackwardHooks:
@@ -173,12 +178,12 @@ class BackwardHooks:
     def enter(self, args):
         """The arguments behind their gate."""
         self.inputs = len(args)
-        args, self.has_input = _through_gate(args, self._after)
+        args, self.has_input = _through_gate(args, self._after, zeros=True)
         return args
 
     def leave(self, output):
         """The outputs behind their gate."""
-        found, _ = _through_gate(_as_tuple(output), self._before)
+        found, _ = _through_gate(_as_tuple(output), self._before, zeros=False)
         return found if isinstance(output, tuple) else found[0]
 
     def _before(self, grad_output):
@@ -201,7 +206,9 @@ class BackwardHooks:
             return before
         returned = _as_tuple(returned)
         if len(returned) != len(before):
-            raise RuntimeError(f"{kind}: got {len(returned)} gradients, but expected {len(before)}")
+            error = RuntimeError(f"{kind}: the hook returned {len(returned)} gradients, but expected {len(before)}")
+            error.explained = True  # type: ignore[attr-defined]  # the engine need not add where it was called
+            raise error
         return returned
 
 

@@ -67,10 +67,13 @@ class Module(Stateful):
 
     def __getattr__(self, name):
         held = self.__dict__
-        for kind in ("_parameters", "_buffers", "_modules"):
-            found = held.get(kind)
-            if found is not None and name in found:
-                return found[name]
+        if "_modules" in held:  # else __init__ has not run
+            if name in held["_parameters"]:
+                return held["_parameters"][name]
+            if name in held["_modules"]:
+                return held["_modules"][name]
+            if name in held["_buffers"]:
+                return held["_buffers"][name]
         if name in HOOK_KINDS or name in STATE_HOOK_KINDS:
             hooks = held[name] = OrderedDict()
             if name in HOOK_KINDS:
