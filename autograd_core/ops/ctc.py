@@ -121,8 +121,9 @@ def ctc_backward(g, input, targets, input_lengths, target_lengths, out, paths, *
         last = (t == input_lengths - 1)[:, None]
         finish = np.where((place == ends) | ((place == ends - 1) & (ends > 0)), input.dtype.type(0), low)
         from_here = np.where(last, finish, np.where((t < input_lengths)[:, None], _log_sum(onward, move, skip), low))
-        share = np.exp(paths[t] + from_here + out[:, None])
-        np.subtract.at(found[t], (rows, labels), share * g[:, None])
+        share = np.exp(paths[t] + from_here + out[:, None]) * g[:, None]
+        counts = (t < input_lengths) & (g != 0)  # an infinite loss that was zeroed gives zeros, not NaN
+        np.subtract.at(found[t], (rows, labels), np.where(counts[:, None], share, input.dtype.type(0)))
     return found
 
 

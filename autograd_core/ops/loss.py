@@ -355,8 +355,9 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
     alone = _class_dim("cross_entropy", input, target, weight) == 0
     if alone:
         input, target = ops.unsqueeze(input, 0), ops.unsqueeze(target, 0)
-    loss = ops.softmax_nll(input, target, weight, ignore_index=ignore_index, label_smoothing=label_smoothing,
-                           reduction=reduction)  # fmt: skip
+    learned = isinstance(weight, Tensor) and weight.requires_grad  # the fused operation takes weights as constants
+    loss = (_smoothed_formula if learned else ops.softmax_nll)(
+        input, target, weight, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction)
     return ops.squeeze(loss, 0) if alone and reduction == "none" else loss
 
 
