@@ -26,19 +26,39 @@ def _is_basic(items):
     return all(i is None or i is Ellipsis or type(i) in (int, slice) for i in items)
 
 
-def parse(item):
-    """An index as (spec, arrays): basic parts with `ARRAY` where the arrays (Tensors, NumPy's, masks) belong."""
+def parse(item, ndim):
+    """An index as (basic, spec, arrays): the view that ints, slices, None and ... give, then what arrays pick from it.
+
+    (NumPy treats an int beside an array as an array; PyTorch takes the ints first, which leaves other dimensions in front.)
+    """
     items = item if type(item) is tuple else (item,)
     if _is_basic(items):
-        return items, ()
-    spec, arrays = [], []
-    for part in items:
-        found = _part(part)
-        if isinstance(found, (Tensor, np.ndarray)):
-            arrays.append(found)
-            found = ARRAY
-        spec.append(found)
-    return tuple(spec), tuple(arrays)
+        return items, (), ()
+    parts = [_part(part) for part in items]
+    left = ndim - sum([_dims_used(part) for part in parts])
+    if left < 0 or sum([part is Ellipsis for part in parts]) > 1:
+        raise IndexError(f"too many indices, or several ..., for a tensor of {ndim} dimensions: {len(parts)}")
+    basic, spec, arrays = [], [], []
+    for part in parts:
+        if isinstance(part, (Tensor, np.ndarray)):
+            basic += [FULL] * _dims_used(part)
+            spec.append(ARRAY)
+            if part.ndim == 0 and part.dtype == np.bool_:
+                basic.append(None)
+                part = np.zeros(int(bool(part)), np.int64)
+            arrays.append(part)
+        else:
+            found = [FULL] * left if part is Ellipsis else [part]
+            basic += found
+            spec += [FULL for one in found if type(one) is not int]
+    return tuple(basic) if any([part != FULL for part in basic]) else None, tuple(spec), tuple(arrays)
+
+
+def _dims_used(part):
+    """How many dimensions one entry of an index stands for."""
+    if isinstance(part, (Tensor, np.ndarray)):
+        return part.ndim if part.dtype == np.bool_ else 1
+    return 0 if part is None or part is Ellipsis else 1
 
 
 def _part(part):
@@ -48,7 +68,7 @@ def _part(part):
     if isinstance(part, slice):
         return slice(*[v if v is None or type(v) is int else int(v) for v in (part.start, part.stop, part.step)])
     if isinstance(part, (bool, np.bool_)):
-        return np.asarray(part)
+        return np.asarray(part, bool)
     if hasattr(part, "__index__") and not isinstance(part, (Tensor, np.ndarray)):
         return int(part)
     if not isinstance(part, (Tensor, np.ndarray)):
@@ -155,6 +175,8 @@ def in_zeros(input, *indices, shape, spec):
 def _add_slices(out, axis, rows, values):
     """Add slices of ``values`` to those of ``out`` that ``rows`` names: flat, for which `numpy.add.at` is quick."""
     values = np.broadcast_to(values, (*out.shape[:axis], *rows.shape, *out.shape[axis + 1 :]))
+    if not values.size:
+        return
     size, inner = out.shape[axis], prod(out.shape[axis + 1 :])
     check_bounds(rows, size)
     rows = np.where(rows < 0, rows + size, rows).reshape(-1)
@@ -203,29 +225,28 @@ def get_item(self, item):
         raise IndexError("invalid index of a 0-d tensor; use tensor.item() to get its number")
     if kind is int or kind is slice:
         return ops.slice_view(self, (item,))
-    spec, arrays = parse(item)
-    return ops.pick(self, *arrays, spec=spec) if arrays else ops.slice_view(self, spec)
+    basic, spec, arrays = parse(item, self.array.ndim)
+    part = self if basic is None else ops.slice_view(self, basic)
+    return ops.pick(part, *arrays, spec=spec) if arrays else part
 
 
 def set_item(self, item, value):
     """``tensor[item] = value``, with PyTorch's history: the old values lose their gradient, ``value`` gets it."""
-    spec, arrays = parse(item)
+    basic, spec, arrays = parse(item, self.array.ndim)
     self._check_writable("setitem")
-    tracked = state.grad and (self.requires_grad or (isinstance(value, Tensor) and value.requires_grad))
-    if tracked or state.watch is not None:
+    if state.watch is not None or (state.grad and (self.requires_grad or getattr(value, "requires_grad", False))):
+        part = self if basic is None else ops.slice_view(self, basic)
         if arrays:
-            self._become(ops.place(self, value, *arrays, spec=spec, accumulate=False), "setitem")
+            part._become(ops.place(part, value, *arrays, spec=spec, accumulate=False), "setitem")
         else:
-            _write_part(ops.slice_view(self, spec), value)
+            _write_part(part, value)
         return
-    located = _located(spec, [a.array if isinstance(a, Tensor) else a for a in arrays])
+    part = self.array if basic is None else self.array[basic if ... in basic else (*basic, ...)]
     try:
-        self.array[located] = value.array if isinstance(value, Tensor) else value
+        part[_located(spec, map(values_of, arrays)) if arrays else ...] = values_of(value)
     except EXPLAINED as error:
-        raise explain(error, ops.place.record, (self, value, *arrays), {"spec": spec}) from None
-    storage.log_write(
-        self.array if arrays else self.array[(*spec, ...) if ... not in spec else spec], provenance.site()
-    )
+        raise explain(error, ops.place.record, (self, value, *arrays), {"index": basic, "spec": spec}) from None
+    storage.log_write(part, provenance.site())
 
 
 def _write_part(part, value):
@@ -346,7 +367,7 @@ def index_fill(input, dim, index, value):
 @op(composite, samples=[sample(real(3, 4), (np.array([0, 2]), np.array([1, 1])), real(2))], inplace=True)
 def index_put(input, indices, values, accumulate=False):
     """A copy of the input with ``values`` written (or added) at ``input[indices]``."""
-    spec, arrays = parse(tuple(FULL if i is None else i for i in indices))
+    spec, arrays = tuple([FULL if i is None else ARRAY for i in indices]), [i for i in indices if i is not None]
     if values_of(values).dtype != values_of(input).dtype:
         raise RuntimeError(f"index_put: values have type {values.dtype}, the input {input.dtype}")
     return ops.place(input, values, *arrays, spec=spec, accumulate=accumulate)
