@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy._core import umath
@@ -329,6 +329,10 @@ class Tensor:
     is_cuda = is_sparse = is_quantized = is_meta = is_mkldnn = is_mps = is_nested = False
     __array_priority__ = 1000
     __hash__ = object.__hash__
+
+    if TYPE_CHECKING:  # methods are attached from records; their types stand in the package's stub
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __new__(cls, *args, **kwargs):
         return new(cls)

@@ -1,0 +1,49 @@
+"""What the README shows works as it stands there."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import autograd_core as ag
+import nn
+from autograd_core.registry import OPS
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def test_the_example_trains(tmp_path, monkeypatch, capsys):
+    try:
+        embedded = nn.data.mnist(embedded=True)
+    except nn.data.FetchError as missing:
+        pytest.skip(f"the example needs digits: {missing}")
+    monkeypatch.setattr(nn.data, "mnist", lambda: embedded)  # 5,000 digits instead of 70,000
+    monkeypatch.chdir(tmp_path)
+    ag.manual_seed(0)
+    exec(BLOCKS[0], {})
+    assert float(capsys.readouterr().out.split()[-1]) > 0.75
+    assert (tmp_path / "model.svg").exists()
+
+
+def test_the_new_operation_is_an_operation():
+    space: dict = {}
+    try:
+        exec(BLOCKS[1], space)
+        x = ag.tensor(np.array([-1.0, 0.5, 2.0]), requires_grad=True)
+        squareplus = space["squareplus"]
+        assert ag.gradcheck(squareplus, (x,))
+        assert ag.gradgradcheck(squareplus, (x,))
+        plain = x.detach().clone()
+        assert np.array_equal(plain.squareplus_().numpy(), squareplus(x.detach()).numpy())
+        assert np.allclose(ag.vmap(squareplus)(x.detach()).numpy(), x.detach().squareplus().numpy())
+    finally:
+        OPS.pop("squareplus", None)
+        for name in ("squareplus", "squareplus_"):
+            if hasattr(ag.Tensor, name):
+                delattr(ag.Tensor, name)
+
+
+def test_the_readme_fits_three_screens():
+    assert len(README.read_text().splitlines()) <= 150
