@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # bodies of kernels are typed by Numba, not by annotations
     atomics: Any
+    conv_tiles: Any
     simd: Any
     tiles: Any
 else:
@@ -29,7 +30,8 @@ else:
         return lazy
 
     atomics = module("autograd_core.kernels.atomics")
+    conv_tiles = module("autograd_core.kernels.conv_tiles")
     simd = module("autograd_core.kernels.simd")
     tiles = module("autograd_core.kernels.tiles")
 
-__all__ = ["atomics", "simd", "tiles"]
+__all__ = ["atomics", "conv_tiles", "simd", "tiles"]

@@ -1,0 +1,209 @@
+"""Register tiles over windows: the inner loops of convolution, for kernels that are being compiled.
+
+As :mod:`~autograd_core.kernels.tiles`, but the rows of a tile form a grid of ``rows // fast`` x ``fast`` places of an
+image (pixels, or elements of the filter), and its columns may be stored as rows.
+"""
+# Intrinsics are called with one argument less than they are written with; Numba types them.
+# mypy: ignore-errors
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic
+
+from autograd_core.kernels.simd import I64, _call, _llvm, _load, _load_part, _splat, _store, _store_part
+from autograd_core.kernels.tiles import _loop, _pack, _shuffle, _unpack
+
+
+def _whole(value):
+    return ir.Constant(I64, value)
+
+
+def _literal(kind):
+    return kind.literal_value
+
+
+def _grid(builder, kind, fast, slow_step, fast_step):
+    """Element offset of each row of a tile: (offset of the slow dimension, constant offset within it)."""
+    slow = [builder.mul(slow_step, _whole(i)) for i in range(kind.rows // fast)]
+    return [(slow[r // fast], r % fast * fast_step) for r in range(kind.rows)]
+
+
+def _add_outer(builder, kind, sums, a, grid, columns):
+    """sums[r, :] + a[grid[r]] * columns, the fused multiply-adds of one step."""
+    vector = _llvm(kind.vector)
+    rows = []
+    for row, (slow, fast) in zip(sums, grid, strict=True):
+        place = builder.gep(builder.gep(a, [slow]), [_whole(fast)])
+        left = _splat(builder, builder.load(place), vector)
+        rows.append([_call(builder, "fma", vector, [left, y, z]) for y, z in zip(columns, row, strict=True)])
+    return rows
+
+
+def _columns(builder, kind, b, at):
+    """The vectors of one step of the right operand, from element ``at`` on."""
+    step = kind.vector.lanes
+    return [_load(builder, b, builder.add(at, _whole(v * step)), _llvm(kind.vector), kind.vector.dtype)
+            for v in range(kind.vectors)]
+
+
+@intrinsic(prefer_literal=True)
+def add_taps(typingctx, tile, count, a, table, fast, slow_step, fast_step, taps, tap_step, b):
+    """Return the tile plus, for e < count and t < taps, the image's pixels at ``table[e] + t * tap_step`` times row
+    ``e * taps + t`` of the panel ``b`` of weights, which is as wide as the tile.
+
+    Rows of the tile are pixels, columns channels. ``fast``, ``fast_step``, ``taps`` and ``tap_step`` are literals.
+    """
+    fast_, fast_step_, taps_, tap_step_ = map(_literal, (fast, fast_step, taps, tap_step))
+    width = tile.vectors * tile.vector.lanes
+
+    def codegen(context, builder, sig, args):
+        value, count, a, table, _, slow_step, _, _, _, b = args
+        grid = _grid(builder, tile, fast_, slow_step, fast_step_)
+
+        def entry(sums, e):
+            base = builder.gep(a, [builder.load(builder.gep(table, [e]))])
+            panel = builder.gep(b, [builder.mul(e, _whole(taps_ * width))])
+            for t in range(taps_):
+                place = builder.gep(base, [_whole(t * tap_step_)])
+                sums = _add_outer(builder, tile, sums, place, grid, _columns(builder, tile, panel, _whole(t * width)))
+            return sums
+
+        return _pack(builder, tile, _loop(builder, _unpack(builder, tile, value), count, 1, entry))
+
+    integer = types.int64
+    arguments = [tile, integer, types.unliteral(a), table, fast, integer, fast_step, taps, tap_step, types.unliteral(b)]
+    return signature(tile, *arguments), codegen
+
+
+@intrinsic(prefer_literal=True)
+def add_pixels(typingctx, tile, lines, line_step, count, step, a, fast, slow_step, fast_step, b):
+    """Return the tile plus, over ``lines`` x ``count`` pixels, the image's elements under each tap times the gradient.
+
+    Rows of the tile are taps of the filter, columns output channels; pixel (l, i) is at ``a + l * line_step + i * step``
+    and at row ``l * count + i`` of ``b``, which is as wide as the tile. ``step``, ``fast`` and ``fast_step`` are literals.
+    """
+    step_, fast_, fast_step_ = map(_literal, (step, fast, fast_step))
+    width = tile.vectors * tile.vector.lanes
+
+    def codegen(context, builder, sig, args):
+        value, lines, line_step, count, _, a, _, slow_step, _, b = args
+        grid = _grid(builder, tile, fast_, slow_step, fast_step_)
+
+        def line(sums, i):
+            base = builder.gep(a, [builder.mul(i, line_step)])
+            panel = builder.gep(b, [builder.mul(builder.mul(i, count), _whole(width))])
+
+            def pixel(sums, k):
+                place = builder.gep(base, [builder.mul(k, _whole(step_))])
+                columns = _columns(builder, tile, panel, builder.mul(k, _whole(width)))
+                return _add_outer(builder, tile, sums, place, grid, columns)
+
+            return _loop(builder, sums, count, 1, pixel)
+
+        return _pack(builder, tile, _loop(builder, _unpack(builder, tile, value), lines, 1, line))
+
+    integer = types.int64
+    arguments = [tile, integer, integer, integer, step, types.unliteral(a), fast, integer, fast_step,
+                 types.unliteral(b)]
+    return signature(tile, *arguments), codegen
+
+
+def _turned(builder, rows):
+    """The transpose of as many vectors as they have lanes."""
+    lanes, step = len(rows), 1
+    rows = list(rows)
+    while step < lanes:  # exchange the off-diagonal blocks of 2 x 2 blocks, blocks twice as large each time
+        upper = [j if not j & step else lanes + j - step for j in range(lanes)]
+        lower = [j + step if not j & step else lanes + j for j in range(lanes)]
+        for i in range(lanes):
+            if not i & step:
+                a, b = rows[i], rows[i + step]
+                rows[i], rows[i + step] = (_shuffle(builder, a, b, order) for order in (upper, lower))
+        step *= 2
+    return rows
+
+
+@intrinsic
+def turn(typingctx, source, tile, target, column_step, columns):
+    """Write the first ``columns`` columns of a tile that lies at ``source`` as rows, ``column_step`` apart.
+
+    From memory, not from registers: what shuffling needs would push accumulators out of the registers of the loop before.
+    """
+    kind = tile.instance_type
+    lanes, width = kind.vector.lanes, kind.vectors * kind.vector.lanes
+
+    def codegen(context, builder, sig, args):
+        source, _, pointer, step, columns = args
+        vector, element = _llvm(kind.vector), kind.vector.dtype
+        blank = ir.Constant(vector, ir.Undefined)
+        for v in range(kind.vectors):
+            with builder.if_then(builder.icmp_signed("<", _whole(v * lanes), columns)):
+                for first in range(0, kind.rows, lanes):
+                    count = min(lanes, kind.rows - first)
+                    block = [_load(builder, source, _whole((first + r) * width + v * lanes), vector, element)
+                             for r in range(count)]
+                    block = _turned(builder, block + [blank] * (lanes - count))
+                    for c in range(lanes):
+                        column = _whole(v * lanes + c)
+                        with builder.if_then(builder.icmp_signed("<", column, columns)):
+                            line = builder.gep(pointer, [builder.mul(step, column)])
+                            if count == lanes:
+                                _store(builder, block[c], line, _whole(first), element)
+                            else:
+                                _store_part(builder, block[c], line, _whole(first), _whole(count))
+        return context.get_dummy_value()
+
+    return signature(types.void, source, tile, target, types.int64, types.int64), codegen
+
+
+@intrinsic(prefer_literal=True)
+def add_image(typingctx, tile, count, a, b, table, taps, tap_step):
+    """Return the tile plus, for e < count and t < taps, row ``e * taps + t`` of the packed weights ``a`` (an element a
+    row of the tile) times the image's pixels from ``table[e] + t * tap_step`` on. ``taps`` and ``tap_step`` are literals.
+
+    Rows of the tile are channels, columns pixels.
+    """
+    taps_, tap_step_ = map(_literal, (taps, tap_step))
+
+    def codegen(context, builder, sig, args):
+        value, count, a, b, table, _, _ = args
+        grid = [(_whole(0), r) for r in range(tile.rows)]
+
+        def entry(sums, e):
+            base = builder.load(builder.gep(table, [e]))
+            weights = builder.gep(a, [builder.mul(e, _whole(taps_ * tile.rows))])
+            for t in range(taps_):
+                columns = _columns(builder, tile, b, builder.add(base, _whole(t * tap_step_)))
+                sums = _add_outer(builder, tile, sums, builder.gep(weights, [_whole(t * tile.rows)]), grid, columns)
+            return sums
+
+        return _pack(builder, tile, _loop(builder, _unpack(builder, tile, value), count, 1, entry))
+
+    integer = types.int64
+    arguments = [tile, integer, types.unliteral(a), types.unliteral(b), table, taps, tap_step]
+    return signature(tile, *arguments), codegen
+
+
+@intrinsic
+def turn_rows(typingctx, source, row_step, rows, count, target, width, kind):
+    """Write ``count`` elements of each of ``rows`` rows of ``source`` as rows of ``target``, ``width`` apart: a square
+    of the vector type ``kind``. Where there are fewer rows than lanes the last is repeated; no memory beyond is read.
+    """
+    wanted = kind.instance_type
+
+    def codegen(context, builder, sig, args):
+        source, row_step, rows, count, target, width, _ = args
+        vector, lanes, loaded = _llvm(wanted), wanted.lanes, []
+        last = builder.sub(rows, _whole(1))
+        for r in range(lanes):
+            row = builder.select(builder.icmp_signed("<", _whole(r), last), _whole(r), last)
+            loaded.append(_load_part(builder, source, builder.mul(row, row_step), count, vector))
+        for r, row in enumerate(_turned(builder, loaded)):
+            with builder.if_then(builder.icmp_signed("<", _whole(r), count)):
+                _store(builder, row, target, builder.mul(width, _whole(r)), wanted.dtype)
+        return context.get_dummy_value()
+
+    integer = types.int64
+    return signature(types.void, source, integer, integer, integer, target, integer, kind), codegen
