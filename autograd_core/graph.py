@@ -193,9 +193,9 @@ def record(function: Callable, inputs: Iterable, model=None, title: str = "") ->
         if isinstance(tensor, Tensor):
             recorder.kept.append(tensor)
             label = tensor.name or (arguments[number] if number < len(arguments) else "input")
-            recorder.keys[id(tensor)] = graph.add(
-                Vertex(f"x{number}", "input", label, (tensor.array.shape,), str(tensor.array.dtype))
-            )
+            kind = "parameter" if tensor.requires_grad else "input"
+            vertex = Vertex(f"x{number}", kind, label, (tensor.array.shape,), str(tensor.array.dtype))
+            recorder.keys[id(tensor)] = graph.add(vertex)
     with recorder:
         result = function(*inputs)
     for number, tensor in enumerate(_tensors(result)):

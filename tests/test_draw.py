@@ -22,7 +22,7 @@ def test_a_tensor_with_history_and_a_function_are_drawn():
     model = small()
     out = model(ag.randn(5, 3)).sum()
     assert "0.weight" in ag.draw(out, model=model).source
-    drawing = ag.draw(lambda a, b: (a * b).exp(), ag.randn(2), ag.randn(2))
+    drawing = ag.draw(lambda a, b: (a * b).exp(), ag.randn(2, requires_grad=True), ag.randn(2))
     assert "exp" in drawing.source
     assert "backward" in drawing.source
     with pytest.raises(ValueError, match="no history"):
