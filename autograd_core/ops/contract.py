@@ -16,7 +16,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 @op(composite, method=False, signature="equation, *operands",
     samples=[sample("ij,jk->ik", real(2, 3), real(3, 4)), sample("bij,bjk->bki", real(2, 3, 4), real(2, 4, 2)),
              sample("ii->i", real(3, 3)), sample("...i,oij,...j->...o", real(2, 4), real(3, 4, 5), real(2, 5)),
-             sample("ij->", real(2, 3)), sample("i,j", real(2), real(3)), sample(real(2, 3), [0, 1], real(3), [1], [0])])  # fmt: skip
+             sample("ij->", real(2, 3)), sample("i,j", real(2), real(3)),
+             sample(real(2, 3), [0, 1], real(3), [1], [0])])  # fmt: skip
 def einsum(*args):
     """Sum of products by an equation such as ``"bij,bjk->bik"``.
 
@@ -91,7 +92,7 @@ def _spell_out(terms, out, ndims):
         letters = term.replace("...", "")
         extra = ndim - len(letters)
         if extra < 0 or (extra and "..." not in term):
-            raise RuntimeError(f"einsum: operand {position} has {ndim} dimensions, its term {term!r} names {len(letters)}")
+            raise RuntimeError(f"einsum: operand {position} has {ndim} dims, its term {term!r} names {len(letters)}")
         longest = max(longest, extra)
         spelled.append(term.replace("...", "".join(chr(48 + i) for i in reversed(range(extra)))))
     dots = "".join(chr(48 + i) for i in reversed(range(longest)))

@@ -63,7 +63,7 @@ def cholesky(A, *, upper):
 
 
 def _qr_tall(gQ, gR, Q, R):
-    """The gradient for R square: (gQ + Q sym(triu(gR R^T - Q^T gQ))) R^-T, where sym adds the transpose, diagonal once."""
+    """The gradient for R square: (gQ + Q sym(triu(gR R^T - Q^T gQ))) R^-T; sym adds the transpose, diagonal once."""
     M = ops.matmul(gR, turned(R)) - ops.matmul(turned(Q), gQ)
     M = ops.triu(M)
     M = M + turned(ops.triu(M, 1))
@@ -86,7 +86,7 @@ def _qr_gradient(gs, A, Q, R, mode):
 
 @op(contraction, namespace="linalg", outputs="Q R", vjp=_qr_gradient, signature='A, mode="reduced"', samples=SHAPES)
 def qr(A, *, mode):
-    """A = Q R with orthonormal columns in Q and R upper triangular; ``mode``: "reduced", "complete" or "r" (Q left empty)."""
+    """A = Q R with orthonormal columns in Q and R upper triangular; ``mode``: "reduced", "complete", "r" (no Q)."""
     matrices("linalg.qr", A)
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(f"linalg.qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
@@ -145,10 +145,11 @@ def _skew(x):
 
 
 def _svd_gradient(gs, A, U, S, Vh, full_matrices):
-    """U ((skew(U^T gU) / E) S + S (skew(V^T gV) / E) + diag(gS)) V^T with E_ij = s_j² - s_i², and what leaves the spaces."""
+    """U ((skew(U^T gU) / E) S + S (skew(V^T gV) / E) + diag(gS)) V^T with E_ij = s_j² - s_i², and the rest."""
     gU, gS, gVh = gs
     count, (rows, columns) = S.shape[-1], A.shape[-2:]
-    U, Vh = U[..., :count], Vh[..., :count, :]  # vectors of the null space are not determined: their gradients are left out
+    # vectors of the null space are not determined: their gradients are left out
+    U, Vh = U[..., :count], Vh[..., :count, :]
     gU, gVh = None if gU is None else gU[..., :count], None if gVh is None else gVh[..., :count, :]
     if gU is None and gVh is None:
         return (ops.matmul(U * ops.unsqueeze(gS, -2), Vh),)
@@ -170,7 +171,8 @@ def _svd_gradient(gs, A, U, S, Vh, full_matrices):
     return (out,)
 
 
-@op(contraction, namespace="linalg", outputs="U S Vh", vjp=_svd_gradient, signature="A, full_matrices=True, *, driver=None",
+@op(contraction, namespace="linalg", outputs="U S Vh", vjp=_svd_gradient,
+    signature="A, full_matrices=True, *, driver=None",
     samples=[sample(real(3, 3), False), sample(real(4, 3), False), sample(real(2, 3, 4), False)])  # fmt: skip
 def svd(A, *, full_matrices, driver):
     """A = U diag(S) Vh, singular values descending; U and Vh are square with ``full_matrices``.
@@ -286,7 +288,9 @@ def lu(A, *, pivot=True):
     return lu_parts(*lu_factor(A, pivot=pivot))
 
 
-@op(composite, method=False, samples=[sample(real(3, 3), np.array([2, 3, 3], np.int32)), sample(real(3, 2), np.array([3, 3], np.int32))])
+@op(composite, method=False,
+    samples=[sample(real(3, 3), np.array([2, 3, 3], np.int32)),
+             sample(real(3, 2), np.array([3, 3], np.int32))])  # fmt: skip
 def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
     """(P, L, U) of what `linalg.lu_factor` gives; the parts not asked for are empty."""
     if str(LU_pivots.dtype).rpartition(".")[2] != "int32":

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import ops
 from ..registry import composite, contraction, op, write_out
-from ..shapes import default_dtype, normalize_dim, normalize_dims
+from ..shapes import default_dtype, normalize_dim
 from .samples import real, sample
 
 # ---------------------------------------------------------------------------------------------------- the two maps
@@ -31,7 +31,7 @@ def _fitted(x, sizes, dims):
     vjp=[lambda g, input_shape, sizes, dims, scale: ops.half_from_signal(
         g, sizes=tuple(input_shape[d] for d in dims), dims=dims, scale=scale)])  # fmt: skip
 def signal_from_half(input, *, sizes, dims, scale):
-    """``scale`` times the signal (unnormalised sum) whose spectrum has ``input`` as its half along the last of ``dims``."""
+    """``scale`` times the signal (a plain sum) whose spectrum has ``input`` as its half along the last of ``dims``."""
     half = (*sizes[:-1], sizes[-1] // 2 + 1)
     spectrum = _fitted(input, half, dims)
     if len(dims) > 1:
@@ -158,7 +158,7 @@ def _listed(dim):
 
 
 def _shifted(input, dim, up):
-    dims = normalize_dims(dim, input.ndim) if dim is None or hasattr(dim, "__index__") else tuple(normalize_dim(d, input.ndim) for d in dim)
+    dims = tuple(normalize_dim(d, input.ndim) for d in (range(input.ndim) if dim is None else _listed(dim)))
     sizes = [input.shape[d] for d in dims]
     return ops.roll(input, tuple((n + up) // 2 for n in sizes), dims) if dims else input
 

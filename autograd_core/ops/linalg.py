@@ -10,7 +10,7 @@ from .. import ops
 from ..registry import composite, contraction, op, write_out
 from ..tensor import LinAlgError
 from .factorize import lu_parts, square, svd, svdvals, turned
-from .matmul import linalg_cross, multi_dot, vecdot  # noqa: F401 (the rest of the namespace)
+from .reduce import products_of_others
 from .samples import definite, positive, real, sample
 
 SQUARE = [definite(3, 3), definite(2, 3, 3)]
@@ -46,7 +46,7 @@ def _one_kind(name, *tensors):
 @op(composite, namespace="linalg", samples=[sample(definite(3, 3), real(3, 2)), sample(definite(2, 3, 3), real(2, 3)),
                                             sample(definite(3, 3), real(2, 3), left=False)])  # fmt: skip
 def solve(A, B, *, left=True, out=None):
-    """X with A @ X = B (X @ A = B with ``left=False``); ``B`` is a vector where its shape is that of ``A`` without one dim."""
+    """X with A @ X = B (X @ A = B with ``left=False``); ``B`` is a vector where its shape is A's but the last dim."""
     square("linalg.solve", A)
     _one_kind("linalg.solve", A, B)
     vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and tuple(B.shape) == tuple(A.shape[:-1]))
@@ -107,14 +107,16 @@ def _triangle(x, upper, unit):
     lambda g, A, out, upper, unit: _triangle(-ops.matmul(
         ops.solve_substitution(turned(A), g, upper=not upper, unit=unit), turned(out)), upper, unit),
     lambda g, A, upper, unit: ops.solve_substitution(turned(A), g, upper=not upper, unit=unit)],
-    samples=[sample(definite(3, 3), real(3, 2), upper=True, unit=False), sample(definite(3, 3), real(3, 2), upper=False, unit=True)])  # fmt: skip
+    samples=[sample(definite(3, 3), real(3, 2), upper=True, unit=False),
+             sample(definite(3, 3), real(3, 2), upper=False, unit=True)])  # fmt: skip
 def solve_substitution(A, B, *, upper, unit):
     """X with T @ X = B, where T is a triangle of ``A`` (with ones on its diagonal if ``unit``)."""
     return _solve_rows(A, B, upper, unit)
 
 
 @op(composite, namespace="linalg", samples=[sample(definite(3, 3), real(3, 2), upper=True),
-                                            sample(definite(3, 3), real(2, 3), upper=False, left=False, unitriangular=True)])  # fmt: skip
+                                            sample(definite(3, 3), real(2, 3), upper=False, left=False,
+                                            unitriangular=True)])  # fmt: skip
 def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
     """X with A @ X = B (X @ A = B with ``left=False``), reading only the ``upper`` or lower triangle of ``A``."""
     square("linalg.solve_triangular", A)
@@ -137,7 +139,8 @@ def cholesky_solve(input, L, upper=False):
         raise RuntimeError(f"cholesky_solve: shapes input {list(input.shape)} and L {list(L.shape)} do not fit "
                            "together")  # fmt: skip
     lower = turned(L) if upper else L
-    return solve_substitution(turned(lower), solve_substitution(lower, input, upper=False, unit=False), upper=True, unit=False)
+    half = solve_substitution(lower, input, upper=False, unit=False)
+    return solve_substitution(turned(lower), half, upper=True, unit=False)
 
 
 @op(composite, samples=[definite(3, 3), sample(definite(3, 3), True)])
@@ -148,7 +151,8 @@ def cholesky_inverse(input, upper=False):
 
 
 @op(composite, namespace="linalg", samples=[sample(definite(3, 3), np.array([2, 3, 3], np.int32), real(3, 2)),
-                                            sample(definite(3, 3), np.array([1, 3, 3], np.int32), real(3, 2), adjoint=True)])  # fmt: skip
+                                            sample(definite(3, 3), np.array([1, 3, 3], np.int32),
+                                            real(3, 2), adjoint=True)])  # fmt: skip
 def lu_solve(LU, pivots, B, *, left=True, adjoint=False, out=None):
     """X with A @ X = B, given `lu_factor` of A; ``left=False``: X @ A = B; ``adjoint``: with A transposed."""
     square("linalg.lu_solve", LU)
@@ -182,7 +186,7 @@ def _cofactor(A, out):
         return ops.reshape(out, (*out.shape, 1, 1)) * turned(inv(A))
     U, S, Vh = svd(A, full_matrices=False)
     sign = np.linalg.det(getattr(U, "array", U)) * np.linalg.det(getattr(Vh, "array", Vh))
-    others = ops.exclusive_cumprod(S, S.ndim - 1) * ops.flip(ops.exclusive_cumprod(ops.flip(S, (-1,)), S.ndim - 1), (-1,))
+    others = products_of_others(S, S.ndim - 1)
     limit = ops.matmul(U * ops.unsqueeze(others * sign[..., None], -2), Vh)
     if singular.all():
         return limit
@@ -191,7 +195,8 @@ def _cofactor(A, out):
     return ops.where(mask, limit, ops.reshape(out, (*out.shape, 1, 1)) * turned(inv(regular)))
 
 
-@op(contraction, namespace="internal", vjp=(), composite=lambda A, out: _cofactor(A, out), samples=[sample(definite(3, 3), positive())])
+@op(contraction, namespace="internal", vjp=(), composite=lambda A, out: _cofactor(A, out),
+    samples=[sample(definite(3, 3), positive())])  # fmt: skip
 def cofactor(A, out):
     """Cofactors of square matrices with determinants ``out``."""
     return _cofactor(A, out)
@@ -248,9 +253,9 @@ def _tolerances(name, A, atol, rtol):
         return getattr(value, "array", value)
 
     default = np.finfo(A.dtype).eps * max(A.shape[-2:]) if A.size else 0.0
-    absolute = 0.0 if atol is None else of(atol)
-    relative = of(rtol) if rtol is not None else default if atol is None else 0.0 if np.ndim(absolute) == 0 and absolute > 0 else np.where(np.asarray(absolute) > 0, 0, default)
-    return np.asarray(absolute, A.dtype)[..., None], np.asarray(relative, A.dtype)[..., None]
+    absolute = np.asarray(0.0 if atol is None else of(atol), A.dtype)[..., None]
+    relative = np.where(absolute > 0, 0, default) if rtol is None else np.asarray(of(rtol))[..., None]
+    return absolute, relative.astype(A.dtype)
 
 
 def _pinv_gradient(g, input, out):
@@ -260,10 +265,12 @@ def _pinv_gradient(g, input, out):
     if A.shape[-2] <= A.shape[-1]:
         K = ops.matmul(gt, P)
         KPt = ops.matmul(K, Pt)
-        return -turned(ops.matmul(P, K)) + KPt - ops.matmul(ops.matmul(A, P), KPt) + ops.matmul(ops.matmul(Pt, P), gt - ops.matmul(K, A))
+        inside = KPt - ops.matmul(ops.matmul(A, P), KPt)
+        return inside - turned(ops.matmul(P, K)) + ops.matmul(ops.matmul(Pt, P), gt - ops.matmul(K, A))
     K = ops.matmul(P, gt)
     PtK = ops.matmul(Pt, K)
-    return -turned(ops.matmul(K, P)) + ops.matmul(gt - ops.matmul(A, K), ops.matmul(P, Pt)) + PtK - ops.matmul(ops.matmul(PtK, P), A)
+    inside = PtK - ops.matmul(ops.matmul(PtK, P), A)
+    return inside - turned(ops.matmul(K, P)) + ops.matmul(gt - ops.matmul(A, K), ops.matmul(P, Pt))
 
 
 @op(contraction, namespace="internal", vjp=[_pinv_gradient],
@@ -326,7 +333,7 @@ def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None)
     return result if out is None else write_out(out, result)
 
 
-# ---------------------------------------------------------------------------------------------------- powers, exponential
+# -------------------------------------------------------------------------------------------------- powers, exponential
 
 
 @op(composite, aliases=["linalg.matrix_power"],
@@ -371,7 +378,7 @@ def scipy_linalg(name):
     return scipy.linalg
 
 
-# ---------------------------------------------------------------------------------------------------- tensors, least squares
+# ----------------------------------------------------------------------------------------------- tensors, least squares
 
 
 @op(composite, namespace="linalg", samples=[sample(real(2, 3, 6), ind=2), sample(real(6, 2, 3), ind=1)])
@@ -399,7 +406,7 @@ def tensorsolve(A, B, dims=None, *, out=None):
 
 @op(composite, namespace="linalg", samples=[positive(3), sample(positive(2, 3), N=4)])
 def vander(x, *, N=None):
-    """Vandermonde matrices: powers 0 to N - 1 (N is by default the size of the last dim) of each element, along a new last dim."""
+    """Vandermonde matrices: powers 0 to N - 1 of each element along a new last dim; N: by default its size."""
     x = ops.reshape(x, (1,)) if x.ndim == 0 else x
     count = x.shape[-1] if N is None else N
     if count <= 1:
@@ -415,7 +422,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
     """Least squares: X of smallest norm that minimises |A @ X - B|, as (solution, residuals, rank, singular_values).
 
     ``residuals`` are filled where A has more rows than columns and full rank, ``rank`` except for driver "gels",
-    ``singular_values`` for the drivers "gelsd" and "gelss". Singular values up to ``rcond`` times the largest count as 0.
+    ``singular_values`` for the drivers "gelsd" and "gelss". Singular values up to ``rcond`` times the largest are 0.
     """
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
         raise RuntimeError(f"linalg.lstsq: driver must be one of gels, gelsy, gelsd, gelss, got {driver!r}")

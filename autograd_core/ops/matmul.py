@@ -36,7 +36,7 @@ def _rows(x):
 
 
 def left_gradient(g, other, ndim):
-    """Gradient of ``input @ other`` for an ``input`` of ``ndim`` dims; broadcast dims are left for the engine to sum."""
+    """Gradient of ``input @ other`` for an ``input`` of ``ndim`` dims; broadcast dims are left for the engine."""
     if other.ndim == 1:
         return g * other if ndim == 1 else ops.reshape(g, (*g.shape, 1)) * other
     if other.ndim == 2:
@@ -61,7 +61,8 @@ def right_gradient(g, input, ndim):
 @op(contraction, promote=False, onnx="MatMul", aliases=["linalg.matmul"],
     vjp=[lambda g, other, input_shape: left_gradient(g, other, len(input_shape)),
          lambda g, input, other_shape: right_gradient(g, input, len(other_shape))],
-    samples=[sample(real(3, 4), real(4, 2)), sample(real(4), real(4)), sample(real(3, 4), real(4)), sample(real(4), real(4, 2)),
+    samples=[sample(real(3, 4), real(4, 2)), sample(real(4), real(4)), sample(real(3, 4), real(4)),
+             sample(real(4), real(4, 2)),
              sample(real(2, 3, 4), real(4, 2)), sample(real(3, 4), real(2, 4, 2)), sample(real(4), real(2, 4, 2)),
              sample(real(2, 3, 4), real(4)), sample(real(5, 1, 3, 4), real(2, 4, 2))])  # fmt: skip
 def matmul(input, other):
@@ -111,7 +112,8 @@ def _linear_weight(g, input, weight_shape):
 @op(contraction, namespace="nn.functional", promote=False, out=False, signature="input, weight, bias=None", onnx="Gemm",
     vjp=[lambda g, weight: _linear_input(g, weight),
          lambda g, input, weight_shape: _linear_weight(g, input, weight_shape), lambda g: g],
-    samples=[sample(real(3, 4), real(2, 4), real(2)), sample(real(5, 3, 4), real(2, 4)), sample(real(4), real(2, 4), real(2)),
+    samples=[sample(real(3, 4), real(2, 4), real(2)), sample(real(5, 3, 4), real(2, 4)),
+             sample(real(4), real(2, 4), real(2)),
              sample(real(3, 4), real(4))])  # fmt: skip
 def linear(input, weight, bias):
     """Affine map of the last dimension: input @ weight.T + bias, with ``weight`` (out, in) and ``bias`` (out)."""
@@ -137,8 +139,8 @@ def bilinear(input1, input2, weight, bias=None):
     """Bilinear map of the last dims: y_o = sum_ij input1_i weight_oij input2_j + bias_o."""
     _require(weight.ndim == 3 and input1.shape[:-1] == input2.shape[:-1] and input1.shape[-1] == weight.shape[1]
              and input2.shape[-1] == weight.shape[2],
-             lambda: f"bilinear: input1 (..., {weight.shape[1]}) and input2 (..., {weight.shape[2]}) must go with weight "
-                     f"{list(weight.shape)}, got {list(input1.shape)} and {list(input2.shape)}")  # fmt: skip
+             lambda: f"bilinear: weight {list(weight.shape)} needs input1 (..., {weight.shape[1]}) and "
+                     f"input2 (..., {weight.shape[2]}), got {list(input1.shape)} and {list(input2.shape)}")  # fmt: skip
     _require(bias is None or bias.shape[-1] == weight.shape[0],
              lambda: f"bilinear: bias must have size {weight.shape[0]}, got {list(bias.shape)}")  # fmt: skip
     rows = _rows(input1)
@@ -176,13 +178,14 @@ def vdot(input, other):
 def mv(input, vec):
     """Product of a matrix and a vector."""
     _require(input.ndim == 2 and vec.ndim == 1 and input.shape[1] == vec.shape[0],
-             lambda: f"mv: expected a matrix and a vector that fits, got shapes {list(input.shape)} and {list(vec.shape)}")  # fmt: skip
+             lambda: f"mv: expected a matrix and a vector that fits, "
+                     f"got {list(input.shape)} and {list(vec.shape)}")  # fmt: skip
     return ops.matmul(input, vec)
 
 
 @op(composite, samples=[sample(real(3, 4), real(2, 4)), sample(real(4), real(4)), sample(real(2, 3, 4), real(5, 4))])
 def inner(input, other):
-    """Sums of products over the last dims: out[i.., j..] = sum_k input[i.., k] other[j.., k]; a product where one is 0-d."""
+    """Sums of products over the last dims: out[i.., j..] = sum_k input[i.., k] other[j.., k]; 0-d inputs multiply."""
     if input.ndim == 0 or other.ndim == 0:
         return input * other
     _require(input.shape[-1] == other.shape[-1],
@@ -213,7 +216,8 @@ def _blend(name, input, product, beta, alpha):
     _require(input.dtype == product.dtype, lambda: f"{name}: expected one dtype, got {input.dtype} and {product.dtype}")
     _require(input.ndim <= product.ndim
              and all(m in (1, n) for m, n in zip(input.shape[::-1], product.shape[::-1], strict=False)),
-             lambda: f"{name}: input {list(input.shape)} does not expand to the product's shape {list(product.shape)}")  # fmt: skip
+             lambda: f"{name}: input {list(input.shape)} does not expand to "
+                     f"the product's {list(product.shape)}")  # fmt: skip
     if alpha != 1:
         product = product * alpha
     if beta == 0:
@@ -222,7 +226,8 @@ def _blend(name, input, product, beta, alpha):
 
 
 @op(composite, inplace=True,
-    samples=[sample(real(3, 2), real(3, 4), real(4, 2)), sample(real(2), real(3, 4), real(4, 2), beta=0.5)])  # fmt: skip
+    samples=[sample(real(3, 2), real(3, 4), real(4, 2)),
+             sample(real(2), real(3, 4), real(4, 2), beta=0.5)])  # fmt: skip
 def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     """beta * input + alpha * (mat1 @ mat2) for matrices."""
     return _blend("addmm", input, ops.mm(mat1, mat2), beta, alpha)
@@ -264,13 +269,14 @@ def tensordot(a, b, dims=2):
     if hasattr(dims, "__index__"):
         count = int(dims)
         _require(count >= 0, lambda: f"tensordot: expects dims >= 0, got {count}")
-        _require(count <= min(a.ndim, b.ndim), lambda: f"tensordot: {count} dims of shapes {list(a.shape)} and {list(b.shape)}")
+        _require(count <= min(a.ndim, b.ndim),
+                 lambda: f"tensordot: {count} dims of shapes {list(a.shape)} and {list(b.shape)}")  # fmt: skip
         left, right = list(range(a.ndim - count, a.ndim)), list(range(count))
     else:
         pairs = dims.tolist() if hasattr(dims, "tolist") else dims
         left, right = ([d] if hasattr(d, "__index__") else list(d) for d in pairs)
         left, right = [normalize_dim(d, a.ndim) for d in left], [normalize_dim(d, b.ndim) for d in right]
-    _require(len(left) == len(right), lambda: f"tensordot: both lists of dims must have one length, got {left} and {right}")
+    _require(len(left) == len(right), lambda: f"tensordot: the lists of dims must have one length, got {left}, {right}")
     for i, j in zip(left, right, strict=True):
         if a.shape[i] != b.shape[j]:  # a dim of size 1 is broadcast against the other's
             if 1 not in (a.shape[i], b.shape[j]):
@@ -287,18 +293,19 @@ def tensordot(a, b, dims=2):
 
 @op(composite, samples=[sample(real(2, 3), real(4)), sample(real(2, 2), real(3, 2))])
 def kron(input, other):
-    """Kronecker product: every element of ``input`` times all of ``other``; the one with fewer dims gets leading ones."""
+    """Kronecker product: every element of ``input`` times all of ``other``; missing leading dims count as 1."""
     ndim = max(input.ndim, other.ndim)
     a, b = (1,) * (ndim - input.ndim) + tuple(input.shape), (1,) * (ndim - other.ndim) + tuple(other.shape)
-    spread = ops.reshape(input, tuple(n for m in a for n in (m, 1))) * ops.reshape(other, tuple(n for m in b for n in (1, m)))
-    return ops.reshape(spread, tuple(m * n for m, n in zip(a, b, strict=True)))
+    left = ops.reshape(input, tuple(n for m in a for n in (m, 1)))
+    right = ops.reshape(other, tuple(n for m in b for n in (1, m)))
+    return ops.reshape(left * right, tuple(m * n for m, n in zip(a, b, strict=True)))
 
 
 def _cross_settings(arrays, settings):
     for array in arrays:
         dim = normalize_dim(settings["dim"], array.ndim)
         if array.shape[dim] != 3 or array.ndim != arrays[0].ndim:
-            raise RuntimeError(f"linalg.cross: dim {settings['dim']} must have size 3 in two inputs with equally many dims, "
+            raise RuntimeError(f"linalg.cross: dim {settings['dim']} must have size 3 in inputs of as many dims, "
                                f"got shapes {[list(a.shape) for a in arrays]}")  # fmt: skip
     return {"dim": normalize_dim(settings["dim"], arrays[0].ndim) - arrays[0].ndim}
 
@@ -328,7 +335,8 @@ def multi_dot(tensors):
     items[0] = ops.reshape(items[0], (1, -1)) if ends[0] == 1 else items[0]
     items[-1] = ops.reshape(items[-1], (-1, 1)) if ends[1] == 1 else items[-1]
     _require(all(t.ndim == 2 for t in items) and all(p.shape[1] == q.shape[0] for p, q in pairwise(items)),
-             lambda: f"linalg.multi_dot: shapes {[list(t.shape) for t in tensors]} cannot be multiplied in this order")  # fmt: skip
+             lambda: "linalg.multi_dot: these shapes do not multiply in this order: "
+                     f"{[list(t.shape) for t in tensors]}")  # fmt: skip
     split = _best_splits([items[0].shape[0], *[t.shape[1] for t in items]])
 
     def product(i, j):
@@ -340,7 +348,7 @@ def multi_dot(tensors):
 
 
 def _best_splits(sizes):
-    """Where to split each run of matrices, by dynamic programming over the cost of multiplying (Cormen et al., 15.2)."""
+    """Where to split each run of matrices, by dynamic programming over the multiplications (Cormen et al., 15.2)."""
     count = len(sizes) - 1
     cost, split = {(i, i): 0 for i in range(count)}, {}
     for length in range(1, count):

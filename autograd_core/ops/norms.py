@@ -39,7 +39,8 @@ def _norm_gradient(g, input, out, ord, dim, keepdim):
         return g * ops.where(out == 0, 0, input / out)
     if ord in (inf, -inf):
         extreme = ops.logical_or(ops.abs(input) == out, ops.isnan(input))
-        return ops.sign(input) * (g / ops.to(ops.sum(extreme, dim, True), dtype=g.dtype)) * ops.to(extreme, dtype=g.dtype)
+        share = g / ops.to(ops.sum(extreme, dim, True), dtype=g.dtype)
+        return ops.sign(input) * share * ops.to(extreme, dtype=g.dtype)
     if ord < 1:
         return ops.sign(input) * ops.where(input == 0, 0, ops.pow(ops.abs(input), ord - 1)) * g * ops.pow(out, 1 - ord)
     if ord < 2:
@@ -62,12 +63,15 @@ def _vector_norm_settings(arrays, settings):
     return {"ord": ord, "dim": dim, "keepdim": settings["keepdim"], "dtype": dtype}
 
 
-@op(reduction, namespace="linalg", signature="x, ord=2, dim=None, keepdim=False, *, dtype=None", prepare=_vector_norm_settings,
+@op(reduction, namespace="linalg", signature="x, ord=2, dim=None, keepdim=False, *, dtype=None",
+    prepare=_vector_norm_settings,
     vjp=[lambda g, x, out, ord, dim, keepdim: _norm_gradient(g, x, out, ord, dim, keepdim)],
-    samples=[real(3, 4), sample(real(3, 4), 1, 1), sample(distinct(3, 4), inf, 0), sample(real(3, 4), 3.5, (0, 1), True),
-             sample(real(3, 4), 0), sample(distinct(3, 4), -inf), sample(real(3, 4), 0.5, -1), sample(real(3, 4), 1.5)])  # fmt: skip
+    samples=[real(3, 4), sample(real(3, 4), 1, 1), sample(distinct(3, 4), inf, 0),
+             sample(real(3, 4), 3.5, (0, 1), True),
+             sample(real(3, 4), 0), sample(distinct(3, 4), -inf), sample(real(3, 4), 0.5, -1),
+             sample(real(3, 4), 1.5)])  # fmt: skip
 def vector_norm(x, *, ord, dim, keepdim, dtype):
-    """(sum |x|^ord)^(1/ord) over ``dim`` (all by default); inf, -inf: largest, smallest |x|; 0: how many are not zero."""
+    """(sum |x|^ord)^(1/ord) over ``dim`` (all by default); ±inf: largest, smallest |x|; 0: how many are not zero."""
     return _reduce_norm(x if dtype is None else x.astype(dtype), ord, dim, keepdim)
 
 
@@ -91,12 +95,13 @@ def _extreme(x, dim, ord):
 
 @op(composite, namespace="linalg",
     samples=[real(3, 4), sample(real(2, 3, 4), "nuc"), sample(real(3, 4), inf), sample(real(3, 4), -1),
-                                            sample(real(3, 4), 2), sample(real(2, 3, 4), "fro", (0, 2), True)])  # fmt: skip
+                                            sample(real(3, 4), 2),
+                                            sample(real(2, 3, 4), "fro", (0, 2), True)])  # fmt: skip
 def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=None):
     """Norm of matrices.
 
-    ``ord``: "fro" sqrt(sum x²), "nuc" sum of singular values, ±2 the largest (smallest) of them, ±1 and ±inf the largest
-    (smallest) sum of |x| in a column or row.
+    ``ord``: "fro" sqrt(sum x²), "nuc" sum of singular values, ±2 the largest (smallest) of them, ±1 and ±inf the
+    largest (smallest) sum of |x| in a column or row.
     """
     dim = _matrix_dims("linalg.matrix_norm", A, dim)
     need_float("linalg.matrix_norm", np.dtype(getattr(A.dtype, "dtype", A.dtype)))
@@ -140,9 +145,10 @@ def linalg_norm(A, ord=None, dim=None, keepdim=False, *, out=None, dtype=None):
 
 
 @op(composite,
-    samples=[real(3, 4), sample(real(3, 4), 1), sample(real(3, 4), "fro", 1, True), sample(real(3, 4), "nuc")])  # fmt: skip
+    samples=[real(3, 4), sample(real(3, 4), 1), sample(real(3, 4), "fro", 1, True),
+             sample(real(3, 4), "nuc")])  # fmt: skip
 def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
-    """Norm of the elements over ``dim``: of order ``p`` (2 for "fro"), or "nuc", the sum of singular values of matrices."""
+    """Norm of the elements over ``dim``, of order ``p`` (2 for "fro"); "nuc": the sum of a matrix's singular values."""
     if p == "nuc":
         result = matrix_norm(input, "nuc", (-2, -1) if dim is None and input.ndim == 2 else dim, keepdim, dtype=dtype)
     elif isinstance(p, str) and p != "fro":
@@ -154,7 +160,7 @@ def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
 
 @op(composite, namespace="linalg", samples=[definite(3, 3), sample(definite(2, 3, 3), "fro"), sample(real(3, 4))])
 def cond(A, p=None, *, out=None):
-    """Condition number of matrices: ratio of largest and smallest singular value, or norm(A) norm(A^-1) for another ``p``."""
+    """Condition number: largest by smallest singular value, or norm(A) norm(A^-1) for a norm ``p`` other than 2."""
     from .factorize import svdvals
     from .linalg import inv
 
@@ -173,6 +179,8 @@ def cond(A, p=None, *, out=None):
 
 # ---------------------------------------------------------------------------------------------------- distances
 
+USE_MM = "use_mm_for_euclid_dist_if_necessary"
+
 
 @op(composite, samples=[sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(4), 1)])
 def dist(input, other, p=2):
@@ -180,15 +188,17 @@ def dist(input, other, p=2):
     return vector_norm(input - other, p)
 
 
-@op(composite, method=False, samples=[sample(real(3, 4), real(2, 4)), sample(real(5, 3, 4), real(2, 4), 1.0), sample(real(3, 4), real(2, 4), inf)])
-def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
+@op(composite, method=False,
+    samples=[sample(real(3, 4), real(2, 4)), sample(real(5, 3, 4), real(2, 4), 1.0),
+             sample(real(3, 4), real(2, 4), inf)])  # fmt: skip
+def cdist(x1, x2, p=2.0, compute_mode=USE_MM):
     """``p``-norm distances between all rows of ``x1`` (..., P, M) and of ``x2`` (..., R, M), as (..., P, R)."""
     if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
         raise RuntimeError("cdist: x1 and x2 must have 2 dimensions or more and as many columns, got "
                            f"{list(x1.shape)} and {list(x2.shape)}")  # fmt: skip
     if p < 0:
         raise RuntimeError(f"cdist: p must not be negative, got {p}")
-    if compute_mode not in (None, "use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"):
+    if compute_mode not in (None, USE_MM, "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"):
         raise ValueError(f"cdist: {compute_mode!r} is not a valid value for compute_mode")
     differences = ops.unsqueeze(x1, -2) - ops.unsqueeze(x2, -3)
     return vector_norm(differences, p, -1) if x1.shape[-1] else ops.sum(differences, -1)

@@ -12,13 +12,13 @@ from ..shapes import normalize_dim
 from .reduce import nonempty, one_dim_setting, selection_gradient, split_evenly
 from .samples import distinct, integer, real, sample
 
-# ---------------------------------------------------------------------------------------------------- picking along a dim
+# -------------------------------------------------------------------------------------------------- picking along a dim
 
 
 @op(index, namespace="internal", vjp=[lambda g, indices, dim: ops.take_along(g, indices, dim=dim), None],
     samples=[sample(real(3, 2), np.array([[0, 1], [2, 1], [3, 0]]), dim=1, size=4)])  # fmt: skip
 def put_along(input, indices, *, dim, size):
-    """Zeros with ``size`` places along ``dim``, and ``input`` put there at ``indices``, no two of which are equal in a line."""
+    """Zeros with ``size`` places along ``dim``, and ``input`` at ``indices``, no two of which are equal in a line."""
     shape = list(input.shape)
     shape[dim] = size
     out = np.zeros(shape, input.dtype)
@@ -27,7 +27,7 @@ def put_along(input, indices, *, dim, size):
 
 
 @op(index, namespace="internal", samples=[sample(real(3, 4), np.array([[0, 1], [2, 1], [3, 0]]), dim=1)],
-    vjp=[lambda g, indices, dim, input_shape: ops.put_along(g, indices, dim=dim, size=input_shape[dim]), None])  # fmt: skip
+    vjp=[lambda g, indices, dim, input_shape: put_along(g, indices, dim=dim, size=input_shape[dim]), None])  # fmt: skip
 def take_along(input, indices, *, dim):
     """The elements at ``indices`` along ``dim``, no two of which are equal in one line."""
     return np.take_along_axis(input, indices, dim)
@@ -55,9 +55,12 @@ def _sort_settings(arrays, settings):
 
 
 @op(index, name="sort", signature="input, dim=-1, descending=False, stable=False", outputs="values indices",
-    prepare=_sort_settings, vjp=[_ordered_gradient], samples=[distinct(3, 4), sample(distinct(3, 4), 0, True), sample(real(), 0)])  # fmt: skip
+    prepare=_sort_settings, vjp=[_ordered_gradient],
+                                                              samples=[distinct(3, 4),
+                                                              sample(distinct(3, 4), 0, True),
+                                                              sample(real(), 0)])  # fmt: skip
 def sort(input, *, dim, descending, stable):
-    """The elements in order along ``dim``, and their indices. Equal elements keep their order; NaN counts as the largest."""
+    """The elements in order along ``dim``, and their indices. Equal elements keep their order; NaN is the largest."""
     if input.ndim == 0:
         return input.copy(), np.zeros((), np.int64)
     indices = order_of(input, dim, descending)
@@ -77,13 +80,13 @@ def msort(input):
     return sort(input, 0)[0]
 
 
-def _count_along(name, arrays, settings):
-    settings, size = one_dim_setting(arrays, settings), arrays[0].shape[normalize_dim(settings["dim"], arrays[0].ndim)] if arrays[0].ndim else 1
-    return settings, size
+def _count_along(arrays, settings):
+    settings = one_dim_setting(arrays, settings)
+    return settings, arrays[0].shape[settings["dim"]] if arrays[0].ndim else 1
 
 
 def _topk_settings(arrays, settings):
-    settings, size = _count_along("topk", arrays, settings)
+    settings, size = _count_along(arrays, settings)
     if not 0 <= settings["k"] <= size:
         raise RuntimeError(f"topk: k must be between 0 and the {size} elements along dim {settings['dim']}, got "
                            f"{settings['k']}")  # fmt: skip
@@ -91,7 +94,9 @@ def _topk_settings(arrays, settings):
 
 
 @op(index, signature="input, k, dim=-1, largest=True, sorted=True", outputs="values indices", prepare=_topk_settings,
-    vjp=[_ordered_gradient], samples=[sample(distinct(3, 6), 2), sample(distinct(5, 3), 3, 0, False), sample(real(), 1)],
+    vjp=[_ordered_gradient],
+                                      samples=[sample(distinct(3, 6), 2),
+                                      sample(distinct(5, 3), 3, 0, False), sample(real(), 1)],
     onnx="TopK")  # fmt: skip
 def topk(input, *, k, dim, largest, sorted):
     """The ``k`` largest (or smallest) elements along ``dim`` in order, and their indices."""
@@ -109,7 +114,7 @@ def topk(input, *, k, dim, largest, sorted):
 
 
 def _kth_settings(arrays, settings):
-    settings, size = _count_along("kthvalue", arrays, settings)
+    settings, size = _count_along(arrays, settings)
     if not 1 <= settings["k"] <= size:
         raise RuntimeError(f"kthvalue: k must be between 1 and the {size} elements along dim {settings['dim']}, got "
                            f"{settings['k']}")  # fmt: skip
@@ -195,7 +200,7 @@ def nanmedian(input, dim=None, keepdim=False):
 @op(index, signature="input, dim=-1, keepdim=False", prepare=one_dim_setting,
     samples=[sample(integer(3, 6), 1), sample(distinct(3, 4), 0, True)], **PICKED)  # fmt: skip
 def mode(input, *, dim, keepdim):
-    """The most frequent value along ``dim`` (the smallest among equally frequent ones) and the index of its last place."""
+    """The most frequent value along ``dim`` (the smallest of equally frequent ones) and the index of its last place."""
     if input.ndim == 0:
         return input.copy(), np.zeros((), np.int64)
     nonempty("mode", input, (dim,))
@@ -203,8 +208,8 @@ def mode(input, *, dim, keepdim):
     ranked = np.take_along_axis(input, order, dim)
     size, along = input.shape[dim], [-1 if d == dim else 1 for d in range(input.ndim)]
     place = np.arange(size).reshape(along)
-    new = np.concatenate([np.ones_like(np.take(ranked, [0], dim), bool),
-                          np.take(ranked, range(1, size), dim) != np.take(ranked, range(size - 1), dim)], dim)  # fmt: skip
+    changes = np.take(ranked, range(1, size), dim) != np.take(ranked, range(size - 1), dim)
+    new = np.concatenate([np.ones_like(np.take(ranked, [0], dim), bool), changes], dim)
     run = place - np.maximum.accumulate(np.where(new, place, 0), axis=dim)  # how many equal ones stand before
     return _pick(input, np.take_along_axis(order, np.argmax(run, axis=dim, keepdims=True), dim), dim, keepdim)
 
@@ -212,7 +217,9 @@ def mode(input, *, dim, keepdim):
 # ---------------------------------------------------------------------------------------------------- quantiles
 
 
-@op(composite, samples=[sample(distinct(3, 4), 0.4), sample(distinct(3, 5), 0.25, 1, True), sample(distinct(3, 5), 0.7, interpolation="lower")])
+@op(composite,
+    samples=[sample(distinct(3, 4), 0.4), sample(distinct(3, 5), 0.25, 1, True),
+             sample(distinct(3, 5), 0.7, interpolation="lower")])  # fmt: skip
 def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     """The ``q``-quantiles along ``dim`` (of all elements by default); several ``q`` come first in the result's shape.
 
@@ -266,9 +273,8 @@ def _between(ranked, q, interpolation, ignore_nan):
     missing = ops.isnan(ranked)
     last = ranked.shape[-1] - 1
     absent = ops.sum(missing, -1, True)
-    ranks = q * ops.to(ops.clamp(last - absent, min=0), dtype=ranked.dtype) if ignore_nan else q * ops.to(absent * 0 + last, dtype=ranked.dtype)
-    if not ignore_nan:
-        ranks = ops.where(absent > 0, float(last), ranks)
+    count = ops.to(ops.clamp(last - absent, min=0) if ignore_nan else absent * 0 + last, dtype=ranked.dtype)
+    ranks = q * count if ignore_nan else ops.where(absent > 0, float(last), q * count)
     if interpolation in ("lower", "higher", "nearest"):
         ranks = {"lower": ops.floor, "higher": ops.ceil, "nearest": ops.round}[interpolation](ranks)
     below = ops.floor(ranks)
@@ -307,7 +313,7 @@ def sorted_unique(input, *, dim):
 @op(index, namespace="internal", outputs="values inverse counts", prepare=_unique_settings,
     samples=[sample(integer(6, high=2), dim=None)])  # fmt: skip
 def runs(input, *, dim):
-    """The first of each run of equal values (or slices along ``dim``), where each element went, and the runs' lengths."""
+    """The first of each run of equal values (or slices along ``dim``), where each element went, and runs' lengths."""
     lines = input.reshape(input.size, 1) if dim is None else np.moveaxis(input, dim, 0)
     lines = lines.reshape(len(lines), prod(lines.shape[1:]))
     new = np.ones(len(lines), bool)
@@ -324,7 +330,9 @@ def _asked(found, return_inverse, return_counts):
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-@op(composite, samples=[integer(3, 4), sample(integer(3, 4), return_inverse=True, return_counts=True), sample(integer(6, 2, high=2), dim=0)])
+@op(composite,
+    samples=[integer(3, 4), sample(integer(3, 4), return_inverse=True, return_counts=True),
+             sample(integer(6, 2, high=2), dim=0)])  # fmt: skip
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
     """The distinct values (or, with ``dim``, slices) in order; on demand also inverse indices and counts."""
     return _asked(sorted_unique(input, dim=dim), return_inverse, return_counts)
@@ -332,7 +340,7 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
 
 @op(composite, samples=[integer(3, 4, high=2), sample(integer(6, 2, high=2), True, True, 0)])
 def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
-    """The values (or, with ``dim``, slices) with runs of equal ones made one; on demand also inverse indices and counts."""
+    """The values (or, with ``dim``, slices) with runs of equal ones made one; on demand also inverse and counts."""
     return _asked(runs(input, dim=dim), return_inverse, return_counts)
 
 
@@ -354,7 +362,7 @@ def _check_search(lines, input, sorter):
     if isinstance(input, np.ndarray) and input.dtype != lines.dtype:
         raise RuntimeError(f"searchsorted: expected one dtype, got {lines.dtype} and {input.dtype}")
     if lines.ndim > 1 and (np.ndim(input) == 0 or np.shape(input)[:-1] != lines.shape[:-1]):
-        raise RuntimeError("searchsorted: sorted_sequence must be a vector or agree with input in all dims but the last, "
+        raise RuntimeError("searchsorted: sorted_sequence must be a vector or agree with input but in the last dim, "
                            f"got shapes {list(lines.shape)} and {list(np.shape(input))}")  # fmt: skip
     if sorter is not None:
         if sorter.shape != lines.shape or sorter.dtype != np.int64:
@@ -369,7 +377,9 @@ def _as_rows(x):
 
 
 @op(index, signature="sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None", promote=False,
-    prepare=_search_settings, samples=[sample(np.array([1.0, 3.0, 5.0]), real(3, 4)), sample(np.array([1.0, 3.0, 3.0]), 3.0, right=True)])  # fmt: skip
+    prepare=_search_settings,
+                                       samples=[sample(np.array([1.0, 3.0, 5.0]), real(3, 4)),
+                                       sample(np.array([1.0, 3.0, 3.0]), 3.0, right=True)])  # fmt: skip
 def searchsorted(sorted_sequence, input, sorter, *, out_int32, right, side):
     """Where each value would have to be put in a sorted sequence (the last dim) to keep it sorted.
 
@@ -390,10 +400,11 @@ def searchsorted(sorted_sequence, input, sorter, *, out_int32, right, side):
 @op(index, signature="input, boundaries, *, out_int32=False, right=False", promote=False, prepare=_search_settings,
     samples=[sample(real(3, 4), np.array([-1.0, 0.0, 1.0]))])  # fmt: skip
 def bucketize(input, boundaries, *, out_int32, right):
-    """The index of the bucket of each value, for sorted ``boundaries``; with ``right=True`` a bucket holds its lower end."""
+    """The index of each value's bucket, for sorted ``boundaries``; with ``right=True`` a bucket holds its lower end."""
     if boundaries.ndim != 1:
         raise RuntimeError(f"bucketize: boundaries must be a vector, got shape {list(boundaries.shape)}")
-    return np.asarray(np.searchsorted(boundaries, input, "right" if right else "left")).astype(np.int32 if out_int32 else np.int64)
+    found = np.searchsorted(boundaries, input, "right" if right else "left")
+    return np.asarray(found).astype(np.int32 if out_int32 else np.int64)
 
 
 @op(index, signature="elements, test_elements, *, assume_unique=False, invert=False", promote=False,

@@ -80,15 +80,17 @@ def add_reduce(input, dim, keepdim, kind):
 
 
 @op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=dims_setting, samples=DIMS,
-    vjp=[lambda g, dim, keepdim, input_shape: restore(g, dim, keepdim, len(input_shape))], onnx="ReduceSum")  # fmt: skip
+    vjp=[lambda g, dim, keepdim, input_shape: restore(g, dim, keepdim, len(input_shape))],
+    onnx="ReduceSum")  # fmt: skip
 def sum(input, *, dim, keepdim, dtype):
     """Sum over ``dim`` (an int or several; all by default). Integers and booleans are summed as int64."""
     return add_reduce(input, dim, keepdim, sum_dtype(input, dtype))
 
 
 @op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=dims_setting,
-    samples=DIMS, onnx="ReduceMean",
-    vjp=[lambda g, dim, keepdim, input_shape: restore(g, dim, keepdim, len(input_shape)) / builtins.max(1, count_of(input_shape, dim))])  # fmt: skip
+    samples=DIMS,
+    vjp=[lambda g, dim, keepdim, input_shape: restore(g, dim, keepdim, len(input_shape))
+         / builtins.max(1, count_of(input_shape, dim))], onnx="ReduceMean")  # fmt: skip
 def mean(input, *, dim, keepdim, dtype):
     """Mean over ``dim`` (an int or several; all by default); NaN over nothing."""
     kind = input.dtype if dtype is None else numpy_dtype(dtype)
@@ -131,7 +133,7 @@ def _prod_settings(arrays, settings):
     return {**settings, "dim": None if dim is None else normalize_dim(dim, arrays[0].ndim)}
 
 
-def _products_of_others(x, dim):
+def products_of_others(x, dim):
     """For each element the product of the others along ``dim``, without a division, so that zeros need no care."""
     before = ops.exclusive_cumprod(x, dim)
     return before * ops.flip(ops.exclusive_cumprod(ops.flip(x, (dim,)), dim), (dim,))
@@ -141,12 +143,13 @@ def _prod_gradient(g, input, dim, keepdim):
     if input.ndim == 0:
         return g
     if dim is None:
-        return g * ops.reshape(_products_of_others(ops.reshape(input, (-1,)), 0), tuple(input.shape))
-    return restore(g, (dim,), keepdim, input.ndim) * _products_of_others(input, dim)
+        return g * ops.reshape(products_of_others(ops.reshape(input, (-1,)), 0), tuple(input.shape))
+    return restore(g, (dim,), keepdim, input.ndim) * products_of_others(input, dim)
 
 
 @op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=_prod_settings, vjp=[_prod_gradient],
-    samples=[real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), -2, True), sample(integer(3, 4, low=0, high=2) , 1)])  # fmt: skip
+    samples=[real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), -2, True),
+             sample(integer(3, 4, low=0, high=2), 1)])  # fmt: skip
 def prod(input, *, dim, keepdim, dtype):
     """Product over ``dim`` (all by default). Integers and booleans are multiplied as int64."""
     axis = None if dim is None or input.ndim == 0 else dim
@@ -211,7 +214,8 @@ def _along(name, pick, extreme):
     """The record of the extreme along one dimension together with its index, for max and min."""
 
     @op(reduction, name=f"{name}_along", namespace="internal", outputs="values indices", prepare=one_dim_setting,
-        vjp=[lambda gs, indices, dim, keepdim, input_shape: selection_gradient(gs[0], indices, dim, keepdim, input_shape)],
+        vjp=[lambda gs, indices, dim, keepdim, input_shape: selection_gradient(
+            gs[0], indices, dim, keepdim, input_shape)],
         samples=[sample(distinct(3, 4), 1, False), sample(distinct(3, 4), 0, True)])  # fmt: skip
     def along(input, *, dim, keepdim):
         """The extreme along one dimension and the index of its first place."""
@@ -237,7 +241,8 @@ def _of_all(name, extreme):
 
 max_of_all, min_of_all = _of_all("max", np.maximum), _of_all("min", np.minimum)
 max_along, min_along = _along("max", np.argmax, np.maximum), _along("min", np.argmin, np.minimum)
-THREE_FORMS = [distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(3, 4), dim=0, keepdim=True), sample(real(3, 4), real(4))]
+THREE_FORMS = [distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(3, 4), dim=0, keepdim=True),
+               sample(real(3, 4), real(4))]  # fmt: skip
 
 
 def _three_forms(input, dim, keepdim, other, out, total, along, pairwise):
@@ -320,14 +325,14 @@ def any(input, *, dim, keepdim):
 
 
 def _spread_settings(arrays, settings):
-    """dim, unbiased and correction of PyTorch's three call forms (``var(x, False)`` among them) as dims and a number."""
+    """What PyTorch's three call forms (``var(x, False)`` among them) say, as dims and a number."""
     dim, unbiased, correction = settings["dim"], settings["unbiased"], settings["correction"]
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     if unbiased is not None:
         correction = int(unbiased)
-    return {"dim": all_dims(dim, arrays[0].ndim), "unbiased": None, "correction": 1 if correction is None else correction,
-            "keepdim": settings["keepdim"]}  # fmt: skip
+    return {**settings, "dim": all_dims(dim, arrays[0].ndim), "unbiased": None,
+            "correction": 1 if correction is None else correction}  # fmt: skip
 
 
 def _var(input, dim, correction, keepdim):
@@ -341,7 +346,7 @@ def _var(input, dim, correction, keepdim):
 
 
 def _var_gradient(g, input, dim, correction, keepdim):
-    """2 (x - mean) / (count - correction); NaN at the mean and infinite elsewhere where nothing is left to divide by."""
+    """2 (x - mean) / (count - correction); where that divides by 0, NaN at the mean and infinite elsewhere."""
     left = count_of(input.shape, dim) - correction
     g, centred = restore(g, dim, keepdim, input.ndim), input - ops.mean(input, dim, True)
     if left <= 0:

@@ -130,7 +130,7 @@ def cummin(input, *, dim):
 
 
 def spacing(y, x, dx, dim):
-    """The widths of the steps of the trapezoid rule: ``dx``, or the differences of ``x`` (a vector goes along ``dim``)."""
+    """The steps of the trapezoid rule: ``dx``, or the differences of ``x`` (a vector goes along ``dim``)."""
     if x is None:
         return dx
     if x.ndim == 1:

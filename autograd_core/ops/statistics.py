@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import ops
 from ..registry import composite, op, reduction
-from ..shapes import normalize_dim, normalize_dims
+from ..shapes import default_dtype, normalize_dim, normalize_dims
 from .reduce import need_float
 from .samples import integer, positive, real, sample
 
@@ -24,14 +24,17 @@ def _kind(x):
 def _weights(name, weights, count, what, kinds):
     if weights is None:
         return
-    if weights.ndim > 1 or (weights.ndim == 1 and weights.shape[0] != count) or (weights.ndim == 0 and count != 1) or _kind(weights) not in kinds:
+    fits = weights.shape[0] == count if weights.ndim == 1 else weights.ndim == 0 and count == 1
+    if not fits or _kind(weights) not in kinds:
         raise RuntimeError(f"cov: {what} must be a vector of {count} {'integers' if kinds == 'iu' else 'floats'}, "
                            f"got {weights.dtype} {list(weights.shape)}")  # fmt: skip
     if bool(ops.any(weights < 0)):
         raise RuntimeError(f"cov: {what} must not be negative")
 
 
-@op(composite, samples=[real(3, 5), sample(real(4)), sample(real(3, 5), correction=0), sample(real(2, 4), fweights=np.array([1, 2, 1, 3])),
+@op(composite,
+    samples=[real(3, 5), sample(real(4)), sample(real(3, 5), correction=0),
+             sample(real(2, 4), fweights=np.array([1, 2, 1, 3])),
                         sample(real(2, 4), aweights=positive(4))])  # fmt: skip
 def cov(input, *, correction=1, fweights=None, aweights=None):
     """Covariance matrix of variables in rows, with observations in columns.
@@ -46,7 +49,7 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
     _weights("cov", fweights, count, "fweights", "iu")
     _weights("cov", aweights, count, "aweights", "f")
     if _kind(rows) != "f":
-        rows = ops.to(rows, dtype="float32")
+        rows = ops.to(rows, dtype=default_dtype())
     weight = fweights if aweights is None else aweights if fweights is None else fweights * aweights
     if weight is None:
         total, centred = count, rows - ops.mean(rows, 1, True)
@@ -94,7 +97,7 @@ def _range(name, values, low, high):
 
 @op(reduction, signature="input, bins=100, min=0, max=0", samples=[sample(real(20), 5), sample(real(20), 4, -1, 1)])
 def histc(input, *, bins, min, max):
-    """How many elements fall into each of ``bins`` equal parts of [min, max] (of the elements' range when both are equal)."""
+    """How many elements fall into each of ``bins`` equal parts of [min, max]; equal ends mean the elements' range."""
     if bins < 1:
         raise RuntimeError(f"histc: bins must be > 0, got {bins}")
     low, high = _range("histc", input, min, max)
@@ -121,8 +124,9 @@ def _edges(name, column, bins, limits):
 
 
 def _histogram(name, points, bins, limits, weight, density):
-    """Counts (or weights) of points (count, dims) in a grid of bins, and the grid's edges; the last bins hold their ends."""
-    edges = [_edges(name, points[:, d], b, None if limits is None else limits[2 * d : 2 * d + 2]) for d, b in enumerate(bins)]
+    """Counts (or weights) of points (count, dims) in a grid of bins, and its edges; the last bins hold their ends."""
+    ends = [None if limits is None else limits[2 * d : 2 * d + 2] for d in range(len(bins))]
+    edges = [_edges(name, points[:, d], b, e) for d, (b, e) in enumerate(zip(bins, ends, strict=True))]
     inside, flat = np.ones(len(points), bool), np.zeros(len(points), np.int64)
     for d, e in enumerate(edges):
         column = points[:, d]
@@ -139,7 +143,8 @@ def _histogram(name, points, bins, limits, weight, density):
     return hist.astype(points.dtype), edges
 
 
-@op(reduction, signature="input, bins, *, range=None, weight=None, density=False", outputs="hist bin_edges", promote=False,
+@op(reduction, signature="input, bins, *, range=None, weight=None, density=False", outputs="hist bin_edges",
+    promote=False,
     samples=[sample(real(20), 5), sample(real(20), 4, range=(-1.0, 1.0), density=True)])  # fmt: skip
 def histogram(input, bins, weight, *, range, density):
     """How many elements (or how much ``weight``) fall into each bin, and the edges; ``bins`` are edges, or how many."""
@@ -162,9 +167,13 @@ def grid_histogram(input, weight, *, bins, range, density):
 
 
 @op(composite,
-    samples=[sample(real(20, 2), [3, 4]), sample(real(20, 2), 3, range=[-1.0, 1.0, -2.0, 2.0], density=True)])  # fmt: skip
+    samples=[sample(real(20, 2), [3, 4]), sample(real(20, 2), 3, range=[-1.0, 1.0, -2.0, 2.0],
+             density=True)])  # fmt: skip
 def histogramdd(input, bins, *, range=None, weight=None, density=False):
-    """Histogram of points whose coordinates are the last dim, as (hist, bin_edges); ``bins`` one number, or one or edges each."""
+    """Histogram of points whose coordinates are the last dim, as (hist, bin_edges).
+
+    ``bins``: a number for all dims, or for each dim a number or edges. ``range``: lowest and highest edge a dim.
+    """
     if input.ndim < 2:
         raise RuntimeError(f"histogramdd: the input must have at least 2 dimensions, got shape {list(input.shape)}")
     dims = input.shape[-1]
@@ -185,9 +194,11 @@ def _slice(dim, start, stop):
     return (*[slice(None)] * dim, slice(start, stop))
 
 
-@op(composite, samples=[real(3, 4), sample(real(3, 4), 2, 0), sample(real(3, 4), 1, 1, real(3, 1), real(3, 2)), sample(integer(5))])
+@op(composite,
+    samples=[real(3, 4), sample(real(3, 4), 2, 0), sample(real(3, 4), 1, 1, real(3, 1), real(3, 2)),
+             sample(integer(5))])  # fmt: skip
 def diff(input, n=1, dim=-1, prepend=None, append=None):
-    """Differences of neighbours along ``dim``, ``n`` times over; ``prepend`` and ``append`` are put before and behind first."""
+    """Differences of neighbours along ``dim``, ``n`` times over, after ``prepend`` and ``append`` are joined on."""
     if input.ndim == 0:
         raise RuntimeError("diff: the input must have at least 1 dimension, got a 0-d tensor")
     if n < 0:
@@ -195,7 +206,7 @@ def diff(input, n=1, dim=-1, prepend=None, append=None):
     dim = normalize_dim(dim, input.ndim)
     parts = [part for part in (prepend, input, append) if part is not None]
     for part in parts:
-        if part.ndim != input.ndim or any(a != b for d, (a, b) in enumerate(zip(part.shape, input.shape, strict=True)) if d != dim):
+        if part.ndim != input.ndim or any(part.shape[d] != input.shape[d] for d in range(input.ndim) if d != dim):
             raise RuntimeError(f"diff: prepend and append must agree with the input {list(input.shape)} but in dim "
                                f"{dim}, got {list(part.shape)}")  # fmt: skip
     out = parts[0] if len(parts) == 1 else ops.cat(parts, dim)
@@ -211,7 +222,7 @@ def diff(input, n=1, dim=-1, prepend=None, append=None):
 @op(composite, method=False,
     samples=[real(4), sample(real(4, 5), dim=1, edge_order=2), sample(real(4, 5), spacing=2.0)])  # fmt: skip
 def gradient(input, *, spacing=1, dim=None, edge_order=1):
-    """Finite-difference gradient, one tensor for each of ``dim`` (all by default): central differences, one-sided at the ends.
+    """Gradient by central differences, one-sided at the ends; one tensor for each of ``dim`` (all by default).
 
     ``spacing``: one number, one a dim, or the coordinates of each dim. ``edge_order`` 1 or 2: the order at the ends.
     """
@@ -245,7 +256,8 @@ def _slope(x, dim, step, edge_order):
     if hasattr(step, "shape") and step.ndim == 1:
         widths = ops.reshape(diff(step), column)
     else:
-        widths = np.ones((size - 1, *column[1:]), np.dtype(getattr(x.dtype, "dtype", x.dtype)) if _kind(x) == "f" else np.float32) * step
+        kind = np.dtype(getattr(x.dtype, "dtype", x.dtype)) if _kind(x) == "f" else default_dtype()
+        widths = np.ones((size - 1, *column[1:]), kind) * step
     steps = (x[_slice(dim, 1, None)] - x[_slice(dim, 0, -1)]) / widths
     left, right = widths[:-1], widths[1:]
     inner = (steps[_slice(dim, 0, -1)] * right + steps[_slice(dim, 1, None)] * left) / (left + right)
