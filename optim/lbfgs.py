@@ -54,7 +54,7 @@ def strong_wolfe(evaluate: Callable[[float], Point], start: Point, step: float, 
         near, far = sorted(point.step for point in bracket)
         if (far - near) * reach < tolerance:
             break
-        step = cubic_minimum(*bracket, near, far)
+        step = cubic_minimum(bracket[0], bracket[1], near, far)
         margin = 0.1 * (far - near)
         if min(far - step, step - near) < margin:  # twice too close to an end: a tenth inwards
             if stalled or step >= far or step <= near:
