@@ -612,7 +612,9 @@ class Tensor:
     def __iter__(self):
         if self.array.ndim == 0:
             raise TypeError("iteration over a 0-d tensor")
-        return iter([self[i] for i in range(len(self.array))])
+        from . import ops
+
+        return iter(ops.unbind(self, 0))
 
     def __contains__(self, value):
         return bool((self == value).any())

@@ -29,7 +29,7 @@ def _is_basic(items):
 def parse(item, ndim):
     """An index as (basic, spec, arrays): the view that ints, slices, None and ... give, then what arrays pick from it.
 
-    (NumPy treats an int beside an array as an array; PyTorch takes the ints first, which leaves other dimensions in front.)
+    (NumPy treats an int beside an array as an array, which may put other dimensions in front.)
     """
     items = item if type(item) is tuple else (item,)
     if _is_basic(items):
@@ -51,7 +51,7 @@ def parse(item, ndim):
             found = [FULL] * left if part is Ellipsis else [part]
             basic += found
             spec += [FULL for one in found if type(one) is not int]
-    return tuple(basic) if any([part != FULL for part in basic]) else None, tuple(spec), tuple(arrays)
+    return tuple(basic) if any(part != FULL for part in basic) else None, tuple(spec), tuple(arrays)
 
 
 def _dims_used(part):

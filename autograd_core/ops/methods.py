@@ -29,7 +29,7 @@ BINARY_OPERATORS = {
 }
 """The operations behind ``+``, ``-`` and so on, by the name of the special method without its underscores."""
 
-COMPARISONS = {"eq": "eq", "ne": "ne", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge"}
+COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 UNARY_OPERATORS = {"neg": "neg", "pos": "positive", "abs": "abs", "invert": "bitwise_not"}
 
 
@@ -59,6 +59,8 @@ def _operator(known, symbol, reflected=False):
         if reflected:
 
             def method(self, other):
+                if other is None:
+                    return NotImplemented
                 try:
                     return apply(record, (other, self), settings)
                 except TypeError:
@@ -68,6 +70,8 @@ def _operator(known, symbol, reflected=False):
         else:
 
             def method(self, other):
+                if other is None:
+                    return NotImplemented
                 try:
                     return apply(record, (self, other), settings)
                 except TypeError:
@@ -92,22 +96,16 @@ def _in_place_operator(known, symbol):
 def attach_operators():
     """Give Tensor its operators; called when all records stand."""
     for symbol, known in BINARY_OPERATORS.items():
-        if known not in OPS:
-            continue
         setattr(Tensor, f"__{symbol}__", _operator(known, symbol))
         setattr(Tensor, f"__r{symbol}__", _operator(known, "r" + symbol, reflected=True))
-        if hasattr(Tensor, known + "_"):
+        if known != "matmul":  # its result has another shape
             setattr(Tensor, f"__i{symbol}__", _in_place_operator(known, "i" + symbol))
-    for symbol, known in COMPARISONS.items():
-        if known in OPS:
-            setattr(Tensor, f"__{symbol}__", _operator(known, symbol))
+    for known in COMPARISONS:
+        setattr(Tensor, f"__{known}__", _operator(known, known))
     for symbol, known in UNARY_OPERATORS.items():
-        if known in OPS:
-            setattr(Tensor, f"__{symbol}__", OPS[known].public)
-    if hasattr(Tensor, "__rtruediv__"):
-        Tensor.__div__, Tensor.__rdiv__ = Tensor.__truediv__, Tensor.__rtruediv__
-    if hasattr(Tensor, "__itruediv__"):
-        Tensor.__idiv__ = Tensor.__itruediv__
+        setattr(Tensor, f"__{symbol}__", OPS[known].public)
+    for older, symbol in (("__div__", "__truediv__"), ("__rdiv__", "__rtruediv__"), ("__idiv__", "__itruediv__")):
+        setattr(Tensor, older, getattr(Tensor, symbol))
 
 
 def method(function):
