@@ -685,10 +685,16 @@ def _rebuild(kind, array, tracks):
 
 
 def has_overlap(array: ndarray) -> bool:
-    """Whether elements of ``array`` share memory (strides of zero over more than one element)."""
-    return 0 in array.strides and array.size > 0 and any(
-        stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True)
-    )
+    """Whether elements of ``array`` share memory: an expanded tensor, or windows that overlap."""
+    if array.flags.forc or not array.size:
+        return False
+    reach = 0  # how far the dimensions with smaller strides extend
+    for stride, size in sorted(zip(map(abs, array.strides), array.shape, strict=True)):
+        if size > 1:
+            if stride <= reach:
+                return True
+            reach += stride * (size - 1)
+    return False
 
 
 class RemovableHandle:

@@ -307,6 +307,8 @@ def test_expanded_memory_is_not_written():
     x = ag.ones(3, 1)
     with pytest.raises(RuntimeError, match="share one memory location"):
         x.expand(3, 4).add_(1)
+    with pytest.raises(RuntimeError, match="share one memory location"):
+        ag.ones(4).unfold(0, 2, 1).mul_(2)
     x.expand(3, 4)[:, :1].add_(1)
     assert x.tolist() == [[2], [2], [2]]
 
