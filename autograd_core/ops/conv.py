@@ -20,8 +20,8 @@ from .. import ops
 from ..registry import composite, contraction, op
 from .samples import real, sample
 
-CHUNK = 1 << 21
-"""Elements of unfolded image that are held at a time: large batches are worked off in parts."""
+CHUNK = 1 << 18
+"""Elements of unfolded image that are held at a time: batches are worked off in parts that stay in the cache."""
 
 
 # ---------------------------------------------------------------------------------------------------- arrays

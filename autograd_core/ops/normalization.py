@@ -122,15 +122,22 @@ def standardize(input, weight, bias, *, dims, eps, centred):
     """
     wide = np.float32 if input.dtype == np.float16 else input.dtype
     mean = np.mean(input, dims, wide, keepdims=True) if centred else None
-    out = input - mean if centred else input.astype(wide, copy=False)
+    out = input - mean if centred else input.astype(wide)
     var = np.mean(np.square(out), dims, keepdims=True)
     rstd = 1 / np.sqrt(var + eps)
-    out = out * rstd
-    if weight is not None:
-        out *= weight
+    if weight is not None and _is_even(weight, dims, input.ndim):
+        out *= rstd * weight
+    else:
+        out *= rstd
+        out = out if weight is None else np.multiply(out, weight, out=out)
     if bias is not None:
         out += bias
     return out.astype(input.dtype, copy=False), mean, var, mean, rstd
+
+
+def _is_even(weight, dims, ndim):
+    """Whether the weight is the same for all elements that are normalised together."""
+    return all([d < ndim - weight.ndim or weight.shape[d - ndim] == 1 for d in dims])
 
 
 def _standardize_backward_formula(g, input, weight, centre, rstd, *, dims, eps, centred, bias_shape, needs):
@@ -147,19 +154,34 @@ def standardize_backward(g, input, weight, centre, rstd, *, dims, eps, centred, 
     With h = g * weight and n the normalised input: dx = rstd * (h - mean(h) - n * mean(h * n)), dw = sum(g * n), db = sum(g).
     """
     normal = (input - centre if centred else input) * rstd
-    found = [None, None, None]
-    if needs[0]:
-        sent = g if weight is None else g * weight
-        dx = sent - normal * np.mean(sent * normal, dims, keepdims=True)
-        if centred:
-            dx -= np.mean(sent, dims, keepdims=True)
-        dx *= rstd
-        found[0] = dx.astype(input.dtype, copy=False)
-    if needs[1]:
-        found[1] = _sum_to(g * normal, weight.shape).astype(weight.dtype, copy=False)
-    if needs[2]:
-        found[2] = _sum_to(g, bias_shape)
-    return tuple(found)
+    product = g * normal
+    if weight is None or _is_even(weight, dims, input.ndim):  # the sums that dx needs are the gradients of weight and bias
+        sums = np.sum(product, dims, keepdims=True), np.sum(g, dims, keepdims=True)
+        dx = None
+        if needs[0]:
+            dx = _centred_gradient(g, normal, *sums, dims, centred, rstd if weight is None else rstd * weight)
+    else:
+        sums, dx = (product, g), None
+        if needs[0]:
+            sent = g * weight
+            within = np.sum(product * weight, dims, keepdims=True), np.sum(sent, dims, keepdims=True)
+            dx = _centred_gradient(sent, normal, *within, dims, centred, rstd)
+    return (
+        dx if dx is None else dx.astype(input.dtype, copy=False),
+        _sum_to(sums[0], weight.shape).astype(weight.dtype, copy=False) if needs[1] else None,
+        _sum_to(sums[1], bias_shape) if needs[2] else None,
+    )
+
+
+def _centred_gradient(sent, normal, along, total, dims, centred, scale):
+    """scale * (sent - mean(sent) - normal * mean(sent * normal)); overwrites ``normal``."""
+    count = max(prod([normal.shape[d] for d in dims]), 1)
+    normal *= along / count
+    if centred:
+        normal += total / count
+    np.subtract(sent, normal, out=normal)
+    normal *= scale
+    return normal
 
 
 def assign(target, value):

@@ -145,7 +145,37 @@ def max_pool(input, *, kernel_size, stride, padding, dilation, ceil_mode):
     """The largest element of each window of (N, C, ...), and its flat index in its plane. The first of equals, NaN above all."""
     out = _pool_size(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     starts = [np.arange(o) * s - p for o, s, p in zip(out, stride, padding, strict=True)]
-    return _winners(input, starts, [np.full(o, k) for o, k in zip(out, kernel_size, strict=True)], dilation)
+    found = None
+    if prod(kernel_size) <= 32:
+        found = _small_winners(input, starts, kernel_size, stride, padding, dilation, out)
+    return found or _winners(input, starts, [np.full(o, k) for o, k in zip(out, kernel_size, strict=True)], dilation)
+
+
+def _small_winners(input, starts, kernel, stride, padding, dilation, out):
+    """As `_winners` for small windows of ordinary numbers; None where a window holds nothing finite, or a NaN."""
+    lowest = -np.inf if input.dtype.kind == "f" else np.iinfo(input.dtype).min
+    framed = _framed(input, out, kernel, stride, padding, dilation, lowest)
+    seen = [_seen(framed, offset, out, stride, dilation) for offset in product(*map(range, kernel))]
+    best = seen[0].copy()
+    for value in seen[1:]:
+        np.maximum(best, value, out=best)
+    if not (np.isfinite(best) if input.dtype.kind == "f" else best > lowest).all():
+        return None
+    code = np.zeros(best.shape, np.int8)  # which element of the window it is; the first of equals is written last
+    for number in reversed(range(len(seen))):
+        np.copyto(code, number, where=seen[number] == best)
+    size = input.shape[2:]
+    steps = [_flat([np.array([k * d]) for k, d in zip(offset, dilation, strict=True)], size).item()
+             for offset in product(*map(range, kernel))]  # fmt: skip
+    return best, np.array(steps)[code] + _flat(starts, size)
+
+
+def _flat(rows, size):
+    """Flat indices in a plane of ``size`` from one vector of positions for each dim."""
+    flat = np.zeros((), np.int64)
+    for d, (positions, n) in enumerate(zip(rows, size, strict=True)):
+        flat = flat * n + positions.reshape(-1, *[1] * (len(size) - 1 - d))
+    return flat
 
 
 def _adaptive_windows(size, output_size):
@@ -320,6 +350,12 @@ def _adaptive_max(rank, input, output_size, return_indices):
     function = f"adaptive_max_pool{rank}d"
     input, alone = with_batch(input, rank, function)
     size = _output_size(function, input, rank, output_size)
+    plane = tuple(input.shape[2:])
+    if all(o and n % o == 0 for n, o in zip(plane, size, strict=True)):
+        each = tuple([n // o for n, o in zip(plane, size, strict=True)])
+        none = (0,) * rank
+        found = ops.max_pool(input, kernel_size=each, stride=each, padding=none, dilation=(1,) * rank, ceil_mode=False)
+        return _pair(found, alone, return_indices)
     return _pair(ops.adaptive_max_pool(input, output_size=size), alone, return_indices)
 
 
