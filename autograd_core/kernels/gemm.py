@@ -11,7 +11,6 @@ Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from dataclasses import dataclass, replace
 
@@ -24,8 +23,11 @@ from autograd_core.kernels.runner import range_kernel
 
 CHUNK = 2_000_000  # floating-point operations of a chunk at least: some 20 us of one core
 MOST_CHUNKS = 96
-PACK_ROWS = 24  # from this many rows of C on, a copy of B in panels pays for itself
-FAR = 1024  # bytes between elements of a row of A from which they compete for a few lines of the first-level cache
+EAGER_LEAST = 1_500_000  # operations from which an eager call gains more from this kernel than it loses by its launch
+PANEL_PART = 4
+PACK_ROWS = 64  # from this many rows of C on, a copy of B in panels pays for itself
+TURN_STEPS = 384  # from this many steps on, an A with contiguous columns is turned: each step would need another line
+FAR = 1024  # bytes; rows of B no further apart are read where they lie up to 8 times as many rows of C
 DOT_ROWS = 16  # up to this many rows of C, a B that lies along the inner dimension is not copied
 
 
@@ -148,7 +150,7 @@ def _adder(kind: str, partial: bool, T):
     return simd.device(add)
 
 
-def _feed(feed: str, rows: int, width: int):
+def _feed(feed: str, width: int):
     """Device functions (tile + products, finished tile) for one way of reading the operands.
 
     Strides that are known stand in the code: they then cost no register and no instruction.
@@ -159,9 +161,6 @@ def _feed(feed: str, rows: int, width: int):
     elif feed == "packed":
         def products(t, depth, a, a_row, a_step, b, b_step, b_column):
             return tiles.add_products(t, depth, a, a_row, a_step, b, width)
-    elif feed == "packed both":
-        def products(t, depth, a, a_row, a_step, b, b_step, b_column):
-            return tiles.add_products(t, depth, a, 1, rows, b, width)
     elif feed == "packed rows":  # the elements of a row of A lie one after the other
         def products(t, depth, a, a_row, a_step, b, b_step, b_column):
             return tiles.add_products(t, depth, a, a_row, 1, b, width)
@@ -188,8 +187,8 @@ def multiply(dtype, lanes, rows, vectors, feed, partial, scaled, first, second, 
     T, width = simd.tile(V, rows, vectors), vectors if feed == "dots" else vectors * lanes
     F = simd.tile(V, rows, 1) if feed == "dots" else T
     cut = partial or feed == "dots"
-    packed, packed_a = feed.startswith("packed"), feed == "packed both"
-    products, finish = _feed(feed, rows, width)
+    packed = feed.startswith("packed")
+    products, finish = _feed(feed, width)
     add_first, add_second, function = _adder(first, cut, F), _adder(second, cut, F), _ending(ending)
     adds_first, adds_second, ends = first != "", second != "", ending != ""  # what is False is not compiled
 
@@ -228,7 +227,7 @@ def multiply(dtype, lanes, rows, vectors, feed, partial, scaled, first, second, 
                         t = tiles.zeros(T)
                         if from_k > 0:
                             t = tiles.load(place, width, T)
-                        left = simd.advance(a, from_k * a_step + (tile * rows * k if packed_a else i * a_row))
+                        left = simd.advance(a, i * a_row + from_k * a_step)
                         t = products(t, depth, left, a_row, a_step, right, b_step, b_column)
                         if from_k + deep < k:
                             tiles.store(t, place, width)
@@ -258,9 +257,8 @@ PIECE = 256  # steps of the inner dimension that one unit of packing copies
 def pack(dtype, lanes, width, layout):
     """Copy B into panels [matrix, panel, k, width]; a unit is (matrix, panel, PIECE steps), the last fastest.
 
-    A is packed as its transpose. Context: B, panels, n, k, strides of B (step, column), panels of a matrix, pieces of a
-    panel, batch dimensions, then length and stride of each. ``layout`` names the contiguous direction: rows, columns
-    (for a width of whole vectors), or any.
+    Context: B, panels, n, k, strides of B (step, column), panels of a matrix, pieces of a panel, batch dimensions, then
+    length and stride of each. ``layout`` names the contiguous direction: rows, columns, or any.
     """
     copy = _copier(dtype, lanes, width, layout)
     S = simd.scalar(dtype)
@@ -287,15 +285,10 @@ def pack(dtype, lanes, width, layout):
 
 def _copier(dtype, lanes: int, width: int, layout: str):
     """Device function that copies steps begin to end of a panel; columns from ``left`` on are zeros (layout any)."""
-    S, line = simd.scalar(dtype), simd.tile(simd.vector(dtype, lanes), 1, -(-width // lanes))
+    S, line = simd.scalar(dtype), simd.tile(simd.vector(dtype, lanes), 1, width // lanes)
     if layout == "columns":
         return _transposer(dtype, lanes, width)
-    if layout == "rows" and width % lanes:
-        def copy(b, target, begin, end, b_step, b_column, left):
-            for i in range(begin, end):
-                t = tiles.load_part(simd.advance(b, i * b_step), 0, width, line)
-                tiles.store_part(t, simd.advance(target, i * width), width, 1, width)
-    elif layout == "rows":
+    if layout == "rows":
         def copy(b, target, begin, end, b_step, b_column, left):
             for i in range(begin, end):
                 tiles.store(tiles.load(simd.advance(b, i * b_step), 0, line), simd.advance(target, i * width), width)
@@ -329,6 +322,38 @@ def _transposer(dtype, lanes: int, width: int):
     return simd.device(copy)
 
 
+@range_kernel
+def turn(dtype, lanes):
+    """Copy transposed A [k, m] to [matrix, m, padded k]; a unit is (matrix, 4 * lanes rows of the copy), last fastest.
+
+    Context: A, copy, m, k, stride of a step of A, stride of a row of the copy, batch dimensions, then length and stride
+    of each. m and k are at least lanes.
+    """
+    S, square = simd.scalar(dtype), simd.tile(simd.vector(dtype, lanes), lanes, 1)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        m, k, step, row = w[2], w[3], w[4], w[5]
+        groups = (m + 4 * lanes - 1) // (4 * lanes)
+        for unit in range(start, stop):
+            matrix = unit // groups
+            begin = (unit - matrix * groups) * 4 * lanes
+            target = simd.advance(simd.pointer(w[1], S), matrix * m * row)
+            source = simd.pointer(w[0], S)
+            for d in range(w[6] - 1, -1, -1):
+                next_matrix = matrix // w[7 + 2 * d]
+                source = simd.advance(source, (matrix - next_matrix * w[7 + 2 * d]) * w[8 + 2 * d])
+                matrix = next_matrix
+            for from_k in range(0, k, lanes):
+                at = min(from_k, k - lanes)
+                for from_i in range(begin, min(begin + 4 * lanes, m), lanes):
+                    i = min(from_i, m - lanes)
+                    block = tiles.load(simd.advance(source, at * step + i), step, square)
+                    tiles.store(tiles.transpose(block), simd.advance(target, i * row + at), row)
+
+    return kernel
+
+
 # ------------------------------------------------------------------------------------------------------------ the plan
 
 
@@ -340,9 +365,9 @@ def tile_shape(m: int, n: int, lanes: int, registers: int) -> tuple[int, int]:
     that do one vector a cycle each. Wide tiles are preferred where equal: they read A less often.
     """
     best = (math.inf, 0, 0)
-    for vectors in (4, 3, 2, 1):
+    for vectors in (8, 4, 3, 2, 1):
         width = vectors * lanes
-        if width > n and vectors > 1:
+        if (width > n and vectors > 1) or (vectors == 8 and m > 1):
             continue
         for rows in (8, 6, 4, 2, 1):
             if rows > m or rows * vectors + vectors + (registers < 32) > registers:
@@ -353,26 +378,42 @@ def tile_shape(m: int, n: int, lanes: int, registers: int) -> tuple[int, int]:
     return -best[2], -best[1]
 
 
-def _packing(p: Product, dtype: np.dtype, width: int, operand: int, target: Ref,
-             ) -> tuple[Call, tuple[tuple[int, ...], ...], int]:
-    """The call that copies operand 0 (A, as its transpose) or 1 (B) into panels at ``target``.
+def _copies(p: Product, operand: int, size: int) -> tuple[list[int], tuple[tuple[int, ...], ...], int]:
+    """Batch dimensions that copies of operand 0 (A) or 1 (B), of so many elements each, need.
 
-    Also the batch dimensions with the operand's new strides, and the bytes that the panels take.
+    Returns the context words of those that the operand has (what serves many products is copied once), the batch with
+    its new strides, and the number of copies.
     """
-    n, step, column, source = ((p.m, p.a_step, p.a_row, p.a), (p.n, p.b_step, p.b_column, p.b))[operand]
-    panels, pieces = -(-n // width), -(-p.k // PIECE)
-    lanes = host.lanes(dtype)
-    layout = "any" if n < width else "rows" if column == 1 else "columns" if step == 1 and width % lanes == 0 else "any"
-    at = 1 + operand
-    own = [(row[0], row[at]) for row in p.batch if row[at] != 0]  # what serves many products is copied once
-    context: list[int | Ref] = [source, target, n, p.k, step, column, panels, pieces, len(own), *itertools.chain(*own)]
-    copies, batch, size = 1, [], panels * p.k * width
+    copies, at = 1, 1 + operand
+    words: list[int] = []
+    batch: list[tuple[int, ...]] = []
     for row in reversed(p.batch):
         batch.append((*row[:at], copies * size if row[at] else 0, *row[at + 1:]))
-        copies *= row[0] if row[at] else 1
+        if row[at]:
+            copies *= row[0]
+            words = [row[0], row[at], *words]
+    return [len(words) // 2, *words], tuple(reversed(batch)), copies
+
+
+def _pack_b(p: Product, dtype: np.dtype, width: int, target: Ref) -> tuple[Call, Product, int]:
+    """The call that copies B into panels at ``target``, the product that reads them, the bytes they take."""
+    lanes, panels, pieces = host.lanes(dtype), -(-p.n // width), -(-p.k // PIECE)
+    layout = "any" if p.n < width else "rows" if p.b_column == 1 else "columns" if p.b_step == 1 else "any"
+    words, batch, copies = _copies(p, 1, panels * p.k * width)
     units = copies * panels * pieces
-    call = Call(pack(dtype, lanes, width, layout), tuple(context), units, max(1, min(8, units // 4)))
-    return call, tuple(reversed(batch)), copies * size * dtype.itemsize
+    context: tuple[int | Ref, ...] = (p.b, target, p.n, p.k, p.b_step, p.b_column, panels, pieces, *words)
+    call = Call(pack(dtype, lanes, width, layout), context, units, max(1, min(8, units // 4)))
+    return call, replace(p, b=target, b_step=width, batch=batch), copies * panels * p.k * width * dtype.itemsize
+
+
+def _turn_a(p: Product, dtype: np.dtype, target: Ref) -> tuple[Call, Product, int]:
+    """As :func:`_pack_b`, for an A whose columns are contiguous: its rows are, in the copy."""
+    lanes = host.lanes(dtype)
+    row = p.k + lanes  # rows a power of two apart would compete for the same lines of the first-level cache
+    words, batch, copies = _copies(p, 0, p.m * row)
+    context: tuple[int | Ref, ...] = (p.a, target, p.m, p.k, p.a_step, row, *words)
+    call = Call(turn(dtype, lanes), context, copies * -(-p.m // (4 * lanes)), max(1, PIECE * 16 // (lanes * p.k)))
+    return call, replace(p, a=target, a_row=row, a_step=1, batch=batch), copies * p.m * row * dtype.itemsize
 
 
 def _blocks(p: Product, tiles_: int, panels: int) -> tuple[int, int, int]:
@@ -396,20 +437,20 @@ def _feeding(p: Product, dtype: np.dtype) -> tuple[Product, int, int, str, list[
     """Choose tile and way of reading the operands: (product, rows, vectors, feed, packing calls, scratch pieces)."""
     lanes = host.lanes(dtype)
     if p.b_step == 1 and p.a_step == 1 and p.b_column != 1 and p.m <= DOT_ROWS:
-        rows, columns = (next(x for x in (4, 2, 1) if x <= size) for size in (p.m, min(p.n, lanes)))
+        rows = next(x for x in (4, 2, 1) if x <= p.m)
+        columns = next(x for x in (8, 4, 2, 1) if x <= min(p.n, lanes, 8 // rows if rows < 4 else 4))
         return p, rows, columns, "dots", [], []
     rows, vectors = tile_shape(p.m, p.n, lanes, host.registers())
     width = vectors * lanes
-    if p.n >= width and p.b_column == 1 and p.m < PACK_ROWS:
+    most = PACK_ROWS * (8 if p.b_step * dtype.itemsize <= FAR else 1)
+    if p.n >= width and p.b_column == 1 and p.m < most:
         return p, rows, vectors, "direct", [], []
-    call, batch, size = _packing(p, dtype, width, 1, scratch(0))
-    made, pieces, feed = [call], [size], "packed rows" if p.a_step == 1 else "packed"
-    p = replace(p, b=scratch(0), b_step=width, batch=batch)
-    if p.a_step * dtype.itemsize >= FAR and -(-p.n // width) >= 4:
-        call, batch, size = _packing(p, dtype, rows, 0, scratch(1))
-        made, pieces, feed = [*made, call], [*pieces, size], "packed both"
-        p = replace(p, a=scratch(1), a_step=rows, a_row=1, batch=batch)
-    return p, rows, vectors, feed, made, pieces
+    call, p, size = _pack_b(p, dtype, width, scratch(0))
+    made, pieces = [call], [size]
+    if p.a_row == 1 and p.a_step != 1 and p.k >= TURN_STEPS and p.m >= lanes and p.n >= width:
+        call, p, size = _turn_a(p, dtype, scratch(1))
+        made, pieces = [*made, call], [*pieces, size]
+    return p, rows, vectors, "packed rows" if p.a_step == 1 else "packed", made, pieces
 
 
 def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None = None, *, alpha: float = 1.0,
@@ -438,7 +479,9 @@ def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None =
     block_tiles, block_panels, grain = _blocks(product, tiles_, panels)
     row_blocks, column_blocks = -(-tiles_ // block_tiles), -(-panels // block_panels)
     units = product.matrices * row_blocks * column_blocks
-    deepest = max(product.k, 1) if feed == "dots" else max(64, host.caches()[1] // 4 // (width * dtype.itemsize))
+    deepest = max(64, host.caches()[1] // PANEL_PART // (width * dtype.itemsize))
+    if feed == "dots":  # nothing is held between blocks: the operands are read once
+        deepest = max(product.k, 1)
     deep = max(1, -(-product.k // max(1, -(-product.k // deepest))))
     held: int | Ref = 0
     if product.k > deep:
@@ -454,3 +497,16 @@ def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None =
     kernel = multiply(dtype, lanes, rows, vectors, feed, partial, alpha != 1, kinds[0], kinds[1], activation)
     made.append(Call(kernel, context, units, grain))
     return Plan(outputs, tuple(made), tuple(pieces))
+
+
+def matmul(a: Array, b: Array) -> Plan | None:
+    """Plan ``numpy.matmul(a, b)`` for an eager call: None where one thread of BLAS, which NumPy calls, is faster."""
+    operations = 2 * math.prod(a.shape) * (b.shape[-1] if len(b.shape) > 1 else 1)
+    return gemm(a, b) if operations >= EAGER_LEAST else None
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Plan | None:
+    """Plan ``x @ weight.T + bias`` for an eager call, as :func:`matmul`."""
+    if 2 * math.prod(x.shape) * weight.shape[0] < EAGER_LEAST:
+        return None
+    return gemm(x, Array(weight.shape[::-1], weight.strides[::-1], weight.dtype), bias)
