@@ -730,8 +730,7 @@ def as_array(data, dtype=None, copy=None) -> ndarray:
     elif not isinstance(data, (ndarray, np.generic)):
         if isinstance(data, (list, tuple)):
             data = _without_tensors(data)
-        found = _from_python(data)
-        return found if wanted is None else found.astype(wanted, copy=False)
+        return _from_python(data, wanted)
     found = np.array(data, wanted, copy=copy, order="K")
     dtype_of(found.dtype)
     if found.dtype.byteorder == ">":
@@ -745,7 +744,7 @@ def _without_tensors(items):
     ]
 
 
-def _from_python(data):
+def _from_python(data, wanted):
     try:
         found = np.array(data)
     except ValueError as error:
@@ -754,6 +753,8 @@ def _from_python(data):
         raise TypeError(f"tensor: cannot make a tensor of {type(data).__name__} with values that are not numbers")
     if found.dtype.kind not in "fiub":
         raise TypeError(f"tensor: cannot make a tensor of {found.dtype} values")
+    if wanted is not None:
+        return found.astype(wanted, copy=False)
     if found.size == 0 and found.dtype == np.float64:
         return found.astype(default_dtype())
     return found.astype(default_dtype()) if found.dtype == np.float64 and not _holds_arrays(data) else found

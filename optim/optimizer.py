@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from autograd_core import provenance
 from autograd_core.shapes import default_dtype
 from autograd_core.storage import log_write
 from autograd_core.tensor import (
@@ -213,15 +214,15 @@ class Optimizer:
                 for group in self.param_groups:
                     self._step_tensors(group)
             return loss
-        token = quiet_on(QUIET)
+        token, place = quiet_on(QUIET), provenance.site()
         try:
             for group in self.param_groups:
-                self._step_arrays(group)
+                self._step_arrays(group, place)
         finally:
             quiet_off(token)
         return loss
 
-    def _step_arrays(self, group):
+    def _step_arrays(self, group, place):
         known: dict = {}
         maximize = group.get("maximize")
         begins = type(self).init is not Optimizer.init
@@ -244,7 +245,7 @@ class Optimizer:
                         arrays[name][...] = value
                     else:
                         self.state[p][name] = wrap(np.array(value))
-            log_write(values)
+            log_write(values, place)
 
     def _in_pieces(self, values, gradient, kept, settings):
         arrays = {k: v.array for k, v in kept.items() if v is not None and k not in self.scalars}
