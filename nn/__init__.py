@@ -138,6 +138,7 @@ from .pool import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
 from .reshaping import (
     ChannelShuffle,
     CosineSimilarity,
@@ -152,7 +153,6 @@ from .reshaping import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
-from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
 from .serialize import load, save
 from .transformer import (
     Transformer,

@@ -1,4 +1,4 @@
-"""Attention of several heads."""
+"""Attention of several heads (Vaswani et al., 2017)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from .parameter import new_parameter
 
 
 class MultiheadAttention(Module):
-    """Attention in ``num_heads`` parts: softmax(Q·Kᵀ/√d)·V of linear maps of query, key and value (Vaswani et al., 2017).
+    """Attention in ``num_heads`` parts: softmax(Q·Kᵀ/√d)·V of linear maps of query, key and value.
 
     Query (L, N, E), key and value (S, N, kdim or vdim); with ``batch_first`` (N, L, E) and so on; N may be left out.
     ``add_bias_kv`` appends a learned key and value, ``add_zero_attn`` one of zeros.
     """
 
-    def __init__(self, embed_dim, num_heads, dropout=0.0, bias=True, add_bias_kv=False, add_zero_attn=False, kdim=None, vdim=None,
-                 batch_first=False, device=None, dtype=None):  # fmt: skip
+    def __init__(self, embed_dim, num_heads, dropout=0.0, bias=True, add_bias_kv=False, add_zero_attn=False, kdim=None,
+                 vdim=None, batch_first=False, device=None, dtype=None):  # fmt: skip
         super().__init__()
         if embed_dim <= 0 or num_heads <= 0:
-            raise ValueError(f"embed_dim and num_heads must be greater than 0, got embed_dim={embed_dim} and num_heads={num_heads} instead")
+            raise ValueError(f"embed_dim and num_heads must be greater than 0, got embed_dim={embed_dim} and "
+                             f"num_heads={num_heads} instead")  # fmt: skip
         self.embed_dim, self.num_heads = embed_dim, num_heads
         self.kdim = embed_dim if kdim is None else kdim
         self.vdim = embed_dim if vdim is None else vdim
@@ -41,7 +42,8 @@ class MultiheadAttention(Module):
         self._reset_parameters()
 
     def _reset_parameters(self):
-        for name in ("in_proj_weight",) if self._qkv_same_embed_dim else ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
+        separate = ["q_proj_weight", "k_proj_weight", "v_proj_weight"]
+        for name in ["in_proj_weight"] if self._qkv_same_embed_dim else separate:
             init.xavier_uniform_(getattr(self, name))
         if self.in_proj_bias is not None:
             init.zeros_(self.in_proj_bias)
@@ -50,10 +52,11 @@ class MultiheadAttention(Module):
             if extra is not None:
                 init.xavier_normal_(extra)
 
-    def forward(self, query, key, value, key_padding_mask=None, need_weights=True, attn_mask=None, average_attn_weights=True,
-                is_causal=False):  # fmt: skip
-        """The output, shaped as the query, and the weights (N, L, S): the mean over the heads, or (N, heads, L, S), or None.
+    def forward(self, query, key, value, key_padding_mask=None, need_weights=True, attn_mask=None,
+                average_attn_weights=True, is_causal=False):  # fmt: skip
+        """The output, shaped as the query, and the weights (N, L, S).
 
+        The weights are the mean over the heads, or those of each, (N, heads, L, S), or None.
         ``key_padding_mask`` (N, S) and ``attn_mask`` (L, S) or (N·heads, L, S) hide where they are True, or are added.
         ``is_causal`` says that ``attn_mask`` is the causal one.
         """
@@ -62,10 +65,10 @@ class MultiheadAttention(Module):
             swapped = {id(t): t.transpose(0, 1) for t in (query, key, value)}
             query, key, value = (swapped[id(t)] for t in (query, key, value))
         out, weights = F.multi_head_attention_forward(
-            query, key, value, self.embed_dim, self.num_heads, self.in_proj_weight, self.in_proj_bias, self.bias_k, self.bias_v,
-            self.add_zero_attn, self.dropout, self.out_proj.weight, self.out_proj.bias, training=self.training,
-            key_padding_mask=key_padding_mask, need_weights=need_weights, attn_mask=attn_mask,
+            query, key, value, self.embed_dim, self.num_heads, self.in_proj_weight, self.in_proj_bias, self.bias_k,
+            self.bias_v, self.add_zero_attn, self.dropout, self.out_proj.weight, self.out_proj.bias,
+            training=self.training, key_padding_mask=key_padding_mask, need_weights=need_weights, attn_mask=attn_mask,
             use_separate_proj_weight=not self._qkv_same_embed_dim, q_proj_weight=self.q_proj_weight,
-            k_proj_weight=self.k_proj_weight, v_proj_weight=self.v_proj_weight, average_attn_weights=average_attn_weights,
-            is_causal=is_causal)  # fmt: skip
+            k_proj_weight=self.k_proj_weight, v_proj_weight=self.v_proj_weight,
+            average_attn_weights=average_attn_weights, is_causal=is_causal)  # fmt: skip
         return (out.transpose(0, 1) if swap else out), weights

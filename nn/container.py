@@ -75,7 +75,8 @@ class _Numbered(Module):
     def extend(self, modules):
         """Add several modules at the end."""
         if not isinstance(modules, Iterable):
-            raise TypeError(f"{type(self).__name__}.extend should be called with an iterable, got {type(modules).__name__}")
+            raise TypeError(f"{type(self).__name__}.extend should be called with an iterable, got "
+                            f"{type(modules).__name__}")  # fmt: skip
         for module in list(modules):
             self.append(module)
         return self
@@ -158,7 +159,7 @@ class _Holder(Module):
 
 
 class ModuleList(_Holder, _Numbered):
-    """A list of modules whose parameters are found: indices, slices, ``append``, ``insert``, ``extend``, ``pop``, ``+``."""
+    """A list of modules whose parameters are found; it can do what lists can."""
 
     def __init__(self, modules=None):
         super().__init__()
@@ -250,7 +251,8 @@ def _pairs(entries, what):
     if isinstance(entries, (Mapping, ModuleDict, ParameterDict)):
         return list(entries.items())
     if not isinstance(entries, Iterable):
-        raise TypeError(f"{what}.update should be called with an iterable of key/value pairs, but got {type(entries).__name__}")
+        raise TypeError(f"{what}.update should be called with an iterable of key/value pairs, but got "
+                        f"{type(entries).__name__}")  # fmt: skip
     pairs = []
     for number, entry in enumerate(entries):
         if not isinstance(entry, Iterable):
@@ -343,7 +345,8 @@ class ParameterDict(Module):
     @staticmethod
     def _checked(key):
         if not isinstance(key, str):
-            raise TypeError(f"Index given to ParameterDict cannot be used as a key as it is not a string (type is '{type(key).__name__}')")
+            raise TypeError("Index given to ParameterDict cannot be used as a key as it is not a string (type is "
+                            f"'{type(key).__name__}')")  # fmt: skip
         return key
 
     def __getitem__(self, key):
@@ -399,7 +402,7 @@ class ParameterDict(Module):
 
     def get(self, key, default=None):
         """The value at ``key``, or ``default``."""
-        return self[key] if key in self else default
+        return self[key] if key in self._keys else default
 
     @classmethod
     def fromkeys(cls, keys, default=None):

@@ -36,7 +36,8 @@ class _Conv(Module):
         if isinstance(padding, str) and padding not in ("same", "valid"):
             raise ValueError(f"{name}: invalid padding string {padding!r}, should be one of 'same', 'valid'")
         if padding_mode not in PADDING_MODES:
-            raise ValueError(f"{name}: padding_mode must be one of {PADDING_MODES}, but got padding_mode='{padding_mode}'")
+            raise ValueError(f"{name}: padding_mode must be one of {PADDING_MODES}, but got "
+                             f"padding_mode='{padding_mode}'")  # fmt: skip
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = spread(kernel_size, self._dims)
         self.stride = spread(stride, self._dims)
@@ -78,7 +79,9 @@ class _Conv(Module):
     def extra_repr(self):
         """The channels, the kernel, and what is not as by default."""
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        usual = {"padding": (0,) * len(self.padding), "dilation": (1,) * self._dims, "output_padding": (0,) * self._dims, "groups": 1}
+        usual = {"padding": (0,) * len(self.padding), "dilation": (1,) * self._dims, "output_padding": (0,
+                                                                                                        ) * self._dims,
+                 "groups": 1}  # fmt: skip
         for name, value in usual.items():
             if getattr(self, name) != value:
                 text += f", {name}={getattr(self, name)}"
@@ -90,8 +93,8 @@ class _Conv(Module):
 class _Convolution(_Conv):
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
                  padding_mode="zeros", device=None, dtype=None):  # fmt: skip
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias, padding_mode,
-                         device, dtype)  # fmt: skip
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias,
+                         padding_mode, device, dtype)  # fmt: skip
 
     def _conv_forward(self, input, weight, bias):
         function = getattr(F, f"conv{self._dims}d")
@@ -138,12 +141,12 @@ class Conv3d(_Convolution):
 class _ConvTranspose(_Conv):
     _transposed = True
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True,
-                 dilation=1, padding_mode="zeros", device=None, dtype=None):  # fmt: skip
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1,
+                 bias=True, dilation=1, padding_mode="zeros", device=None, dtype=None):  # fmt: skip
         if padding_mode != "zeros":
             raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, output_padding, groups, bias,
-                         padding_mode, device, dtype)  # fmt: skip
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, output_padding, groups,
+                         bias, padding_mode, device, dtype)  # fmt: skip
 
     def _output_padding_for(self, input, output_size):
         """The ``output_padding`` that makes the output exactly ``output_size``."""
@@ -152,14 +155,14 @@ class _ConvTranspose(_Conv):
         dims = self._dims
         sizes = tuple(output_size)[-dims:]
         if len(tuple(output_size)) not in (dims, input.ndim) or input.ndim < dims + 1:
-            raise ValueError(f"{type(self).__name__}: for {input.ndim}D input, output_size must have {dims} or {input.ndim} elements "
-                             f"(got {len(tuple(output_size))})")  # fmt: skip
+            raise ValueError(f"{type(self).__name__}: for {input.ndim}D input, output_size must have {dims} or "
+                             f"{input.ndim} elements (got {len(tuple(output_size))})")  # fmt: skip
         smallest = [(input.shape[d - dims] - 1) * self.stride[d] - 2 * self.padding[d]
                     + self.dilation[d] * (self.kernel_size[d] - 1) + 1 for d in range(dims)]  # fmt: skip
         largest = [size + step - 1 for size, step in zip(smallest, self.stride, strict=True)]
         if not all(low <= size <= high for low, size, high in zip(smallest, sizes, largest, strict=True)):
-            raise ValueError(f"requested an output size of {tuple(output_size)}, but valid sizes range from {smallest} to "
-                             f"{largest} (for an input of {list(input.shape[-dims:])})")  # fmt: skip
+            raise ValueError(f"requested an output size of {tuple(output_size)}, but valid sizes range from {smallest} "
+                             f"to {largest} (for an input of {list(input.shape[-dims:])})")  # fmt: skip
         return tuple([size - low for size, low in zip(sizes, smallest, strict=True)])
 
     def forward(self, input, output_size=None):
@@ -215,8 +218,8 @@ class _LazyConvolution(_Lazy):
 
 
 class _LazyConvTranspose(_Lazy):
-    def __init__(self, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True, dilation=1,
-                 padding_mode="zeros", device=None, dtype=None):  # fmt: skip
+    def __init__(self, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True,
+                 dilation=1, padding_mode="zeros", device=None, dtype=None):  # fmt: skip
         super().__init__(0, 0, kernel_size, stride, padding, output_padding, groups, False, dilation, padding_mode)
         self._wait_for_input(out_channels, bias, device, dtype)
 

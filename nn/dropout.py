@@ -38,7 +38,7 @@ class Dropout3d(_Dropout, function="dropout3d"):
 
 
 class AlphaDropout(_Dropout, function="alpha_dropout"):
-    """Dropout that keeps mean and variance behind a SELU: dropped elements take its negative limit (Klambauer et al., 2017)."""
+    """Dropout that keeps mean and variance behind a SELU: dropped elements take its negative limit."""
 
 
 class FeatureAlphaDropout(_Dropout, function="feature_alpha_dropout"):

@@ -148,7 +148,8 @@ def _through_gate(values, hook, zeros):
     places = [i for i, v in enumerate(values) if isinstance(v, Tensor) and v.requires_grad]
     if not places:
         return values, False
-    shown = [wrap(np.zeros_like(v.array)) if zeros and isinstance(v, Tensor) and v.array.dtype.kind == "f" else None for v in values]
+    floats = [zeros and isinstance(v, Tensor) and v.array.dtype.kind == "f" for v in values]
+    shown = [wrap(np.zeros_like(v.array)) if is_float else None for v, is_float in zip(values, floats, strict=True)]
 
     def gate(gradients):
         plain = not any(isinstance(g, Tensor) for g in gradients)
@@ -241,8 +242,8 @@ def _before_forward(module, args, kwargs):
                 returned = hook(module, args, kwargs)
                 if returned is not None:
                     if not (isinstance(returned, tuple) and len(returned) == 2):
-                        raise RuntimeError("forward pre-hook with kwargs must return None or a tuple of (new_args, new_kwargs), "
-                                           f"got {returned!r}")  # fmt: skip
+                        raise RuntimeError("forward pre-hook with kwargs must return None or a tuple of (new_args, "
+                                           f"new_kwargs), got {returned!r}")  # fmt: skip
                     args, kwargs = returned
             else:
                 returned = hook(module, args)
@@ -274,4 +275,5 @@ def _always_called(module, args, kwargs, called):
             try:
                 _call_forward_hook(owner, number, hook, module, args, kwargs, None)
             except Exception as error:  # noqa: BLE001  (the error of `forward` is the one to be seen)
-                warnings.warn(f"a forward hook with always_call=True raised {error!r} after forward had failed", stacklevel=3)
+                warnings.warn(f"a forward hook with always_call=True raised {error!r} after forward had failed",
+                              stacklevel=3)  # fmt: skip

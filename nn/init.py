@@ -28,7 +28,8 @@ def calculate_gain(nonlinearity, param=None) -> float:
             raise ValueError(f"negative_slope {param} not a valid number")
         return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
     if nonlinearity not in _GAINS:
-        raise ValueError(f"Unsupported nonlinearity {nonlinearity}; supported are {', '.join(sorted({*_LINEAR, *_GAINS, 'leaky_relu'}))}")
+        raise ValueError(f"Unsupported nonlinearity {nonlinearity}; supported are "
+                         f"{', '.join(sorted({*_LINEAR, *_GAINS, 'leaky_relu'}))}")  # fmt: skip
     return _GAINS[nonlinearity]
 
 
@@ -121,7 +122,8 @@ def dirac_(tensor: Tensor, groups=1) -> Tensor:
 
 def _calculate_fan_in_and_fan_out(tensor):
     if tensor.ndim < 2:
-        raise ValueError(f"Fan in and fan out can not be computed for tensor with fewer than 2 dimensions, got {tensor.ndim}")
+        raise ValueError("Fan in and fan out can not be computed for tensor with fewer than 2 dimensions, got "
+                         f"{tensor.ndim}")  # fmt: skip
     field = math.prod(tensor.shape[2:])
     return tensor.shape[1] * field, tensor.shape[0] * field
 
@@ -140,7 +142,7 @@ def xavier_uniform_(tensor: Tensor, gain=1.0, generator=None) -> Tensor:
 
 
 def xavier_normal_(tensor: Tensor, gain=1.0, generator=None) -> Tensor:
-    """Fill from a normal distribution of standard deviation gain·√(2 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
+    """Fill from a normal distribution of standard deviation gain·√(2 / (fan_in + fan_out)); see `xavier_uniform_`."""
     return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(_calculate_fan_in_and_fan_out(tensor))), generator)
 
 
@@ -184,7 +186,7 @@ def orthogonal_(tensor: Tensor, gain=1, generator=None) -> Tensor:
 
 @no_grad
 def sparse_(tensor: Tensor, sparsity, std=0.01, generator=None) -> Tensor:
-    """Fill a matrix from a normal distribution, with a share ``sparsity`` of every column set to zero (Martens, 2010)."""
+    """Fill a matrix from a normal distribution, with a share ``sparsity`` of every column set to zero."""
     if tensor.ndim != 2:
         raise ValueError(f"sparse_: only tensors with 2 dimensions are supported, got {tensor.ndim}")
     zeros = math.ceil(sparsity * tensor.shape[0])

@@ -57,14 +57,15 @@ class HuberLoss(_Loss, function="huber_loss", reduction="mean", delta=1.0):
 
 class CrossEntropyLoss(_Loss, function="cross_entropy", weight=None, size_average=None, ignore_index=-100, reduce=None,
                        reduction="mean", label_smoothing=0.0):  # fmt: skip
-    """−log softmax(x) at the target's class, for scores (N, C, *) and class indices (N, *), or class probabilities (N, C, *).
+    """−log softmax(x) at the target's class, for scores (N, C, *).
 
-    ``weight``: one factor a class; targets equal to ``ignore_index`` do not count; ``label_smoothing`` mixes the
-    target with the even distribution.
+    Targets are class indices (N, *) or class probabilities (N, C, *). ``weight``: one factor a class; targets equal
+    to ``ignore_index`` do not count; ``label_smoothing`` mixes the target with the even distribution.
     """
 
 
-class NLLLoss(_Loss, function="nll_loss", weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
+class NLLLoss(_Loss, function="nll_loss", weight=None, size_average=None, ignore_index=-100, reduce=None,
+              reduction="mean"):  # fmt: skip
     """−x at the target's class, for log probabilities (N, C, *) and class indices (N, *)."""
 
 
@@ -80,8 +81,8 @@ class BCEWithLogitsLoss(_Loss, function="binary_cross_entropy_with_logits", weig
     """`BCELoss` of sigmoid(x), without overflow; ``pos_weight`` multiplies the term of the positive class."""
 
 
-class PoissonNLLLoss(_Loss, function="poisson_nll_loss", log_input=True, full=False, size_average=None, eps=1e-8, reduce=None,
-                     reduction="mean"):  # fmt: skip
+class PoissonNLLLoss(_Loss, function="poisson_nll_loss", log_input=True, full=False, size_average=None, eps=1e-8,
+                     reduce=None, reduction="mean"):  # fmt: skip
     """exp(x) − y·x, the Poisson negative log likelihood of counts y with log rate x (or rate, ``log_input=False``)."""
 
     def forward(self, log_input, target):
@@ -136,7 +137,8 @@ class TripletMarginWithDistanceLoss(_Loss, function="triplet_margin_with_distanc
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         if self.margin <= 0:
-            raise ValueError(f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {self.margin} instead")
+            raise ValueError(f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {self.margin} "
+                             "instead")  # fmt: skip
         if self.distance_function is None:
             self.distance_function = F.pairwise_distance
 
@@ -153,7 +155,8 @@ class MultiMarginLoss(_Loss, function="multi_margin_loss", p=1, margin=1.0, weig
         if self.p not in (1, 2):
             raise ValueError("only p == 1 and p == 2 supported")
         if self.weight is not None and self.weight.ndim != 1:
-            raise ValueError(f"MultiMarginLoss: expected weight to be None or 1D tensor, got {self.weight.ndim}D instead")
+            raise ValueError(f"MultiMarginLoss: expected weight to be None or 1D tensor, got {self.weight.ndim}D "
+                             "instead")  # fmt: skip
 
 
 class MultiLabelMarginLoss(_Loss, function="multilabel_margin_loss", **_REDUCTION):
@@ -173,7 +176,8 @@ class CTCLoss(_Loss, function="ctc_loss", blank=0, reduction="mean", zero_infini
 
     def forward(self, log_probs, targets, input_lengths, target_lengths):
         """Log probabilities (T, N, C); targets (N, S) or concatenated; the lengths of both."""
-        return F.ctc_loss(log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity)
+        return F.ctc_loss(log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction,
+                          self.zero_infinity)  # fmt: skip
 
 
 AdaptiveResult = namedtuple("AdaptiveResult", "output loss")
@@ -206,7 +210,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         for i in range(self.n_clusters):
             hidden = int(in_features // div_value ** (i + 1))
             size = self.cutoffs[i + 1] - self.cutoffs[i]
-            self.tail.append(Sequential(Linear(in_features, hidden, bias=False, **kind), Linear(hidden, size, bias=False, **kind)))
+            narrow, wide = Linear(in_features, hidden, bias=False, **kind), Linear(hidden, size, bias=False, **kind)
+            self.tail.append(Sequential(narrow, wide))
 
     def reset_parameters(self):
         """Draw new values."""
@@ -217,8 +222,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     def forward(self, input, target):
         """The log probability of each target, as ``output``, and the mean of their negatives, as ``loss``."""
         if input.ndim != target.ndim + 1 or input.ndim not in (1, 2):
-            raise RuntimeError(f"AdaptiveLogSoftmaxWithLoss: input must have shape (N, {self.in_features}) with target (N,), or no N, "
-                               f"got {list(input.shape)} and {list(target.shape)}")  # fmt: skip
+            raise RuntimeError(f"AdaptiveLogSoftmaxWithLoss: input must have shape (N, {self.in_features}) with target "
+                               f"(N,), or no N, got {list(input.shape)} and {list(target.shape)}")  # fmt: skip
         if input.ndim == 2 and input.shape[0] != target.shape[0]:
             raise RuntimeError("Input and target should have the same size in the batch dimension.")
         if target.ndim == 0:

@@ -18,7 +18,9 @@ from .state import Stateful
 
 
 class Module(Stateful):
-    """A function with parameters and submodules. Subclass it: make the parts in ``__init__``, use them in ``forward``::
+    """A function with parameters and submodules.
+
+    Subclass it: make the parts in ``__init__``, use them in ``forward``::
 
         class Net(nn.Module):
             def __init__(self):
@@ -34,7 +36,7 @@ class Module(Stateful):
 
     training: bool
     _hooked = False
-    _label: str | None = None  # the name by which a parent knows it; leads errors and pictures to the place in the model
+    _label: str | None = None  # the name by which a parent knows it: errors and pictures show it
 
     def __init__(self, *args, **kwargs):
         if args or kwargs:
@@ -43,12 +45,10 @@ class Module(Stateful):
             raise TypeError(f"{type(self).__name__}.__init__() got {what}; it takes none")
         self.__dict__.update(training=True, _parameters={}, _buffers={}, _non_persistent_buffers_set=set(), _modules={})
 
-    forward: Callable[..., Any]
-
     def _forward_unimplemented(self, *args):
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
-    forward = _forward_unimplemented
+    forward: Callable[..., Any] = _forward_unimplemented
 
     def __call__(self, *args, **kwargs):
         before = state.scope
@@ -92,18 +92,21 @@ class Module(Stateful):
             value._named(name)
         elif name in held.get("_parameters", ()):
             if value is not None:
-                raise TypeError(f"cannot assign '{_type_name(value)}' as parameter '{name}' (nn.Parameter or None expected)")
+                raise TypeError(f"cannot assign '{_type_name(value)}' as parameter '{name}' (nn.Parameter or None "
+                                "expected)")  # fmt: skip
             self.register_parameter(name, None)
         elif name in held.get("_modules", ()):
             if value is not None:
-                raise TypeError(f"cannot assign '{_type_name(value)}' as child module '{name}' (nn.Module or None expected)")
+                raise TypeError(f"cannot assign '{_type_name(value)}' as child module '{name}' (nn.Module or None "
+                                "expected)")  # fmt: skip
             held["_modules"][name] = registered("module", self, name, value)
         elif isinstance(value, Buffer):
             self._forget(name, "_buffers")
             self.register_buffer(name, value, value.persistent)
         elif name in held.get("_buffers", ()):
             if not (value is None or isinstance(value, Tensor)):
-                raise TypeError(f"cannot assign '{_type_name(value)}' as buffer '{name}' (a Tensor, nn.Buffer or None expected)")
+                raise TypeError(f"cannot assign '{_type_name(value)}' as buffer '{name}' (a Tensor, nn.Buffer or None "
+                                "expected)")  # fmt: skip
             held["_buffers"][name] = registered("buffer", self, name, value)
         else:
             object.__setattr__(self, name, value)
@@ -147,17 +150,20 @@ class Module(Stateful):
         self._check_name(name, "parameter", self.__dict__.get("_parameters", ()))
         if param is not None:
             if not isinstance(param, Parameter):
-                raise TypeError(f"cannot assign '{_type_name(param)}' object to parameter '{name}' (nn.Parameter or None required)")
+                raise TypeError(f"cannot assign '{_type_name(param)}' object to parameter '{name}' (nn.Parameter or "
+                                "None required)")  # fmt: skip
             if param.grad_fn is not None:
-                raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created "
-                                 "explicitly; to express it as a function of another Tensor, compute the value in forward()")  # fmt: skip
+                raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be "
+                                 "created explicitly; to express it as a function of another Tensor, compute the value "
+                                 "in forward()")  # fmt: skip
         self._parameters[name] = registered("parameter", self, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is part of the state without being trained; one that is not ``persistent`` is not saved."""
         self._check_name(name, "buffer", self.__dict__.get("_buffers", ()))
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' (a Tensor or None required)")
+            raise TypeError(f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' (a Tensor or None "
+                            "required)")  # fmt: skip
         self._buffers[name] = registered("buffer", self, name, tensor)
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
@@ -266,7 +272,8 @@ class Module(Stateful):
                     seen.add(id(value))
                 yield f"{path}.{name}" if path else name, value
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(self, prefix: str = "", recurse: bool = True,
+                         remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:  # fmt: skip
         """The parameters with their dotted names; shared ones once unless told otherwise."""
         yield from self._named_members(lambda m: m._parameters.items(), prefix, recurse, remove_duplicate)
 
@@ -275,7 +282,8 @@ class Module(Stateful):
         for _, found in self.named_parameters(recurse=recurse):
             yield found
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(self, prefix: str = "", recurse: bool = True,
+                      remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:  # fmt: skip
         """The buffers with their dotted names; shared ones once unless told otherwise."""
         yield from self._named_members(lambda m: m._buffers.items(), prefix, recurse, remove_duplicate)
 
@@ -294,7 +302,7 @@ class Module(Stateful):
     # -------------------------------------------------- modes
 
     def train(self, mode: bool = True) -> Self:
-        """Set the module and all below it to training (or with ``mode=False`` to use); matters to dropout, batch norm."""
+        """Set the module and all below it to training, or to use; matters to dropout and batch normalisation."""
         if not isinstance(mode, bool):
             raise ValueError("training mode is expected to be boolean")
         self.training = mode
@@ -404,7 +412,7 @@ class Module(Stateful):
         return self
 
     def compile(self, *args, **kwargs) -> None:
-        """Compile ``forward``: calls of the module then replay a recorded program. See ``ag.compile`` for the arguments."""
+        """Compile ``forward``, so that calls of the module replay a recorded program; see ``ag.compile``."""
         import autograd_core
 
         self.forward = autograd_core.compile(self.forward, *args, **kwargs)  # type: ignore[attr-defined]
@@ -418,7 +426,8 @@ class Module(Stateful):
         """
         return add_hook(self, "forward_pre", hook, prepend=prepend, with_kwargs=with_kwargs)
 
-    def register_forward_hook(self, hook, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False) -> Handle:
+    def register_forward_hook(self, hook, *, prepend: bool = False, with_kwargs: bool = False,
+                              always_call: bool = False) -> Handle:  # fmt: skip
         """Call ``hook(module, args, output)`` after ``forward``; what it returns replaces the output.
 
         ``with_kwargs``: ``hook(module, args, kwargs, output)``. ``always_call``: also when ``forward`` has raised.

@@ -36,7 +36,8 @@ class _RunningNorm(Module):
         self.reset_parameters()
 
     def _parameter_shapes(self):
-        return dict.fromkeys([k for k in ("weight", "bias", "running_mean", "running_var") if getattr(self, k) is not None],
+        return dict.fromkeys([k for k in ("weight", "bias", "running_mean", "running_var") if getattr(self,
+                                                                                                      k) is not None],
                              (self.num_features,))  # fmt: skip
 
     def reset_running_stats(self):
@@ -66,8 +67,8 @@ class _RunningNorm(Module):
 
 
 class _BatchNorm(_RunningNorm):
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None, *,
-                 bias=True):  # fmt: skip
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None,
+                 dtype=None, *, bias=True):  # fmt: skip
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args):
@@ -113,16 +114,17 @@ class BatchNorm3d(_BatchNorm):
 
 
 class _InstanceNorm(_RunningNorm):
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=False, track_running_stats=False, device=None, dtype=None,
-                 *, bias=True):  # fmt: skip
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=False, track_running_stats=False, device=None,
+                 dtype=None, *, bias=True):  # fmt: skip
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing, unexpected, errors):
         if local_metadata.get("version") is None and not self.track_running_stats:
             stale = [prefix + k for k in ("running_mean", "running_var") if prefix + k in state_dict]
             if stale:
-                errors.append(f"Unexpected running stats buffer(s) {' and '.join(stale)} for {type(self).__name__} with "
-                              "track_running_stats=False. If the checkpoint is from a model that tracked none, remove them")  # fmt: skip
+                errors.append(f"Unexpected running stats buffer(s) {' and '.join(stale)} for {type(self).__name__} "
+                              "with track_running_stats=False. If the checkpoint is from a model that tracked none, "
+                              "remove them")  # fmt: skip
                 for key in stale:
                     state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
@@ -139,7 +141,8 @@ class _InstanceNorm(_RunningNorm):
         by_input = self.training or not self.track_running_stats
         factor = 0.0 if self.momentum is None else self.momentum
         batch = input if input.ndim in self._ndims[1:] else input.unsqueeze(0)
-        found = F.instance_norm(batch, self.running_mean, self.running_var, self.weight, self.bias, by_input, factor, self.eps)
+        found = F.instance_norm(batch, self.running_mean, self.running_var, self.weight, self.bias, by_input, factor,
+                                self.eps)  # fmt: skip
         return found if batch is input else found.squeeze(0)
 
 
@@ -167,7 +170,8 @@ class _LazyNorm(LazyModuleMixin):
     _size_name = "num_features"
     _size_dim = 1
 
-    def __init__(self, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None, *, bias=True):
+    def __init__(self, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, device=None, dtype=None, *,
+                 bias=True):  # fmt: skip
         super().__init__(0, eps, momentum, False, False)
         self.affine, self.track_running_stats = affine, track_running_stats
         if affine:
@@ -298,7 +302,8 @@ class GroupNorm(Module):
 
     def extra_repr(self):
         """The settings."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, bias={self.bias is not None}"
+        return (f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+                f"bias={self.bias is not None}")  # fmt: skip
 
 
 class LocalResponseNorm(Wrapper, function="local_response_norm", size=NEEDED, alpha=0.0001, beta=0.75, k=1.0):

@@ -7,7 +7,7 @@ from .module import Module
 
 
 class _Pad(Module):
-    """Pads the last dimensions by ``padding``: one size for all sides, or (before, after) pairs, last dimension first."""
+    """Pads the last dimensions by one size for all sides, or (before, after) pairs, last dimension first."""
 
     _dims = 0
     _mode = ""

@@ -44,7 +44,8 @@ class _OneSize(_Pool):
             setattr(self, name, tuple(value) if isinstance(value, (tuple, list)) else (value,))
 
 
-class AvgPool1d(_OneSize, function="avg_pool1d", **_AVG, shown="kernel_size stride padding ceil_mode count_include_pad"):
+class AvgPool1d(_OneSize, function="avg_pool1d", **_AVG, shown="kernel_size stride padding ceil_mode "
+                "count_include_pad"):  # fmt: skip
     """Mean over windows of a sequence (N, C, L) or (C, L)."""
 
     def extra_repr(self):
@@ -87,15 +88,18 @@ class AdaptiveAvgPool3d(Wrapper, function="adaptive_avg_pool3d", output_size=NEE
     """Mean over as many windows as make a volume of ``output_size``; None keeps a size."""
 
 
-class AdaptiveMaxPool1d(Wrapper, function="adaptive_max_pool1d", shown="output_size", output_size=NEEDED, return_indices=False):
+class AdaptiveMaxPool1d(Wrapper, function="adaptive_max_pool1d", shown="output_size", output_size=NEEDED,
+                        return_indices=False):  # fmt: skip
     """Maximum over as many windows as make a sequence of ``output_size``."""
 
 
-class AdaptiveMaxPool2d(Wrapper, function="adaptive_max_pool2d", shown="output_size", output_size=NEEDED, return_indices=False):
+class AdaptiveMaxPool2d(Wrapper, function="adaptive_max_pool2d", shown="output_size", output_size=NEEDED,
+                        return_indices=False):  # fmt: skip
     """Maximum over as many windows as make an image of ``output_size``; None keeps a size."""
 
 
-class AdaptiveMaxPool3d(Wrapper, function="adaptive_max_pool3d", shown="output_size", output_size=NEEDED, return_indices=False):
+class AdaptiveMaxPool3d(Wrapper, function="adaptive_max_pool3d", shown="output_size", output_size=NEEDED,
+                        return_indices=False):  # fmt: skip
     """Maximum over as many windows as make a volume of ``output_size``; None keeps a size."""
 
 
@@ -137,7 +141,7 @@ class MaxUnpool3d(_Unpool, function="max_unpool3d", **_UNPOOL):
 
 
 class _FractionalMaxPool(Module):
-    """Maximum over windows whose places are drawn at random (Graham, 2014); give ``output_size`` or ``output_ratio``."""
+    """Maximum over windows drawn at random (Graham, 2014); give ``output_size`` or ``output_ratio``."""
 
     _dims = 0
 
@@ -162,7 +166,8 @@ class _FractionalMaxPool(Module):
     def forward(self, input):
         """Draw windows (unless samples were given) and take their maxima."""
         function = getattr(F, f"fractional_max_pool{self._dims}d")
-        return function(input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices, self._random_samples)
+        return function(input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
+                        self._random_samples)  # fmt: skip
 
 
 class FractionalMaxPool2d(_FractionalMaxPool):

@@ -71,10 +71,12 @@ class RNNBase(Module):
 
     def _check(self, hidden_size, num_layers, dropout, proj_size, mode):
         if not isinstance(dropout, numbers.Number) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
-            raise ValueError(f"dropout should be a number in range [0, 1] representing the probability of an element being zeroed, got {dropout!r}")
+            raise ValueError("dropout should be a number in range [0, 1] representing the probability of an element "
+                             f"being zeroed, got {dropout!r}")  # fmt: skip
         if dropout > 0 and num_layers == 1:
-            warnings.warn("dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
-                          f"greater than 1, but got dropout={dropout} and num_layers={num_layers}", stacklevel=4)  # fmt: skip
+            warnings.warn("dropout option adds dropout after all but last recurrent layer, so non-zero dropout "
+                          f"expects num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
+                          stacklevel=4)  # fmt: skip
         if not isinstance(hidden_size, int):
             raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
         for name, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):
@@ -104,7 +106,7 @@ class RNNBase(Module):
         return [weight for weights in self.all_weights for weight in weights]
 
     def _weights(self, index):
-        """The arguments of layer and direction ``index``: two weights, two biases (or None), the projection of an LSTM."""
+        """What layer and direction ``index`` takes: two weights, two biases (or None), an LSTM's projection."""
         held = [getattr(self, name) for name in self._all_names[index]]
         projection = [held.pop()] if self.proj_size else []
         return [*held, *([] if self.bias else [None, None]), *projection]
@@ -169,10 +171,11 @@ class RNNBase(Module):
     def _check_input(self, input):
         weight = getattr(self, self._all_names[0][0])
         if input.dtype != weight.dtype:
-            raise ValueError(f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
-                             f"Convert input: input.to({weight.dtype}), or convert model: model.to({input.dtype})")  # fmt: skip
+            raise ValueError(f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). Convert "
+                             f"input: input.to({weight.dtype}), or convert model: model.to({input.dtype})")  # fmt: skip
         if input.shape[-1] != self.input_size:
-            raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {input.shape[-1]}")
+            raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got "
+                               f"{input.shape[-1]}")  # fmt: skip
 
     def _states(self, hx, batched, batch, dtype):
         """The initial states (layers · directions, N, H): zeros, or those given, checked."""
@@ -195,7 +198,8 @@ class RNNBase(Module):
 
     def extra_repr(self):
         """The sizes, and what is not as by default."""
-        usual = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0, "bidirectional": False}
+        usual = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0,
+                 "bidirectional": False}  # fmt: skip
         named = [f", {k}={getattr(self, k)}" for k, v in usual.items() if getattr(self, k) != v]
         return f"{self.input_size}, {self.hidden_size}" + "".join(named)
 
@@ -207,8 +211,8 @@ class RNN(RNNBase):
     (T, I), or a `PackedSequence`; output (T, N, D·H) for D directions; states (D·num_layers, N, H).
     """
 
-    def __init__(self, input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False, dropout=0.0,
-                 bidirectional=False, device=None, dtype=None, **more):  # fmt: skip
+    def __init__(self, input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False,
+                 dropout=0.0, bidirectional=False, device=None, dtype=None, **more):  # fmt: skip
         if "proj_size" in more:
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         if nonlinearity not in ("tanh", "relu"):
@@ -225,10 +229,10 @@ class LSTM(RNNBase):
     h' = o·tanh(c'), projected to ``proj_size`` where that is given.
     """
 
-    def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
-                 proj_size=0, device=None, dtype=None):  # fmt: skip
-        super().__init__("LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
-                         device, dtype)  # fmt: skip
+    def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0,
+                 bidirectional=False, proj_size=0, device=None, dtype=None):  # fmt: skip
+        super().__init__("LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+                         proj_size, device, dtype)  # fmt: skip
 
 
 class GRU(RNNBase):
@@ -238,12 +242,12 @@ class GRU(RNNBase):
     h' = (1 − z)·n + z·h.
     """
 
-    def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
-                 device=None, dtype=None, **more):  # fmt: skip
+    def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0,
+                 bidirectional=False, device=None, dtype=None, **more):  # fmt: skip
         if "proj_size" in more:
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
-        super().__init__("GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device=device,
-                         dtype=dtype, **more)  # fmt: skip
+        super().__init__("GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+                         device=device, dtype=dtype, **more)  # fmt: skip
 
 
 class RNNCellBase(Module):
@@ -271,7 +275,8 @@ class RNNCellBase(Module):
         if input.ndim not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
         if input.shape[-1] != self.input_size:
-            raise RuntimeError(f"{name}: input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}")
+            raise RuntimeError(f"{name}: input has inconsistent input_size: got {input.shape[-1]} expected "
+                               f"{self.input_size}")  # fmt: skip
         batched = input.ndim == 2
         rows = input if batched else input.unsqueeze(0)
         if states[0] is None:
@@ -287,7 +292,8 @@ class RNNCellBase(Module):
             raise ValueError(f"{name}: Expected hidden to be 1D or 2D, got {state.ndim}D instead")
         state = state if batched else state.unsqueeze(0)
         if tuple(state.shape) != (len(rows), self.hidden_size):
-            raise RuntimeError(f"{name}: hidden has shape {list(state.shape)}, expected {[len(rows), self.hidden_size]}")
+            raise RuntimeError(f"{name}: hidden has shape {list(state.shape)}, expected "
+                               f"{[len(rows), self.hidden_size]}")  # fmt: skip
         return state
 
     def extra_repr(self):

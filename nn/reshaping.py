@@ -23,7 +23,8 @@ class Unflatten(Wrapper, dim=NEEDED, unflattened_size=NEEDED):
         if isinstance(dim, str):
             raise TypeError("Unflatten: dimensions have no names here; give dim as an int")
         if not isinstance(unflattened_size, (tuple, list)) or not all(isinstance(s, int) for s in unflattened_size):
-            raise TypeError(f"unflattened_size must be a tuple of ints, but found {type(unflattened_size).__name__} {unflattened_size}")
+            raise TypeError(f"unflattened_size must be a tuple of ints, but found {type(unflattened_size).__name__} "
+                            f"{unflattened_size}")  # fmt: skip
 
     def forward(self, input):
         """Unflatten."""
@@ -69,7 +70,8 @@ class Upsample(Module):
 
     def forward(self, input):
         """Resize."""
-        return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor)
+        return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners,
+                             self.recompute_scale_factor)  # fmt: skip
 
     def extra_repr(self):
         """The new size and the mode."""

@@ -128,8 +128,8 @@ def _flatten(value, path, arrays):
     if isinstance(value, (list, tuple)):
         parts = [_flatten(v, f"{path}.{i}" if path else str(i), arrays) for i, v in enumerate(value)]
         return {"$tuple": parts} if isinstance(value, tuple) else parts
-    raise CheckpointError(f"save: cannot save a {type(value).__name__} (at {path or 'the top'}); tensors, numbers, strings, None, "
-                          "and dictionaries, lists and tuples of these can be saved")  # fmt: skip
+    raise CheckpointError(f"save: cannot save a {type(value).__name__} (at {path or 'the top'}); tensors, numbers, "
+                          "strings, None, and dictionaries, lists and tuples of these can be saved")  # fmt: skip
 
 
 def _rebuild(structure, tensors):
@@ -156,7 +156,8 @@ def _decode(data, name):
     except safetensors.SafetensorError as error:
         if data[:2] == b"PK" or data[:1] == b"\x80":
             raise CheckpointError(f"load: {name} looks like a pickle of PyTorch; only safetensors files are read. "
-                                  "Convert it where PyTorch is installed: safetensors.torch.save_file(torch.load(...), ...)") from None  # fmt: skip
+                                  "Convert it where PyTorch is installed: safetensors.torch.save_file(torch.load(...), "
+                                  "...)") from None  # fmt: skip
         raise CheckpointError(f"load: {name} is not a safetensors file, or is cut off or damaged ({error})") from None
     tensors: OrderedDict[str, Tensor] = OrderedDict()
     for key, entry in entries:

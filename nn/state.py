@@ -82,18 +82,20 @@ class Stateful:
 
     def get_extra_state(self):
         """What else belongs into the state dict; a subclass that has such overrides this and `set_extra_state`."""
-        raise RuntimeError(f"{type(self).__name__}.get_extra_state is not defined, but the state dict holds extra state")
+        raise RuntimeError(f"{type(self).__name__}.get_extra_state is not defined, but the state dict holds extra "
+                           "state")  # fmt: skip
 
     def set_extra_state(self, state) -> None:
         """Take over what `get_extra_state` returned."""
-        raise RuntimeError(f"{type(self).__name__}.set_extra_state is not defined, but the state dict holds extra state")
+        raise RuntimeError(f"{type(self).__name__}.set_extra_state is not defined, but the state dict holds extra "
+                           "state")  # fmt: skip
 
     def register_state_dict_pre_hook(self, hook) -> Handle:
         """Call ``hook(module, prefix, keep_vars)`` before a state dict is made."""
         return Handle(self._state_dict_pre_hooks, hook)
 
     def register_state_dict_post_hook(self, hook) -> Handle:
-        """Call ``hook(module, state_dict, prefix, local_metadata)`` after a state dict is made; it may change it in place."""
+        """Call ``hook(module, state_dict, prefix, local_metadata)`` on a new state dict, to change it in place."""
 
         @wraps(hook)
         def marked(*args):
@@ -134,7 +136,8 @@ class Stateful:
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{listed}")
         return IncompatibleKeys(missing, unexpected)
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs):
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys,
+                              error_msgs):  # fmt: skip
         """Take over the module's own tensors, without those of its submodules; what is wrong goes into the lists."""
         for hook in list(self._load_state_dict_pre_hooks.values()):
             hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
@@ -165,7 +168,10 @@ class Stateful:
         return first not in self._modules if dot else first not in own
 
     def register_load_state_dict_pre_hook(self, hook) -> Handle:
-        """Call ``hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)`` before loading."""
+        """Call a hook before loading.
+
+        It gets ``module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs``.
+        """
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
     def _register_load_state_dict_pre_hook(self, hook, with_module=False) -> Handle:

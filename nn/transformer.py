@@ -28,14 +28,15 @@ def _is_causal(mask, hint, size):
 
 
 class _Layer(Module):
-    """What encoder and decoder layers share: attention, a network of two linear maps, each with dropout, sum and norm."""
+    """What encoder and decoder layers share: attention and two linear maps, each with dropout, sum and norm."""
 
     def __init__(self, attentions, d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first,
                  norm_first, bias, device, dtype):  # fmt: skip
         super().__init__()
         kind = {"device": device, "dtype": dtype}
         for name in attentions:
-            setattr(self, name, MultiheadAttention(d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **kind))
+            setattr(self, name, MultiheadAttention(d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first,
+                                                   **kind))  # fmt: skip
         self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **kind)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **kind)
@@ -71,13 +72,13 @@ class _Layer(Module):
 class TransformerEncoderLayer(_Layer):
     """Self-attention, then a network of two linear maps; around each a sum, dropout and a `LayerNorm`.
 
-    ``activation``: "relu" (default), "gelu" or a function; ``norm_first`` normalises before each part rather than after.
+    ``activation``: "relu" (default), "gelu" or a function; ``norm_first`` normalises before each part, not after.
     """
 
-    def __init__(self, d_model, nhead, dim_feedforward=2048, dropout=0.1, activation=F.relu, layer_norm_eps=1e-5, batch_first=False,
-                 norm_first=False, bias=True, device=None, dtype=None):  # fmt: skip
-        super().__init__(["self_attn"], d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first,
-                         norm_first, bias, device, dtype)  # fmt: skip
+    def __init__(self, d_model, nhead, dim_feedforward=2048, dropout=0.1, activation=F.relu, layer_norm_eps=1e-5,
+                 batch_first=False, norm_first=False, bias=True, device=None, dtype=None):  # fmt: skip
+        super().__init__(["self_attn"], d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps,
+                         batch_first, norm_first, bias, device, dtype)  # fmt: skip
 
     def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
         """(S, N, E) or (N, S, E) to the same shape; for the masks see `MultiheadAttention`."""
@@ -89,19 +90,20 @@ class TransformerEncoderLayer(_Layer):
 
 
 class TransformerDecoderLayer(_Layer):
-    """Self-attention, attention to the encoder's output, then a network of two linear maps; see `TransformerEncoderLayer`."""
+    """Self-attention, attention to the encoder's output, then two linear maps; see `TransformerEncoderLayer`."""
 
-    def __init__(self, d_model, nhead, dim_feedforward=2048, dropout=0.1, activation=F.relu, layer_norm_eps=1e-5, batch_first=False,
-                 norm_first=False, bias=True, device=None, dtype=None):  # fmt: skip
-        super().__init__(["self_attn", "multihead_attn"], d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps,
-                         batch_first, norm_first, bias, device, dtype)  # fmt: skip
+    def __init__(self, d_model, nhead, dim_feedforward=2048, dropout=0.1, activation=F.relu, layer_norm_eps=1e-5,
+                 batch_first=False, norm_first=False, bias=True, device=None, dtype=None):  # fmt: skip
+        super().__init__(["self_attn", "multihead_attn"], d_model, nhead, dim_feedforward, dropout, activation,
+                         layer_norm_eps, batch_first, norm_first, bias, device, dtype)  # fmt: skip
 
-    def forward(self, tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None, memory_key_padding_mask=None,
-                tgt_is_causal=False, memory_is_causal=False):  # fmt: skip
-        """(T, N, E) or (N, T, E) to the same shape, given the encoder's output; for the masks see `MultiheadAttention`."""
+    def forward(self, tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None,
+                memory_key_padding_mask=None, tgt_is_causal=False, memory_is_causal=False):  # fmt: skip
+        """(T, N, E) or (N, T, E) to the same shape, given the encoder's output; see `MultiheadAttention` for masks."""
         return self._blocks(
             tgt,
-            lambda x: self._attend(self.self_attn, self.dropout1, x, None, tgt_mask, tgt_key_padding_mask, tgt_is_causal),
+            lambda x: self._attend(self.self_attn, self.dropout1, x, None, tgt_mask, tgt_key_padding_mask,
+                                   tgt_is_causal),
             lambda x: self._attend(self.multihead_attn, self.dropout2, x, memory, memory_mask, memory_key_padding_mask,
                                    memory_is_causal),
             lambda x: self._feed_forward(self.dropout3, x),
@@ -127,7 +129,7 @@ class _Stack(Module):
 
 
 class TransformerEncoder(_Stack):
-    """``num_layers`` copies of an encoder layer. (``enable_nested_tensor`` and ``mask_check`` have no effect.)"""
+    """``num_layers`` copies of an encoder layer; ``enable_nested_tensor`` and ``mask_check`` have no effect."""
 
     def __init__(self, encoder_layer, num_layers, norm=None, enable_nested_tensor=True, mask_check=True):
         super().__init__(encoder_layer, num_layers, norm)
@@ -145,12 +147,13 @@ class TransformerDecoder(_Stack):
     def __init__(self, decoder_layer, num_layers, norm=None):
         super().__init__(decoder_layer, num_layers, norm)
 
-    def forward(self, tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None, memory_key_padding_mask=None,
-                tgt_is_causal=None, memory_is_causal=False):  # fmt: skip
+    def forward(self, tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None,
+                memory_key_padding_mask=None, tgt_is_causal=None, memory_is_causal=False):  # fmt: skip
         """Pass ``tgt`` through the layers."""
-        return self._run(tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask, tgt_key_padding_mask=tgt_key_padding_mask,
-                         memory_key_padding_mask=memory_key_padding_mask,
-                         tgt_is_causal=_is_causal(tgt_mask, tgt_is_causal, self._length(tgt)), memory_is_causal=memory_is_causal)  # fmt: skip
+        return self._run(tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask,
+                         tgt_key_padding_mask=tgt_key_padding_mask, memory_key_padding_mask=memory_key_padding_mask,
+                         tgt_is_causal=_is_causal(tgt_mask, tgt_is_causal, self._length(tgt)),
+                         memory_is_causal=memory_is_causal)  # fmt: skip
 
 
 class Transformer(Module):
@@ -159,18 +162,21 @@ class Transformer(Module):
     ``custom_encoder`` and ``custom_decoder`` take the places of the usual ones.
     """
 
-    def __init__(self, d_model=512, nhead=8, num_encoder_layers=6, num_decoder_layers=6, dim_feedforward=2048, dropout=0.1,
-                 activation=F.relu, custom_encoder=None, custom_decoder=None, layer_norm_eps=1e-5, batch_first=False,
-                 norm_first=False, bias=True, device=None, dtype=None):  # fmt: skip
+    def __init__(self, d_model=512, nhead=8, num_encoder_layers=6, num_decoder_layers=6, dim_feedforward=2048,
+                 dropout=0.1, activation=F.relu, custom_encoder=None, custom_decoder=None, layer_norm_eps=1e-5,
+                 batch_first=False, norm_first=False, bias=True, device=None, dtype=None):  # fmt: skip
         super().__init__()
-        settings = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias, device, dtype)
+        settings = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias,
+                    device, dtype)  # fmt: skip
 
         def stack(kind, layer, count):
             norm = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, device=device, dtype=dtype)
             return kind(layer(*settings), count, norm)
 
-        self.encoder = stack(TransformerEncoder, TransformerEncoderLayer, num_encoder_layers) if custom_encoder is None else custom_encoder
-        self.decoder = stack(TransformerDecoder, TransformerDecoderLayer, num_decoder_layers) if custom_decoder is None else custom_decoder
+        self.encoder = stack(TransformerEncoder, TransformerEncoderLayer,
+                             num_encoder_layers) if custom_encoder is None else custom_encoder  # fmt: skip
+        self.decoder = stack(TransformerDecoder, TransformerDecoderLayer,
+                             num_decoder_layers) if custom_decoder is None else custom_decoder  # fmt: skip
         self._reset_parameters()
         self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
 
@@ -185,14 +191,15 @@ class Transformer(Module):
         """Encode ``src``, then decode ``tgt`` with it; for the masks see `MultiheadAttention`."""
         batch_dim = 0 if self.batch_first else 1
         if src.ndim == 3 and src.shape[batch_dim] != tgt.shape[batch_dim]:
-            raise RuntimeError(f"the batch number of src and tgt must be equal, got {src.shape[batch_dim]} and {tgt.shape[batch_dim]}")
+            raise RuntimeError(f"the batch number of src and tgt must be equal, got {src.shape[batch_dim]} and "
+                               f"{tgt.shape[batch_dim]}")  # fmt: skip
         if src.shape[-1] != self.d_model or tgt.shape[-1] != self.d_model:
             raise RuntimeError("the feature number of src and tgt must be equal to d_model, "
                                f"got {src.shape[-1]} and {tgt.shape[-1]} for d_model={self.d_model}")  # fmt: skip
         memory = self.encoder(src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal)
-        return self.decoder(tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask, tgt_key_padding_mask=tgt_key_padding_mask,
-                            memory_key_padding_mask=memory_key_padding_mask, tgt_is_causal=tgt_is_causal,
-                            memory_is_causal=memory_is_causal)  # fmt: skip
+        return self.decoder(tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask,
+                            tgt_key_padding_mask=tgt_key_padding_mask, memory_key_padding_mask=memory_key_padding_mask,
+                            tgt_is_causal=tgt_is_causal, memory_is_causal=memory_is_causal)  # fmt: skip
 
     @staticmethod
     def generate_square_subsequent_mask(sz, device=None, dtype=None):

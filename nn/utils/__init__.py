@@ -1,4 +1,4 @@
-"""Helpers for training and for changing modules: clipping, sequences of different lengths, parametrisations, pruning."""
+"""Helpers for training and for changing modules: clipping, packed sequences, parametrisations, pruning."""
 
 from __future__ import annotations
 

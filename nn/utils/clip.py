@@ -33,9 +33,9 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
     norms = ag.stack([ag.linalg.vector_norm(t, norm_type) for t in tensors])
     total = norms[0] if len(tensors) == 1 else ag.linalg.vector_norm(norms, norm_type)
     if error_if_nonfinite and not bool(total.isfinite()):
-        raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
-                           "clipped. To disable this error and scale the gradients by the non-finite norm anyway, "
-                           "set `error_if_nonfinite=False`")  # fmt: skip
+        raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it "
+                           "cannot be clipped. To disable this error and scale the gradients by the non-finite norm "
+                           "anyway, set `error_if_nonfinite=False`")  # fmt: skip
     return total
 
 
@@ -56,7 +56,8 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     ``norm_type``: the order of the norm (``float("inf")`` for the largest element).
     """
     parameters = _listed(parameters)
-    total = get_total_norm([p.grad for p in parameters if p.grad is not None], norm_type, error_if_nonfinite) if parameters else ag.tensor(0.0)
+    total = get_total_norm([p.grad for p in parameters if p.grad is not None], norm_type,
+                           error_if_nonfinite) if parameters else ag.tensor(0.0)  # fmt: skip
     clip_grads_with_norm_(parameters, max_norm, total)
     return total
 
@@ -72,5 +73,6 @@ def clip_grad_value_(parameters, clip_value, foreach=None) -> None:
 @functools.wraps(clip_grad_norm_)
 def clip_grad_norm(*args, **kwargs):
     """The older name of `clip_grad_norm_`."""
-    warnings.warn("nn.utils.clip_grad_norm is now deprecated in favor of nn.utils.clip_grad_norm_.", FutureWarning, stacklevel=2)
+    warnings.warn("nn.utils.clip_grad_norm is now deprecated in favor of nn.utils.clip_grad_norm_.", FutureWarning,
+                  stacklevel=2)  # fmt: skip
     return clip_grad_norm_(*args, **kwargs)

@@ -19,8 +19,9 @@ def _fused(weight, bias, running_mean, running_var, eps, scale, shift, dim):
         factor = scale * (running_var + eps).rsqrt()
         sizes = [1] * weight.ndim
         sizes[dim] = -1
-        fused = (weight * factor.reshape(sizes)).to(weight.dtype), ((bias - running_mean) * factor + shift).to(bias.dtype)
-    return Parameter(fused[0], weight.requires_grad), Parameter(fused[1], bias.requires_grad)
+        fused_weight = (weight * factor.reshape(sizes)).to(weight.dtype)
+        fused_bias = ((bias - running_mean) * factor + shift).to(bias.dtype)
+    return Parameter(fused_weight, weight.requires_grad), Parameter(fused_bias, bias.requires_grad)
 
 
 def fuse_conv_bn_weights(conv_w, conv_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b, transpose=False):

@@ -7,7 +7,7 @@ from autograd_core.tensor import no_grad
 
 from .. import functional as F
 from ..parameter import Parameter
-from .parametrizations import default_norm_dim, norm_except_dim, power_iteration
+from .parametrizations import default_norm_dim, norm_except_dim
 
 
 class _Recompute:
@@ -97,7 +97,8 @@ class SpectralNormHook(_Recompute):
     def __init__(self, name, n_power_iterations, dim, eps):
         super().__init__(name)
         if n_power_iterations <= 0:
-            raise ValueError(f"Expected n_power_iterations to be positive, but got n_power_iterations={n_power_iterations}")
+            raise ValueError("Expected n_power_iterations to be positive, but got "
+                             f"n_power_iterations={n_power_iterations}")  # fmt: skip
         self.n_power_iterations, self.dim, self.eps = n_power_iterations, dim, eps
 
     def __call__(self, module, args):

@@ -85,12 +85,13 @@ class _Orthogonal(Module):
             if rows == columns:
                 base = tall.clone() if _is_orthogonal(tall) else _make_orthogonal(tall)
             else:
-                base = _make_orthogonal(ag.cat([tall, ag.randn(*tall.shape[:-2], rows, rows - columns, dtype=tall.dtype)], -1))
+                base = _make_orthogonal(ag.cat([tall, ag.randn(*tall.shape[:-2], rows, rows - columns,
+                                                               dtype=tall.dtype)], -1))  # fmt: skip
             self.base = base
             return ag.tensor(np.broadcast_to(-np.eye(*q.shape[-2:], dtype=q.array.dtype), q.shape))
         if self.orthogonal_map != "householder":
-            raise NotImplementedError("It is not possible to assign to the matrix exponential or the Cayley parametrizations "
-                                      "when use_trivialization=False.")  # fmt: skip
+            raise NotImplementedError("It is not possible to assign to the matrix exponential or the Cayley "
+                                      "parametrizations when use_trivialization=False.")  # fmt: skip
         raw, tau = np.linalg.qr(tall.array, mode="raw")
         found = np.ascontiguousarray(np.swapaxes(raw, -1, -2))
         diagonal = np.sign(np.diagonal(found, axis1=-2, axis2=-1))
@@ -115,7 +116,8 @@ def orthogonal(module, name="weight", orthogonal_map=None, *, use_trivialization
     if orthogonal_map is None:
         orthogonal_map = "matrix_exp" if weight.shape[-2] == weight.shape[-1] else "householder"
     if orthogonal_map not in MAPS:
-        raise ValueError(f'orthogonal_map has to be one of "matrix_exp", "cayley", "householder". Got: {orthogonal_map}')
+        raise ValueError('orthogonal_map has to be one of "matrix_exp", "cayley", "householder". Got: '
+                         f'{orthogonal_map}')  # fmt: skip
     return register_parametrization(module, name, _Orthogonal(orthogonal_map, use_trivialization), unsafe=True)
 
 
@@ -150,8 +152,9 @@ def weight_norm(module, name="weight", dim=0):
     def rename(state_dict, prefix, *_):
         """Older checkpoints hold the two parts as name_g and name_v."""
         for number, part in enumerate("gv"):
-            if f"{prefix}{name}_{part}" in state_dict:
-                state_dict[f"{prefix}parametrizations.{name}.original{number}"] = state_dict.pop(f"{prefix}{name}_{part}")
+            older = f"{prefix}{name}_{part}"
+            if older in state_dict:
+                state_dict[f"{prefix}parametrizations.{name}.original{number}"] = state_dict.pop(older)
 
     module._register_load_state_dict_pre_hook(rename)
     return module
@@ -173,7 +176,8 @@ class _SpectralNorm(Module):
         if not -ndim <= dim < ndim:
             raise IndexError(f"Dimension out of range (expected to be in range of [-{ndim}, {ndim - 1}] but got {dim})")
         if n_power_iterations <= 0:
-            raise ValueError(f"Expected n_power_iterations to be positive, but got n_power_iterations={n_power_iterations}")
+            raise ValueError("Expected n_power_iterations to be positive, but got "
+                             f"n_power_iterations={n_power_iterations}")  # fmt: skip
         self.dim, self.eps, self.n_power_iterations = dim % ndim, eps, n_power_iterations
         if ndim > 1:
             with no_grad():

@@ -7,12 +7,11 @@ property in its place, in a class made for this one module.
 from __future__ import annotations
 
 import copy
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from autograd_core.tensor import Tensor, no_grad
 
 from ..container import ModuleDict, ModuleList
-from ..module import Module
 from ..parameter import Buffer, Parameter
 
 _cache_users = 0
@@ -61,12 +60,13 @@ class ParametrizationList(ModuleList):
         if several:
             for i, tensor in enumerate(given):
                 if not isinstance(tensor, Tensor):
-                    raise ValueError(f"'right_inverse' must return a Tensor or a Sequence of tensors, got {type(tensor).__name__} in it")
+                    raise ValueError("'right_inverse' must return a Tensor or a Sequence of tensors, got "
+                                     f"{type(tensor).__name__} in it")  # fmt: skip
                 self._keep(f"original{i}", tensor, original)
             return
         if not unsafe and given.dtype != original.dtype:
-            raise ValueError("When `right_inverse` outputs one tensor, it may not change the dtype.\n"
-                             f"original.dtype: {original.dtype}\nright_inverse(original).dtype: {given.dtype}")  # fmt: skip
+            raise ValueError("When `right_inverse` outputs one tensor, it may not change the dtype.\noriginal.dtype: "
+                             f"{original.dtype}\nright_inverse(original).dtype: {given.dtype}")  # fmt: skip
         if isinstance(original, Parameter):  # the user's own tensor stays the parameter: optimizers may know it already
             with no_grad():
                 original.data = given
@@ -99,9 +99,9 @@ class ParametrizationList(ModuleList):
 
     def forward(self):
         """The parametrised tensor."""
-        originals = (self.original,) if self.is_tensor else [getattr(self, f"original{i}") for i in range(self.ntensors)]
+        names = ["original"] if self.is_tensor else [f"original{i}" for i in range(self.ntensors)]
         first, *rest = self
-        value = first(*originals)
+        value = first(*[getattr(self, name) for name in names])
         for module in rest:
             value = module(value)
         return value
@@ -157,7 +157,8 @@ def register_parametrization(module, tensor_name, parametrization, *, unsafe=Fal
         held.unsafe |= unsafe
         return module
     if tensor_name not in module._parameters and tensor_name not in module._buffers:
-        raise ValueError(f"Module '{module}' does not have a parameter, a buffer, or a parametrized element with name '{tensor_name}'")
+        raise ValueError(f"Module '{module}' does not have a parameter, a buffer, or a parametrized element with name "
+                         f"'{tensor_name}'")  # fmt: skip
     original = getattr(module, tensor_name)
     before = (original.shape, original.dtype)
     held = ParametrizationList([parametrization], original, unsafe)
@@ -174,8 +175,8 @@ def register_parametrization(module, tensor_name, parametrization, *, unsafe=Fal
             raise ValueError(f"A parametrization must return a tensor. Got {type(value).__name__}.")
         for what, was, now in (("dtype", before[1], value.dtype), ("shape", before[0], value.shape)):
             if was != now:
-                raise ValueError("Registering a parametrization may not change the "
-                                 f"{what} of the tensor, unless `unsafe` flag is enabled.\nunparametrized: {was}\nparametrized: {now}")  # fmt: skip
+                raise ValueError(f"Registering a parametrization may not change the {what} of the tensor, unless "
+                                 f"`unsafe` flag is enabled.\nunparametrized: {was}\nparametrized: {now}")  # fmt: skip
     return module
 
 
@@ -184,16 +185,15 @@ def _check_same(value, parametrization):
     with no_grad():
         found = [parametrization(value)]
         if hasattr(parametrization, "right_inverse"):
-            try:
+            with suppress(NotImplementedError):
                 found.append(parametrization.right_inverse(found[0]))
-            except NotImplementedError:
-                pass
     for tensor, what in zip(found, ("A parametrization", "parametrization.right_inverse"), strict=False):
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{what} must return a tensor. Got {type(tensor).__name__}.")
         if (tensor.dtype, tensor.shape) != (value.dtype, value.shape):
-            raise ValueError(f"{what} may not change the dtype or shape of the tensor, unless the `unsafe` flag is enabled.\n"
-                             f"before: {value.dtype} {value.shape}\nafter: {tensor.dtype} {tensor.shape}")  # fmt: skip
+            raise ValueError(f"{what} may not change the dtype or shape of the tensor, unless the `unsafe` flag is "
+                             f"enabled.\nbefore: {value.dtype} {value.shape}\n"
+                             f"after: {tensor.dtype} {tensor.shape}")  # fmt: skip
 
 
 def is_parametrized(module, tensor_name=None) -> bool:
@@ -205,13 +205,16 @@ def is_parametrized(module, tensor_name=None) -> bool:
 
 
 def remove_parametrizations(module, tensor_name, leave_parametrized=True):
-    """Take the parametrisations of a tensor away; it keeps its value, or with ``leave_parametrized=False`` the original's."""
+    """Take the parametrisations of a tensor away; returns ``module``.
+
+    The tensor keeps its value, or with ``leave_parametrized=False`` takes that of the original.
+    """
     if not is_parametrized(module, tensor_name):
         raise ValueError(f"Module {module} does not have a parametrization on {tensor_name}")
     held = module.parametrizations[tensor_name]
     if not held.is_tensor and not leave_parametrized:
-        raise ValueError("Cannot leave unparametrized (`leave_parametrized=False`) a tensor that is parametrized in terms of "
-                         "a sequence of tensors.")  # fmt: skip
+        raise ValueError("Cannot leave unparametrized (`leave_parametrized=False`) a tensor that is parametrized in "
+                         "terms of a sequence of tensors.")  # fmt: skip
     original = held.original if held.is_tensor else held.original0
     is_parameter = isinstance(original, Parameter)
     if leave_parametrized:

@@ -20,7 +20,8 @@ def _number_to_prune(amount, size):
         raise TypeError(f"Invalid type for amount: {amount}. Must be int or float.")
     if isinstance(amount, float):
         if not 0.0 <= amount <= 1.0:
-            raise ValueError(f"amount={amount} should either be a float in the range [0.0, 1.0] or a non-negative integer")
+            raise ValueError(f"amount={amount} should either be a float in the range [0.0, 1.0] or a non-negative "
+                             "integer")  # fmt: skip
         return round(amount * size)
     if amount < 0:
         raise ValueError(f"amount={amount} should either be a float in the range [0.0, 1.0] or a non-negative integer")
@@ -43,7 +44,7 @@ def _array(tensor) -> np.ndarray:
 
 
 class BasePruningMethod(ABC):
-    """A way of choosing what to prune. A subclass gives ``PRUNING_TYPE`` and ``compute_mask``, and may give a constructor."""
+    """A way of choosing what to prune; a subclass gives ``PRUNING_TYPE`` and ``compute_mask``."""
 
     PRUNING_TYPE = "unstructured"
     _tensor_name: str
@@ -77,7 +78,8 @@ class BasePruningMethod(ABC):
             container.add_pruning_method(method)
             method = container
         with no_grad():
-            mask = method.compute_mask(scores, ag.ones_like(original) if before is None else before.detach().clone().to(original.dtype))
+            start = ag.ones_like(original) if before is None else before.detach().clone().to(original.dtype)
+            mask = method.compute_mask(scores, start)
         if earlier:
             del module._forward_pre_hooks[earlier[0]]
         else:
@@ -93,7 +95,8 @@ class BasePruningMethod(ABC):
         """A pruned copy of the tensor ``t``."""
         scores = t if importance_scores is None else importance_scores
         if scores.shape != t.shape:
-            raise AssertionError(f"importance_scores should have the same shape as tensor t, got {scores.shape} vs {t.shape}")
+            raise AssertionError(f"importance_scores should have the same shape as tensor t, got {scores.shape} vs "
+                                 f"{t.shape}")  # fmt: skip
         return t * self.compute_mask(scores, ag.ones_like(t) if default_mask is None else default_mask)
 
     def remove(self, module):
@@ -136,8 +139,8 @@ class PruningContainer(BasePruningMethod):
         if not isinstance(method, BasePruningMethod) and method is not None:
             raise TypeError(f"{type(method)} is not a BasePruningMethod subclass")
         if method is not None and self._tensor_name != method._tensor_name:
-            raise ValueError("Can only add pruning methods acting on the parameter named "
-                             f"'{self._tensor_name}' to PruningContainer {self}. Found '{method._tensor_name}'")  # fmt: skip
+            raise ValueError(f"Can only add pruning methods acting on the parameter named '{self._tensor_name}' to "
+                             f"PruningContainer {self}. Found '{method._tensor_name}'")  # fmt: skip
         self._pruning_methods += (method,)
 
     def __len__(self):
@@ -219,7 +222,8 @@ class _Structured(BasePruningMethod):
     def compute_mask(self, t, default_mask):
         """Zeros over the whole of the channels with the smallest scores."""
         if t.ndim <= 1:
-            raise ValueError(f"Structured pruning can only be applied to multidimensional tensors. Found tensor of shape {t.shape}")
+            raise ValueError("Structured pruning can only be applied to multidimensional tensors. Found tensor of "
+                             f"shape {t.shape}")  # fmt: skip
         if not -t.ndim <= self.dim < t.ndim:
             raise IndexError(f"Invalid index {self.dim} for tensor of size {t.shape}")
         values = np.moveaxis(_array(t), self.dim, 0)
@@ -269,13 +273,13 @@ def identity(module, name):
 
 
 def random_unstructured(module, name, amount):
-    """Prune ``amount`` (a number, or a share between 0 and 1) of a parameter's elements at random; returns ``module``."""
+    """Prune ``amount`` (a number, or a share) of a parameter's elements at random; returns ``module``."""
     RandomUnstructured.apply(module, name, amount)
     return module
 
 
 def l1_unstructured(module, name, amount, importance_scores=None):
-    """Prune the ``amount`` of a parameter's elements with the smallest absolute values (or scores); returns ``module``."""
+    """Prune the ``amount`` of a parameter's elements smallest in size (or score); returns ``module``."""
     L1Unstructured.apply(module, name, amount=amount, importance_scores=importance_scores)
     return module
 
@@ -299,7 +303,7 @@ def custom_from_mask(module, name, mask):
 
 
 def global_unstructured(parameters, pruning_method, importance_scores=None, **kwargs):
-    """Prune the (module, name) ``parameters`` as if they were one tensor, by an unstructured method and its settings."""
+    """Prune the (module, name) ``parameters`` as if they were one tensor, by an unstructured method."""
     if not isinstance(parameters, (list, tuple)):
         raise TypeError("global_unstructured(): parameters is not an Iterable of (module, name) pairs")
     scores = importance_scores or {}

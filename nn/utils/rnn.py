@@ -100,15 +100,17 @@ def pack_padded_sequence(input, lengths, batch_first=False, enforce_sorted=True)
     if lengths.size == 0:
         raise RuntimeError("Cannot pack empty tensors.")
     if lengths.min() <= 0:
-        raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0")
+        raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that is "
+                           "<= 0")  # fmt: skip
     if lengths.max() > input.shape[1 if batch_first else 0]:
         raise RuntimeError(f"Expected the longest length ({lengths.max()}) to be at most the number of steps "
                            f"({input.shape[1 if batch_first else 0]})")  # fmt: skip
     order = None
     if enforce_sorted:
         if (np.diff(lengths) > 0).any():
-            raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
-                               "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement")  # fmt: skip
+            raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You "
+                               "can pass `enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to "
+                               "sidestep this requirement")  # fmt: skip
     else:
         order = np.argsort(-lengths, kind="stable")
         lengths = lengths[order]
@@ -153,7 +155,8 @@ def pad_sequence(sequences, batch_first=False, padding_value=0.0, padding_side="
     if padding_side not in ("left", "right"):
         raise ValueError(f"pad_sequence: padding_side should be 'left' or 'right', got {padding_side!r}")
     if not isinstance(sequences, Tensor) and not isinstance(sequences, (list, tuple)):
-        raise RuntimeError(f"pad_sequence: Expected iterable for input sequences, but got arg of type: {type(sequences).__name__}")
+        raise RuntimeError("pad_sequence: Expected iterable for input sequences, but got arg of type: "
+                           f"{type(sequences).__name__}")  # fmt: skip
     sequences = list(sequences)
     if not sequences:
         raise RuntimeError("pad_sequence: received an empty list of sequences")

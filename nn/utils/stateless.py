@@ -35,7 +35,8 @@ def _place(module, name):
 @contextmanager
 def swapped(module, tensors, tie_weights=True, strict=False):
     """Inside, the module holds ``tensors`` in place of its parameters and buffers of those names."""
-    known = {n for n, _ in (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))}
+    known = {n for n, _ in (*module.named_parameters(remove_duplicate=False),
+                            *module.named_buffers(remove_duplicate=False))}  # fmt: skip
     tensors = _tied(module, tensors) if tie_weights else dict(tensors)
     unexpected = [name for name in tensors if name not in known]
     missing = [name for name in known if name not in tensors] if strict else []
