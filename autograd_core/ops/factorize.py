@@ -27,8 +27,10 @@ def square(name, A):
         raise RuntimeError(f"{name}: expected square matrices, got shape {list(A.shape)}")
 
 
-def matrices(name, A):
-    """Raise unless ``A`` has the dims of a matrix and a type for which there is an algorithm."""
+def matrices(name, A, squares=False):
+    """Raise unless ``A`` has the dims of a matrix (a square one) and a type for which there is an algorithm."""
+    if squares:
+        square(name, A)
     if A.ndim < 2:
         raise RuntimeError(f"{name}: the input must have at least 2 dimensions, got shape {list(A.shape)}")
     if A.dtype.kind != "f" or A.dtype.itemsize == 2:
@@ -50,8 +52,7 @@ def _cholesky_gradient(g, out, upper):
     samples=[*SQUARE, sample(definite(3, 3), upper=True)])  # fmt: skip
 def cholesky(A, *, upper):
     """Lower triangular L with A = L L^T (or upper with A = U^T U); an error unless A is positive-definite."""
-    square("linalg.cholesky", A)
-    matrices("linalg.cholesky", A)
+    matrices("linalg.cholesky", A, squares=True)
     try:
         return np.linalg.cholesky(A, upper=upper)
     except np.linalg.LinAlgError:
@@ -125,8 +126,7 @@ def eigh(A, *, UPLO):
 
     The gradient is that of a symmetric input; it is infinite or NaN for the vectors of equal eigenvalues.
     """
-    square("linalg.eigh", A)
-    matrices("linalg.eigh", A)
+    matrices("linalg.eigh", A, squares=True)
     return tuple(np.linalg.eigh(A, _uplo("linalg.eigh", UPLO)))
 
 

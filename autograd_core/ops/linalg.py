@@ -9,7 +9,7 @@ import numpy as np
 from .. import ops
 from ..registry import composite, contraction, op, write_out
 from ..tensor import LinAlgError
-from .factorize import lu_parts, square, svd, svdvals, turned
+from .factorize import lu_parts, matrices, square, svd, svdvals, turned
 from .reduce import products_of_others
 from .samples import definite, positive, real, sample
 
@@ -61,7 +61,7 @@ def solve(A, B, *, left=True, out=None):
 
 
 def _inverse(A, name):
-    square(name, A)
+    matrices(name, A, squares=True)
     try:
         return np.linalg.inv(A)
     except np.linalg.LinAlgError:
@@ -206,7 +206,7 @@ def cofactor(A, out):
     vjp=[lambda g, input, out: ops.reshape(g, (*g.shape, 1, 1)) * cofactor(input, out)])  # fmt: skip
 def det(input):
     """Determinants of square matrices."""
-    square("linalg.det", input)
+    matrices("linalg.det", input, squares=True)
     return np.linalg.det(input)
 
 
@@ -233,7 +233,7 @@ def _slogdet_gradient(gs, input):
 @op(contraction, aliases=["linalg.slogdet"], outputs="sign logabsdet", samples=SQUARE, vjp=[_slogdet_gradient])
 def slogdet(input):
     """Signs and logarithms of the absolute values of determinants."""
-    square("linalg.slogdet", input)
+    matrices("linalg.slogdet", input, squares=True)
     return tuple(np.linalg.slogdet(input))
 
 
@@ -277,6 +277,7 @@ def _pinv_gradient(g, input, out):
     samples=[sample(definite(3, 3), atol=None, rtol=None, hermitian=False)])  # fmt: skip
 def pseudo_inverse(input, *, atol, rtol, hermitian):
     """Moore-Penrose inverse; singular values up to max(atol, rtol * largest) count as zero."""
+    matrices("linalg.pinv", input, squares=hermitian)
     if hermitian:
         values, V = np.linalg.eigh(input)
         sizes, U, Vh = np.abs(values), V * np.sign(values)[..., None, :], np.swapaxes(V, -1, -2)
@@ -295,10 +296,6 @@ def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None, out=None):
     Singular values up to max(atol, rtol * largest) count as zero; ``rtol`` is by default eps * max(rows, columns), or 0
     where ``atol`` is given.
     """
-    if A.ndim < 2:
-        raise RuntimeError(f"linalg.pinv: the input must have at least 2 dimensions, got shape {list(A.shape)}")
-    if hermitian:
-        square("linalg.pinv", A)
     rtol = rcond if rtol is None else rtol
     result = pseudo_inverse(A, atol=atol, rtol=rtol, hermitian=hermitian)
     return result if out is None else write_out(out, result)
@@ -313,6 +310,7 @@ def pinverse(input, rcond=1e-15):
 @op(contraction, namespace="internal", samples=[sample(real(3, 4), atol=None, rtol=None, hermitian=False)])
 def numerical_rank(input, *, atol, rtol, hermitian):
     """How many singular values exceed max(atol, rtol * largest)."""
+    matrices("linalg.matrix_rank", input, squares=hermitian)
     if 0 in input.shape[-2:]:
         return np.zeros(input.shape[:-2], np.int64)
     sizes = np.abs(np.linalg.eigvalsh(input)) if hermitian else np.linalg.svd(input, compute_uv=False)
@@ -323,10 +321,6 @@ def numerical_rank(input, *, atol, rtol, hermitian):
 @op(composite, namespace="linalg", samples=[real(3, 4)])
 def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None):
     """Numerical rank: how many singular values exceed max(atol, rtol * largest); the defaults are those of `pinv`."""
-    if A.ndim < 2:
-        raise RuntimeError(f"linalg.matrix_rank: the input must have at least 2 dimensions, got shape {list(A.shape)}")
-    if hermitian:
-        square("linalg.matrix_rank", A)
     if tol is not None:
         atol, rtol = tol, 0.0
     result = numerical_rank(A, atol=atol, rtol=rtol, hermitian=hermitian)
@@ -363,7 +357,7 @@ def _exponential_gradient(g, input):
 @op(contraction, aliases=["linalg.matrix_exp"], vjp=[_exponential_gradient], samples=[real(3, 3), real(2, 3, 3)])
 def matrix_exp(input):
     """Matrix exponential, by scaling and squaring (SciPy's `expm`)."""
-    square("linalg.matrix_exp", input)
+    matrices("linalg.matrix_exp", input, squares=True)
     if input.size == 0:
         return input.copy()
     return scipy_linalg("linalg.matrix_exp").expm(input).astype(input.dtype, copy=False)
@@ -384,7 +378,7 @@ def scipy_linalg(name):
 @op(composite, namespace="linalg", samples=[sample(real(2, 3, 6), ind=2), sample(real(6, 2, 3), ind=1)])
 def tensorinv(A, ind=2, *, out=None):
     """The inverse of ``A`` for `tensordot`, taken as a square matrix of its first ``ind`` dims times the rest."""
-    if ind <= 0 or prod(A.shape[:ind]) != prod(A.shape[ind:]):
+    if not 0 < ind <= A.ndim or prod(A.shape[:ind]) != prod(A.shape[ind:]):
         raise RuntimeError(f"linalg.tensorinv: ind must split shape {list(A.shape)} into two halves of equal size, "
                            f"got ind={ind}")  # fmt: skip
     size = prod(A.shape[ind:])

@@ -21,9 +21,14 @@ def _require(condition, message):
         raise RuntimeError(message())
 
 
+BOOL = np.dtype(bool)
+
+
 def _one_dtype(name, *arrays):
-    """Raise unless all arrays have one type: products do not promote."""
+    """Raise unless all arrays have one type (not bool): products do not promote."""
     first = arrays[0].dtype
+    if first == BOOL:
+        raise RuntimeError(f"{name}: products of bool tensors are not supported")
     for array in arrays:
         if array is not None and array.dtype != first:
             names = ", ".join(str(a.dtype) for a in arrays if a is not None)
@@ -67,7 +72,7 @@ def right_gradient(g, input, ndim):
              sample(real(2, 3, 4), real(4)), sample(real(5, 1, 3, 4), real(2, 4, 2))])  # fmt: skip
 def matmul(input, other):
     """Matrix product; vectors are rows on the left and columns on the right, dims before the last two broadcast."""
-    if input.dtype is not other.dtype:
+    if input.dtype is not other.dtype or input.dtype is BOOL:
         _one_dtype("matmul", input, other)
     if input.ndim > 2 and other.ndim == 2 and input.shape[-1] == len(other) and input.size:
         return (input.reshape(-1, input.shape[-1]) @ other).reshape(*input.shape[:-1], other.shape[1])
@@ -82,7 +87,7 @@ def mm(input, mat2):
     if input.ndim != 2 or mat2.ndim != 2:
         raise RuntimeError(f"mm: input and mat2 must have 2 dimensions, got shapes {list(input.shape)} and "
                            f"{list(mat2.shape)}")  # fmt: skip
-    if input.dtype is not mat2.dtype:
+    if input.dtype is not mat2.dtype or input.dtype is BOOL:
         _one_dtype("mm", input, mat2)
     return input @ mat2
 
@@ -211,9 +216,10 @@ def vecdot(x, y, *, dim=-1):
 # ---------------------------------------------------------------------------------------------------- add and multiply
 
 
-def _blend(name, input, product, beta, alpha):
+def _blend(name, input, product, beta, alpha, promote=False):
     """beta * input + alpha * product, where beta = 0 leaves ``input`` out, even if it holds NaN."""
-    _require(input.dtype == product.dtype, lambda: f"{name}: expected one dtype, got {input.dtype} and {product.dtype}")
+    _require(promote or input.dtype == product.dtype,
+             lambda: f"{name}: expected one dtype, got {input.dtype} and {product.dtype}")  # fmt: skip
     _require(input.ndim <= product.ndim
              and all(m in (1, n) for m, n in zip(input.shape[::-1], product.shape[::-1], strict=False)),
              lambda: f"{name}: input {list(input.shape)} does not expand to "
@@ -243,8 +249,9 @@ def addmv(input, mat, vec, *, beta=1, alpha=1):
 def addr(input, vec1, vec2, *, beta=1, alpha=1):
     """beta * input + alpha * outer(vec1, vec2)."""
     product = ops.outer(vec1, vec2)
-    boolean = str(product.dtype).endswith("bool")
-    return _blend("addr", input, product, bool(beta) if boolean else beta, bool(alpha) if boolean else alpha)
+    if str(product.dtype).endswith("bool"):
+        beta, alpha = bool(beta), bool(alpha)
+    return _blend("addr", input, product, beta, alpha, promote=True)
 
 
 @op(composite, inplace=True, samples=[sample(real(2, 3, 2), real(2, 3, 4), real(2, 4, 2), beta=0.5, alpha=2)])

@@ -166,12 +166,12 @@ def cond(A, p=None, *, out=None):
 
     if A.ndim < 2:
         raise RuntimeError(f"linalg.cond: the input must have at least 2 dimensions, got shape {list(A.shape)}")
-    if p in (None, 2, -2):
+    if 0 in A.shape:
+        result = ops.sum(A, (-2, -1))
+    elif p in (None, 2, -2):
         values = svdvals(A)
         top, bottom = values[..., 0], values[..., -1]
         result = bottom / top if p == -2 else top / bottom
-    elif 0 in A.shape:
-        result = ops.sum(A, (-2, -1))
     else:
         result = matrix_norm(A, p) * matrix_norm(inv(A), p)
     return result if out is None else write_out(out, result)
