@@ -320,6 +320,12 @@ def test_second_process_compiles_nothing_and_never_imports_numba(tmp_path):
         assert made[0].parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_any_kernel_may_be_the_first_to_be_compiled(tmp_path):
+    done = _python("from autograd_core.kernels import plan; print(plan.walker() > 0, len(plan._entries()))",
+                   AG_CACHE=str(tmp_path))
+    assert done.stdout == "True 3\n", done.stderr
+
+
 def test_damaged_entries_are_made_anew(tmp_path):
     code = LAUNCH + "import sys\nprint(launch(), 'numba' in sys.modules)"
     _python(code, AG_CACHE=str(tmp_path))

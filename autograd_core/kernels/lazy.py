@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # bodies of kernels are typed by Numba, not by annotations
     conv_tiles: Any
     simd: Any
     tiles: Any
+    vmath: Any
 else:
 
     def module(name: str) -> ModuleType:
@@ -33,5 +34,12 @@ else:
     conv_tiles = module("autograd_core.kernels.conv_tiles")
     simd = module("autograd_core.kernels.simd")
     tiles = module("autograd_core.kernels.tiles")
+    vmath = module("autograd_core.kernels.vmath")
 
-__all__ = ["atomics", "conv_tiles", "simd", "tiles"]
+__all__ = ["atomics", "conv_tiles", "simd", "tiles", "vmath"]
+
+
+def load() -> None:
+    """Import them all: before a kernel is compiled, since Numba does not see what is imported while it infers types."""
+    for name in __all__:
+        _ = globals()[name].__doc__

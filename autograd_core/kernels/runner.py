@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from autograd_core.kernels import cache, host
+from autograd_core.kernels import cache, host, lazy
 
 # NaN and infinity keep their meaning: nnan and ninf are left out, and so are arcp and afn, under which LLVM turns
 # x / inf into an estimate that is NaN.
@@ -81,6 +81,7 @@ class RangeKernel:
         from llvmlite import binding
         from numba import cfunc, types
 
+        lazy.load()
         kernel = types.void(types.int64, types.int64, types.int64)
         made = cfunc(kernel, fastmath=FAST, error_model="numpy", forceinline=True)(self.build())
         module = binding.parse_assembly(made.inspect_llvm())
