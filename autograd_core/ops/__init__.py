@@ -25,6 +25,7 @@ from . import (  # noqa: F401
     index,
     linalg,
     loss,
+    margins,
     matmul,
     methods,
     normalization,

@@ -46,8 +46,8 @@ HEADS = [sample(real(2, 3, 4), real(2, 5, 4), real(2, 5, 3), None, scale=0.5, ca
 def attention(query, key, value, mask, *, scale, causal):
     """softmax(scale * query key^T + mask) value, in one operation.
 
-    ``mask``: None, booleans (True may look) or numbers to add. ``causal`` hides later columns. Rows that may look at nothing
-    give zeros.
+    ``mask``: None, booleans (True may look) or numbers to add. ``causal`` hides later columns. Rows that may look at
+    nothing give zeros.
     """
     scores = np.matmul(query * scale, key.swapaxes(-1, -2))
     if causal:
@@ -62,8 +62,9 @@ def attention(query, key, value, mask, *, scale, causal):
 
 
 def _attention_gradient(query, key, value, mask, weights, g, *, scale, causal, needs):
-    return gradient_of(lambda q, k, v, m: _attend(q, k, v, m, scale=scale, causal=causal), (g,), (query, key, value, mask),
-                       needs)  # fmt: skip
+    return gradient_of(
+        lambda q, k, v, m: _attend(q, k, v, m, scale=scale, causal=causal), (g,), (query, key, value, mask), needs
+    )
 
 
 @op(network, namespace="internal", vjp=(), composite=_attention_gradient, samples=[
@@ -80,27 +81,37 @@ def attention_backward(query, key, value, mask, weights, g, *, scale, causal, ne
     return d_query, d_key, d_value, d_scores if needs[3] else None
 
 
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(2, 3, 4), real(2, 5, 4), real(2, 5, 3)), sample(real(2, 2, 3, 4), real(2, 2, 3, 4), real(2, 2, 3, 4), real(3, 3)),
-    sample(real(1, 4, 3, 4), real(1, 2, 3, 4), real(1, 2, 3, 4), is_causal=True, enable_gqa=True, scale=1.0)])  # fmt: skip
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(real(2, 3, 4), real(2, 5, 4), real(2, 5, 3)),
+        sample(real(2, 2, 3, 4), real(2, 2, 3, 4), real(2, 2, 3, 4), real(3, 3)),
+        sample(real(1, 4, 3, 4), real(1, 2, 3, 4), real(1, 2, 3, 4), is_causal=True, enable_gqa=True, scale=1.0),
+    ],
+)
 def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *, scale=None,
                                  enable_gqa=False):  # fmt: skip
     """softmax(scale * query key^T + mask) value for query (..., L, E), key (..., S, E) and value (..., S, V).
 
-    ``attn_mask``: booleans (True may be looked at) or numbers to add, broadcast to (..., L, S). ``is_causal`` hides column j from
-    row i < j. ``scale``: 1 / sqrt(E) by default. ``dropout_p`` drops weights, always. ``enable_gqa`` shares each key and value
-    head (dim -3) among several heads of query. Rows that may look at nothing give zeros.
+    ``attn_mask``: booleans (True may be looked at) or numbers to add, broadcast to (..., L, S). ``is_causal`` hides
+    column j from row i < j. ``scale``: 1 / sqrt(E) by default. ``dropout_p`` drops weights, always. ``enable_gqa``
+    shares each key and value head (dim -3) among several heads of query. Rows that may look at nothing give zeros.
     """
     name = "scaled_dot_product_attention"
     for label, tensor in (("query", query), ("key", key), ("value", value)):
         if tensor.ndim < 2:
             raise RuntimeError(f"{name}: {label} must have at least 2 dims, got shape {list(tensor.shape)}")
         if tensor.dtype != query.dtype:
-            raise RuntimeError(f"{name}: query, key and value must have the same dtype, got {query.dtype} and {tensor.dtype}")
+            raise RuntimeError(
+                f"{name}: query, key and value must have the same dtype, got {query.dtype} and {tensor.dtype}"
+            )
     if is_causal and attn_mask is not None:
         raise RuntimeError(f"{name}: give attn_mask or is_causal=True, not both")
     if attn_mask is not None and numpy_dtype(attn_mask.dtype).kind != "b" and attn_mask.dtype != query.dtype:
-        raise RuntimeError(f"{name}: attn_mask must be bool or have the dtype of query, {query.dtype}, got {attn_mask.dtype}")
+        raise RuntimeError(
+            f"{name}: attn_mask must be bool or have the dtype of query, {query.dtype}, got {attn_mask.dtype}"
+        )
     if enable_gqa:
         key, value = [_shared(name, query, tensor) for tensor in (key, value)]
     scale = 1 / math.sqrt(query.shape[-1] or 1) if scale is None else scale
@@ -112,8 +123,10 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
 def _shared(name, query, tensor):
     """Each head repeated for the heads of query that share it."""
     if tensor.ndim < 3 or query.ndim < 3 or query.shape[-3] % tensor.shape[-3]:
-        raise RuntimeError(f"{name}: with enable_gqa the heads of query must be a multiple of those of key and value, got shapes "
-                           f"{list(query.shape)} and {list(tensor.shape)}")  # fmt: skip
+        raise RuntimeError(
+            f"{name}: with enable_gqa the heads of query must be a multiple of those of key and value, got shapes "
+            f"{list(query.shape)} and {list(tensor.shape)}"
+        )
     each = query.shape[-3] // tensor.shape[-3]
     return tensor if each == 1 else ops.repeat_interleave(tensor, each, -3)
 
@@ -137,10 +150,14 @@ def _check_heads(query, key, value, key_padding_mask, attn_mask, num_heads):
     """Whether there is a batch dim; raises where the shapes do not match."""
     name, batched = "multi_head_attention_forward", query.ndim == 3
     if query.ndim not in (2, 3) or key.ndim != query.ndim or value.ndim != query.ndim:
-        raise RuntimeError(f"{name}: query, key and value must all have 2 or all 3 dims, got shapes {list(query.shape)}, "
-                             f"{list(key.shape)}, {list(value.shape)}")  # fmt: skip
+        raise RuntimeError(
+            f"{name}: query, key and value must all have 2 or all 3 dims, got shapes {list(query.shape)}, "
+            f"{list(key.shape)}, {list(value.shape)}"
+        )
     if key_padding_mask is not None and key_padding_mask.ndim != query.ndim - 1:
-        raise RuntimeError(f"{name}: key_padding_mask must have {query.ndim - 1} dims, got {list(key_padding_mask.shape)}")
+        raise RuntimeError(
+            f"{name}: key_padding_mask must have {query.ndim - 1} dims, got {list(key_padding_mask.shape)}"
+        )
     if attn_mask is None:
         return batched
     batch = query.shape[1] if batched else 1
@@ -178,42 +195,89 @@ def _weighed(q, k, v, mask, dropout_p):
     return weights @ v, weights
 
 
-MHA = (real(3, 2, 4), real(5, 2, 4), real(5, 2, 4), 4, 2, real(12, 4), real(12), None, None, False, 0.0, real(4, 4), real(4))
+MHA = (
+    real(3, 2, 4),
+    real(5, 2, 4),
+    real(5, 2, 4),
+    4,
+    2,
+    real(12, 4),
+    real(12),
+    None,
+    None,
+    False,
+    0.0,
+    real(4, 4),
+    real(4),
+)
 
 
 @op(composite, namespace="nn.functional", samples=[
     sample(*MHA), sample(*MHA, attn_mask=real(3, 5), key_padding_mask=real(2, 5), need_weights=False),
     sample(*MHA[:7], real(1, 1, 4), real(1, 1, 4), True, *MHA[10:], average_attn_weights=False)])  # fmt: skip
 def multi_head_attention_forward(
-    query, key, value, embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, bias_k, bias_v, add_zero_attn, dropout_p,
-    out_proj_weight, out_proj_bias, training=True, key_padding_mask=None, need_weights=True, attn_mask=None,
-    use_separate_proj_weight=False, q_proj_weight=None, k_proj_weight=None, v_proj_weight=None, static_k=None, static_v=None,
-    average_attn_weights=True, is_causal=False):  # fmt: skip
-    """Attention of several heads: linear maps of query (L, N, E), key and value (S, N, E), attention by head, a linear map.
+    query,
+    key,
+    value,
+    embed_dim_to_check,
+    num_heads,
+    in_proj_weight,
+    in_proj_bias,
+    bias_k,
+    bias_v,
+    add_zero_attn,
+    dropout_p,
+    out_proj_weight,
+    out_proj_bias,
+    training=True,
+    key_padding_mask=None,
+    need_weights=True,
+    attn_mask=None,
+    use_separate_proj_weight=False,
+    q_proj_weight=None,
+    k_proj_weight=None,
+    v_proj_weight=None,
+    static_k=None,
+    static_v=None,
+    average_attn_weights=True,
+    is_causal=False,
+):
+    """Attention of several heads, between linear maps.
 
-    Returns the output (L, N, E) and, with ``need_weights``, the weights (N, L, S), the mean over heads or each. Masks hide
-    where True (or add numbers): ``key_padding_mask`` (N, S), ``attn_mask`` (L, S) or (N * heads, L, S). Without batch dim as well.
+    Query (L, N, E), key and value (S, N, E) are mapped, split into heads, attended to by head, joined and mapped
+    again. Returns the output (L, N, E) and, with ``need_weights``, the weights (N, L, S), the mean over heads or
+    each. Masks hide where True (or add numbers): ``key_padding_mask`` (N, S), ``attn_mask`` (L, S) or (N * heads, L,
+    S). Without batch dim as well.
     """
     name = "multi_head_attention_forward"
     batched = _check_heads(query, key, value, key_padding_mask, attn_mask, num_heads)
     if not batched:
         same = query is key is value
-        query, key, value = [ops.unsqueeze(query, 1)] * 3 if same else [ops.unsqueeze(t, 1) for t in (query, key, value)]
+        query, key, value = (
+            [ops.unsqueeze(query, 1)] * 3 if same else [ops.unsqueeze(t, 1) for t in (query, key, value)]
+        )
         key_padding_mask = None if key_padding_mask is None else ops.unsqueeze(key_padding_mask, 0)
     length, batch, width = query.shape
     if width != embed_dim_to_check or width % num_heads:
-        raise RuntimeError(f"{name}: query must have embedding size {embed_dim_to_check}, a multiple of num_heads={num_heads}, "
-                             f"got {width}")  # fmt: skip
+        raise RuntimeError(
+            f"{name}: query must have embedding size {embed_dim_to_check}, a multiple of num_heads={num_heads}, "
+            f"got {width}"
+        )
     if is_causal and attn_mask is None:
         raise RuntimeError(f"{name}: is_causal=True needs attn_mask")
     if (bias_k is None) != (bias_v is None):
         raise RuntimeError(f"{name}: bias_k and bias_v must be given together")
     dtype = numpy_dtype(query.dtype)
-    attn_mask, padding = _additive("attn_mask", attn_mask, dtype), _additive("key_padding_mask", key_padding_mask, dtype)
+    attn_mask, padding = (
+        _additive("attn_mask", attn_mask, dtype),
+        _additive("key_padding_mask", key_padding_mask, dtype),
+    )
     separate = (q_proj_weight, k_proj_weight, v_proj_weight)
     packed = None if use_separate_proj_weight else in_proj_weight
     if any(w is None for w in (separate if use_separate_proj_weight else (packed,))):
-        raise RuntimeError(f"{name}: a projection weight is missing (use_separate_proj_weight={use_separate_proj_weight})")
+        raise RuntimeError(
+            f"{name}: a projection weight is missing (use_separate_proj_weight={use_separate_proj_weight})"
+        )
     q, k, v = _projected(query, key, value, packed, separate, in_proj_bias)
     size = width // num_heads
 
@@ -238,7 +302,9 @@ def multi_head_attention_forward(
         weights = ops.mean(weights, 1) if average_attn_weights else weights
     else:
         out = ops.scaled_dot_product_attention(q, k, v, mask, dropout_p)
-    out = ops.linear(ops.reshape(ops.permute(out, (2, 0, 1, 3)), (length, batch, width)), out_proj_weight, out_proj_bias)
+    out = ops.linear(
+        ops.reshape(ops.permute(out, (2, 0, 1, 3)), (length, batch, width)), out_proj_weight, out_proj_bias
+    )
     if batched:
         return out, weights
     return ops.squeeze(out, 1), None if weights is None else ops.squeeze(weights, 0)
@@ -250,5 +316,7 @@ def _static(name, static, computed):
         return computed
     batch, heads, _, size = computed.shape
     if static.shape[0] != batch * heads or static.shape[2] != size:
-        raise RuntimeError(f"{name}: static key or value must have shape [{batch * heads}, S, {size}], got {list(static.shape)}")
+        raise RuntimeError(
+            f"{name}: static key or value must have shape [{batch * heads}, S, {size}], got {list(static.shape)}"
+        )
     return ops.reshape(static, (batch, heads, static.shape[1], size))

@@ -1,7 +1,7 @@
 """Convolutions of any number of dimensions: one primitive, its two adjoints, and PyTorch's functions in terms of them.
 
-A convolution is linear in the image and in the weight. Its gradients are the two adjoints, whose own gradients are again
-convolutions, so that derivatives of any order need these three operations alone:
+A convolution is linear in the image and in the weight. Its gradients are the two adjoints, whose own gradients are
+again convolutions, so that derivatives of any order need these three operations alone:
 
     y = convolution(x, w)      dx = convolution_input(dy, w)      dw = convolution_weight(dy, x)
 
@@ -28,7 +28,7 @@ CHUNK = 1 << 18
 
 
 def output_size(size, kernel, stride, padding, dilation):
-    """The number of window positions in each dimension: floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1."""
+    """The number of window positions: floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1."""
     every = zip(size, kernel, stride, padding, dilation, strict=True)
     return tuple([(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in every])
 
@@ -57,7 +57,7 @@ def windows(x, kernel, stride, dilation):
 
 
 def add_windows(columns, size, kernel, stride, padding, dilation):
-    """The adjoint of `windows`: each element of ``columns`` (N, C, *kernel, *positions) added where it was taken from."""
+    """The adjoint of `windows`: elements of ``columns`` (N, C, *kernel, *positions) added where they came from."""
     positions = columns.shape[2 + len(kernel) :]
     out = np.zeros(columns.shape[:2] + tuple([n + 2 * p for n, p in zip(size, padding, strict=True)]), columns.dtype)
     for offset in product(*map(range, kernel)):
@@ -72,7 +72,9 @@ def _columns(x, kernel, stride, dilation, groups):
     seen = windows(x, kernel, stride, dilation)
     rank = len(kernel)
     channels_first = seen.transpose(1, *range(2, 2 + rank), 0, *range(2 + rank, 2 + 2 * rank))
-    return channels_first.reshape(groups, x.shape[1] // groups * prod(kernel), x.shape[0] * prod(seen.shape[2 + rank :]))
+    return channels_first.reshape(
+        groups, x.shape[1] // groups * prod(kernel), x.shape[0] * prod(seen.shape[2 + rank :])
+    )
 
 
 def _rows(y, groups):
@@ -95,14 +97,24 @@ def _wide(*arrays):
 STRIDED = {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "groups": 2}
 
 
-@op(contraction, namespace="internal", onnx="Conv", vjp=[
-    lambda g, weight, input_shape, stride, padding, dilation, groups: ops.convolution_input(
-        g, weight, size=input_shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups),
-    lambda g, input, weight_shape, stride, padding, dilation, groups: ops.convolution_weight(
-        g, input, kernel_size=weight_shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups),
-    lambda g: ops.sum(g, (0, *range(2, g.ndim)))],
-    samples=[sample(real(2, 4, 6, 5), real(6, 2, 3, 2), real(6), **STRIDED),
-             sample(real(2, 3, 6), real(4, 3, 3), None, stride=(1,), padding=(0,), dilation=(1,), groups=1)])  # fmt: skip
+@op(
+    contraction,
+    namespace="internal",
+    onnx="Conv",
+    vjp=[
+        lambda g, weight, input_shape, stride, padding, dilation, groups: ops.convolution_input(
+            g, weight, size=input_shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups
+        ),
+        lambda g, input, weight_shape, stride, padding, dilation, groups: ops.convolution_weight(
+            g, input, kernel_size=weight_shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups
+        ),
+        lambda g: ops.sum(g, (0, *range(2, g.ndim))),
+    ],
+    samples=[
+        sample(real(2, 4, 6, 5), real(6, 2, 3, 2), real(6), **STRIDED),
+        sample(real(2, 3, 6), real(4, 3, 3), None, stride=(1,), padding=(0,), dilation=(1,), groups=1),
+    ],
+)
 def convolution(input, weight, bias, *, stride, padding, dilation, groups):
     """Cross-correlation of ``input`` (N, C, ...) with ``weight`` (O, C / groups, ...) over any number of dimensions.
 
@@ -186,11 +198,15 @@ def _check(function, input, weight, bias, rank, groups, transposed):
     if 0 in weight.shape[2:]:
         raise RuntimeError(f"{function}: kernel sizes must be positive, got weight of shape {list(weight.shape)}")
     if weight.shape[0] % groups or weight.shape[0] < groups:
-        raise RuntimeError(f"{function}: weight.shape[0] = {weight.shape[0]} must be a positive multiple of groups = {groups}")
+        raise RuntimeError(
+            f"{function}: weight.shape[0] = {weight.shape[0]} must be a positive multiple of groups = {groups}"
+        )
     channels = weight.shape[0] if transposed else weight.shape[1] * groups
     if input.shape[1] != channels:
-        raise RuntimeError(f"{function}: weight of shape {list(weight.shape)} with groups={groups} needs {channels} input "
-                           f"channels, got input of shape {list(input.shape)}")  # fmt: skip
+        raise RuntimeError(
+            f"{function}: weight of shape {list(weight.shape)} with groups={groups} needs {channels} input "
+            f"channels, got input of shape {list(input.shape)}"
+        )
     outs = weight.shape[1] * groups if transposed else weight.shape[0]
     if bias is not None and tuple(bias.shape) != (outs,):
         raise RuntimeError(f"{function}: bias must have shape [{outs}], got {list(bias.shape)}")
@@ -235,14 +251,18 @@ def _conv_transpose(rank, input, weight, bias, stride, padding, output_padding, 
     padding = per_dim(padding, rank, "padding", function)
     extra = per_dim(output_padding, rank, "output_padding", function)
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
-        raise RuntimeError(f"{function}: output_padding must be smaller than stride or dilation, got output_padding={extra}, "
-                           f"stride={stride}, dilation={dilation}")  # fmt: skip
+        raise RuntimeError(
+            f"{function}: output_padding must be smaller than stride or dilation, got output_padding={extra}, "
+            f"stride={stride}, dilation={dilation}"
+        )
     every = zip(input.shape[2:], weight.shape[2:], stride, padding, dilation, extra, strict=True)
     size = tuple([(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, k, s, p, d, e in every])
     if min(size) < 1:
         raise RuntimeError(f"{function}: the output would have size {size}, from input of shape {list(input.shape)}")
     settings = {"stride": stride, "dilation": dilation, "groups": groups}
-    if any(e >= s for e, s in zip(extra, stride, strict=True)):  # a convolution of that size would have more positions than input
+    if any(
+        e >= s for e, s in zip(extra, stride, strict=True)
+    ):  # a convolution of that size would have more positions than input
         full = tuple([n + 2 * p - e for n, p, e in zip(size, padding, extra, strict=True)])
         out = ops.convolution_input(input, weight, size=full, padding=(0,) * rank, **settings)
         out = ops.pad(out, [n for p, e in zip(reversed(padding), reversed(extra), strict=True) for n in (-p, e - p)])
@@ -256,49 +276,86 @@ def _conv_transpose(rank, input, weight, bias, stride, padding, output_padding, 
 # ---------------------------------------------------------------------------------------------------- public functions
 
 
-@op(composite, method=False, aliases=["nn.functional.conv1d"], samples=[
-    sample(real(2, 4, 9), real(6, 2, 3), real(6), 2, 1, 1, 2), sample(real(2, 9), real(3, 2, 4), padding="same")])  # fmt: skip
+@op(
+    composite,
+    method=False,
+    aliases=["nn.functional.conv1d"],
+    samples=[
+        sample(real(2, 4, 9), real(6, 2, 3), real(6), 2, 1, 1, 2),
+        sample(real(2, 9), real(3, 2, 4), padding="same"),
+    ],
+)
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Convolution of sequences (N, C, L) or (C, L) with ``weight`` (O, C / groups, K). See `conv2d`."""
     return _conv(1, input, weight, bias, stride, padding, dilation, groups)
 
 
-@op(composite, method=False, aliases=["nn.functional.conv2d"], samples=[
-    sample(real(2, 3, 6, 5), real(4, 3, 3, 3), real(4)), sample(real(2, 4, 6, 5), real(4, 1, 2, 3), None, (2, 1), 1, 2, 4),
-    sample(real(3, 5, 5), real(2, 3, 2, 3), padding="same")])  # fmt: skip
+@op(
+    composite,
+    method=False,
+    aliases=["nn.functional.conv2d"],
+    samples=[
+        sample(real(2, 3, 6, 5), real(4, 3, 3, 3), real(4)),
+        sample(real(2, 4, 6, 5), real(4, 1, 2, 3), None, (2, 1), 1, 2, 4),
+        sample(real(3, 5, 5), real(2, 3, 2, 3), padding="same"),
+    ],
+)
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Convolution (cross-correlation) of images (N, C, H, W) or (C, H, W) with ``weight`` (O, C / groups, KH, KW).
 
-    ``stride``, ``padding``, ``dilation``: ints or pairs. ``padding`` is a number of zeros on both sides, or 'valid' (none)
-    or 'same' (as many as keep the size, with stride 1). ``groups`` splits the channels into groups of their own.
+    ``stride``, ``padding``, ``dilation``: ints or pairs. ``padding`` is a number of zeros on both sides, or 'valid'
+    (none) or 'same' (as many as keep the size, with stride 1). ``groups`` splits the channels into groups of their
+    own.
     """
     return _conv(2, input, weight, bias, stride, padding, dilation, groups)
 
 
-@op(composite, method=False, aliases=["nn.functional.conv3d"], samples=[sample(real(2, 2, 4, 4, 3), real(3, 2, 2, 3, 2), real(3), padding=(0, 1, 1))])
+@op(
+    composite,
+    method=False,
+    aliases=["nn.functional.conv3d"],
+    samples=[sample(real(2, 2, 4, 4, 3), real(3, 2, 2, 3, 2), real(3), padding=(0, 1, 1))],
+)
 def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """Convolution of volumes (N, C, D, H, W) or (C, D, H, W) with ``weight`` (O, C / groups, KD, KH, KW). See `conv2d`."""
+    """Convolution of volumes (N, C, D, H, W) with ``weight`` (O, C / groups, KD, KH, KW). See `conv2d`."""
     return _conv(3, input, weight, bias, stride, padding, dilation, groups)
 
 
-@op(composite, method=False, aliases=["nn.functional.conv_transpose1d"], samples=[sample(real(2, 4, 5), real(4, 3, 3), real(6), 2, 1, 1, 2)])
+@op(
+    composite,
+    method=False,
+    aliases=["nn.functional.conv_transpose1d"],
+    samples=[sample(real(2, 4, 5), real(4, 3, 3), real(6), 2, 1, 1, 2)],
+)
 def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """Transposed convolution of sequences (N, C, L) with ``weight`` (C, O / groups, K). See `conv_transpose2d`."""
     return _conv_transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
-@op(composite, method=False, aliases=["nn.functional.conv_transpose2d"], samples=[
-    sample(real(2, 3, 4, 3), real(3, 2, 3, 2), real(2), 2, 1, 1), sample(real(4, 3, 3), real(4, 1, 2, 2), groups=2, dilation=2)])  # fmt: skip
+@op(
+    composite,
+    method=False,
+    aliases=["nn.functional.conv_transpose2d"],
+    samples=[
+        sample(real(2, 3, 4, 3), real(3, 2, 3, 2), real(2), 2, 1, 1),
+        sample(real(4, 3, 3), real(4, 1, 2, 2), groups=2, dilation=2),
+    ],
+)
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-    """Transposed convolution of images (N, C, H, W) with ``weight`` (C, O / groups, KH, KW): the gradient of a convolution.
+    """Transposed convolution of images (N, C, H, W) with ``weight`` (C, O / groups, KH, KW): a convolution's adjoint.
 
-    Size out: (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1. ``output_padding`` chooses
-    among the sizes that a convolution with that stride would map to the same size.
+    Size out: (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1. ``output_padding``
+    chooses among the sizes that a convolution with that stride would map to the same size.
     """
     return _conv_transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
-@op(composite, method=False, aliases=["nn.functional.conv_transpose3d"], samples=[sample(real(1, 2, 2, 3, 2), real(2, 2, 2, 2, 3), real(2), (1, 2, 1))])
+@op(
+    composite,
+    method=False,
+    aliases=["nn.functional.conv_transpose3d"],
+    samples=[sample(real(1, 2, 2, 3, 2), real(2, 2, 2, 2, 3), real(2), (1, 2, 1))],
+)
 def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-    """Transposed convolution of volumes (N, C, D, H, W) with ``weight`` (C, O / groups, KD, KH, KW). See `conv_transpose2d`."""
+    """Transposed convolution of volumes with ``weight`` (C, O / groups, KD, KH, KW). See `conv_transpose2d`."""
     return _conv_transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)

@@ -14,8 +14,9 @@ from .loss import reduced
 from .samples import real, sample
 from .second_order import gradient_of
 
+
 def _with_blanks(targets, target_lengths, blank):
-    """Targets with a blank before, between and after: (labels (N, 2 S + 1), whether a step may skip the blank before)."""
+    """Targets between blanks: (labels (N, 2 S + 1), whether a step may skip the blank before)."""
     longest = int(target_lengths.max(initial=0))
     if targets.ndim == 1:  # all targets in one row, one after the other
         ends = np.cumsum(target_lengths)
@@ -39,7 +40,7 @@ def _shifted(scores, by, fill):
 def _ctc_formula(log_probs, targets, input_lengths, target_lengths, blank):
     """What `ctc` computes, in the op language: the forward recursion over steps."""
     labels, skips = _with_blanks(*[_array(t) for t in (targets, target_lengths)], blank)
-    batch, states = labels.shape
+    states = labels.shape[1]
     lengths, ends = _array(input_lengths), 2 * _array(target_lengths)
     dtype = numpy_dtype(log_probs.dtype)
     lowest = np.full((1, 1), np.finfo(dtype).min / 4, dtype)  # finite, or the gradient would be NaN where no path leads
@@ -79,12 +80,19 @@ def _ctc_scan(emitted, skips, lengths):
     return scores
 
 
-@op(network, namespace="internal", hidden=("paths",), vjp=[
-    lambda g, input, targets, input_lengths, target_lengths, out, paths, blank: ops.ctc_backward(
-        g, input, targets, input_lengths, target_lengths, out, paths, blank=blank)],
-    samples=[sample(real(5, 2, 4), np.array([[1, 2], [3, 3]]), np.array([5, 4]), np.array([2, 2]), blank=0)])  # fmt: skip
+@op(
+    network,
+    namespace="internal",
+    hidden=("paths",),
+    vjp=[
+        lambda g, input, targets, input_lengths, target_lengths, out, paths, blank: ops.ctc_backward(
+            g, input, targets, input_lengths, target_lengths, out, paths, blank=blank
+        )
+    ],
+    samples=[sample(real(5, 2, 4), np.array([[1, 2], [3, 3]]), np.array([5, 4]), np.array([2, 2]), blank=0)],
+)
 def ctc(input, targets, input_lengths, target_lengths, *, blank):
-    """Connectionist temporal classification: -log of the probability of all alignments of each target with its sequence.
+    """Connectionist temporal classification: -log of the probability of all alignments of a target with its sequence.
 
     ``input`` (T, N, C): log-probabilities. The sum runs over paths through the target with blanks between its labels.
     Source: Graves et al., Connectionist Temporal Classification, 2006.
@@ -98,10 +106,26 @@ def ctc(input, targets, input_lengths, target_lengths, *, blank):
     return -_log_sum(last, np.where(target_lengths > 0, before, before.dtype.type(-np.inf))), paths
 
 
-@op(network, namespace="internal", vjp=(), composite=lambda g, input, targets, input_lengths, target_lengths, out, paths, *, blank:
-    gradient_of(lambda x: _ctc_formula(x, targets, input_lengths, target_lengths, blank), (g,), (input,), (True,))[0],
-    samples=[sample(real(2), real(5, 2, 4), np.array([[1, 2], [3, 3]]), np.array([5, 4]), np.array([2, 2]), real(2),
-                    real(5, 2, 5), blank=0)])  # fmt: skip
+@op(
+    network,
+    namespace="internal",
+    vjp=(),
+    composite=lambda g, input, targets, input_lengths, target_lengths, out, paths, *, blank: gradient_of(
+        lambda x: _ctc_formula(x, targets, input_lengths, target_lengths, blank), (g,), (input,), (True,)
+    )[0],
+    samples=[
+        sample(
+            real(2),
+            real(5, 2, 4),
+            np.array([[1, 2], [3, 3]]),
+            np.array([5, 4]),
+            np.array([2, 2]),
+            real(2),
+            real(5, 2, 5),
+            blank=0,
+        )
+    ],
+)
 def ctc_backward(g, input, targets, input_lengths, target_lengths, out, paths, *, blank):
     """The gradient of `ctc`: minus the probability of being at each label, by the recursion backwards in time."""
     labels, skips = _with_blanks(targets, target_lengths, blank)
@@ -140,14 +164,21 @@ def _lengths(name, given, batch, most):
     return found
 
 
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(6, 2, 4), np.array([[1, 2], [3, 3]]), (6, 5), (2, 1)),
-    sample(real(6, 2, 4), np.array([1, 2, 3]), (6, 5), (2, 1), reduction="none"), sample(real(6, 4), np.array([1, 3]), (6,), (2,))])  # fmt: skip
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(real(6, 2, 4), np.array([[1, 2], [3, 3]]), (6, 5), (2, 1)),
+        sample(real(6, 2, 4), np.array([1, 2, 3]), (6, 5), (2, 1), reduction="none"),
+        sample(real(6, 4), np.array([1, 3]), (6,), (2,)),
+    ],
+)
 def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
     """Connectionist temporal classification: -log of the probability of all alignments of targets with sequences.
 
-    ``log_probs`` (T, N, C) or (T, C); ``targets`` (N, S), or all targets in one row; lengths: one a sample. The mean divides
-    each loss by its target's length first. ``zero_infinity`` zeroes the losses of targets too long for their sequence.
+    ``log_probs`` (T, N, C) or (T, C); ``targets`` (N, S), or all targets in one row; lengths: one a sample. The mean
+    divides each loss by its target's length first. ``zero_infinity`` zeroes the losses of targets too long for their
+    sequence.
     """
     alone = log_probs.ndim == 2
     if log_probs.ndim not in (2, 3):
@@ -158,8 +189,10 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
         raise RuntimeError(f"ctc_loss: blank must be one of {classes} classes, got {blank}")
     rows = np.asarray(_array(targets))
     if rows.dtype.kind not in "iu" or rows.ndim not in (1, 2) or not length:
-        raise RuntimeError(f"ctc_loss: targets must be integers of 1 or 2 dims and log_probs not empty, got {rows.dtype}"
-                           f"{list(rows.shape)} and {list(log_probs.shape)}")  # fmt: skip
+        raise RuntimeError(
+            f"ctc_loss: targets must be integers of 1 or 2 dims and log_probs not empty, got {rows.dtype}"
+            f"{list(rows.shape)} and {list(log_probs.shape)}"
+        )
     inputs = _lengths("input_lengths", input_lengths, batch, length)
     outputs = _lengths("target_lengths", target_lengths, batch, rows.shape[-1])
     if rows.ndim == 1 and outputs.sum() > rows.size:

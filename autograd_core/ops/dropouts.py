@@ -38,7 +38,7 @@ def _dropped(name, input, p, training, inplace, shape):
 
 @op(composite, namespace="nn.functional", samples=[sample(real(3, 4), 0.3), sample(real(3, 4), training=False)])
 def dropout(input, p=0.5, training=True, inplace=False):
-    """Zero each element with probability ``p`` and scale the others by 1 / (1 - p), so that the mean stays; in training alone."""
+    """Zero each element with probability ``p`` and scale the others by 1 / (1 - p); in training alone."""
     return _dropped("dropout", input, p, training, inplace, tuple(input.shape))
 
 
@@ -59,7 +59,7 @@ def dropout1d(input, p=0.5, training=True, inplace=False):
 
 @op(composite, namespace="nn.functional", samples=[sample(real(2, 3, 4, 2), 0.3)])
 def dropout2d(input, p=0.5, training=True, inplace=False):
-    """Zero whole channels of images (N, C, H, W) with probability ``p``; the first two dims are sample and channel. See `dropout`."""
+    """Zero whole channels of images (N, C, H, W) with probability ``p``. See `dropout`."""
     _check_p("dropout2d", p)
     if input.ndim not in (3, 4):
         warnings.warn(f"dropout2d: expected 3 or 4 dims, got shape {list(input.shape)}", stacklevel=2)
@@ -114,8 +114,9 @@ def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
 
 @op(composite, namespace="nn.functional", samples=[real(3, 4), sample(real(3, 4), 0.5, dim=0)])
 def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, dim=-1):
-    """A sample of softmax((logits + Gumbel noise) / tau); ``hard`` gives one-hot values with the gradient of the soft ones.
+    """A sample of softmax((logits + Gumbel noise) / tau).
 
+    ``hard`` gives one-hot values with the gradient of the soft ones.
     Source: Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017.
     """
     if eps != 1e-10:

@@ -14,13 +14,24 @@ from .samples import integer, real, sample
 # ---------------------------------------------------------------------------------------------------- embedding
 
 
-@op(index, namespace="internal", onnx="Gather", vjp=[None, lambda g, input, weight_shape, padding_idx, scale_grad_by_freq:
-    ops.embedding_backward(g, input, rows=weight_shape[0], padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq)],
-    samples=[sample(integer(2, 3, high=4), real(4, 5), padding_idx=1, scale_grad_by_freq=False)])  # fmt: skip
+@op(
+    index,
+    namespace="internal",
+    onnx="Gather",
+    vjp=[
+        None,
+        lambda g, input, weight_shape, padding_idx, scale_grad_by_freq: ops.embedding_backward(
+            g, input, rows=weight_shape[0], padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq
+        ),
+    ],
+    samples=[sample(integer(2, 3, high=4), real(4, 5), padding_idx=1, scale_grad_by_freq=False)],
+)
 def lookup(input, weight, *, padding_idx, scale_grad_by_freq):
     """The rows of ``weight`` (rows, width) that ``input`` names."""
     if input.size and not 0 <= input.min() <= input.max() < len(weight):
-        raise IndexError(f"index {input.min() if input.min() < 0 else input.max()} is out of range for {len(weight)} rows")
+        raise IndexError(
+            f"index {input.min() if input.min() < 0 else input.max()} is out of range for {len(weight)} rows"
+        )
     return weight[input]
 
 
@@ -34,11 +45,18 @@ def embedding_backward(g, input, *, rows, padding_idx, scale_grad_by_freq):
     return add_rows(sent, flat, rows)
 
 
-@op(index, namespace="internal", vjp=[lambda g, input, weight_shape, padding_idx, scale_grad_by_freq:
-    ops.embedding_backward(g, input, rows=weight_shape[0], padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq)],
-    samples=[sample(real(4, 5), integer(2, 3, high=4), padding_idx=1, scale_grad_by_freq=True)])  # fmt: skip
+@op(
+    index,
+    namespace="internal",
+    vjp=[
+        lambda g, input, weight_shape, padding_idx, scale_grad_by_freq: ops.embedding_backward(
+            g, input, rows=weight_shape[0], padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq
+        )
+    ],
+    samples=[sample(real(4, 5), integer(2, 3, high=4), padding_idx=1, scale_grad_by_freq=True)],
+)
 def embedding_rows(weight, input, *, padding_idx, scale_grad_by_freq):
-    """The adjoint of `embedding_backward`: rows of ``weight``, those of padding zero, each divided by its frequency if asked."""
+    """The adjoint of `embedding_backward`: rows of ``weight``, scaled as it scales gradients."""
     share = _share(input.ravel(), padding_idx, scale_grad_by_freq, weight.dtype)
     return weight[input] if share is None else weight[input] * share.reshape(*input.shape, 1)
 
@@ -54,7 +72,7 @@ def _share(flat, padding_idx, scale_grad_by_freq, dtype):
 
 
 def add_rows(sent, places, rows):
-    """A table of ``rows`` zero rows with the rows of ``sent`` added at ``places``, by sorting: no Python loop, no atomics."""
+    """A table of ``rows`` zero rows with the rows of ``sent`` added at ``places``, by sorting."""
     out = np.zeros((rows, *sent.shape[1:]), sent.dtype)
     if len(places):
         order = np.argsort(places, kind="stable")
@@ -93,13 +111,20 @@ def _limit_rows(weight, input, max_norm, norm_type):
         assign(weight, changed)
 
 
-@op(composite, namespace="nn.functional", samples=[
-    sample(integer(2, 3, high=4), real(4, 5)), sample(integer(6, high=4), real(4, 2), 1, scale_grad_by_freq=True)])  # fmt: skip
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(integer(2, 3, high=4), real(4, 5)),
+        sample(integer(6, high=4), real(4, 2), 1, scale_grad_by_freq=True),
+    ],
+)
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """The rows of ``weight`` (rows, width) that the indices ``input`` name: a table of vectors.
 
-    ``padding_idx``: a row that gets no gradient. ``max_norm``: longer rows are first scaled down to it, in place, by their
-    ``norm_type``-norm. ``scale_grad_by_freq`` divides gradients by how often an index occurs. ``sparse`` has no effect.
+    ``padding_idx``: a row that gets no gradient. ``max_norm``: longer rows are first scaled down to it, in place, by
+    their ``norm_type``-norm. ``scale_grad_by_freq`` divides gradients by how often an index occurs. ``sparse`` has no
+    effect.
     """
     input = _as_indices("embedding", input)
     if weight.ndim != 2:
@@ -124,13 +149,24 @@ def sum_bags(input, bags, *, count):
     sample(integer(2, 3, high=4), real(4, 5)),
     sample(integer(6, high=4), real(4, 2), np.array([0, 2, 2]), mode="sum", per_sample_weights=real(6), padding_idx=1),
     sample(integer(6, high=4), real(4, 2), np.array([0, 2]), mode="max")])  # fmt: skip
-def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type=2, scale_grad_by_freq=False, mode="mean", sparse=False,
-                  per_sample_weights=None, include_last_offset=False, padding_idx=None):  # fmt: skip
+def embedding_bag(
+    input,
+    weight,
+    offsets=None,
+    max_norm=None,
+    norm_type=2,
+    scale_grad_by_freq=False,
+    mode="mean",
+    sparse=False,
+    per_sample_weights=None,
+    include_last_offset=False,
+    padding_idx=None,
+):
     """The sum, mean or maximum of the embeddings of each bag of indices.
 
-    ``input`` (B, L) holds a bag a row; a 1-d ``input`` is cut at ``offsets`` (with ``include_last_offset`` the last of them
-    is the end). ``per_sample_weights`` scale the rows of a sum. Indices equal to ``padding_idx`` count nothing. Empty bags
-    give zeros.
+    ``input`` (B, L) holds a bag a row; a 1-d ``input`` is cut at ``offsets`` (with ``include_last_offset`` the last
+    of them is the end). ``per_sample_weights`` scale the rows of a sum. Indices equal to ``padding_idx`` count
+    nothing. Empty bags give zeros.
     """
     input = _as_indices("embedding_bag", input)
     _check_bags(input, weight, offsets, mode, per_sample_weights, scale_grad_by_freq, sparse)
@@ -167,7 +203,9 @@ def _check_bags(input, weight, offsets, mode, per_sample_weights, scale_grad_by_
     if input.ndim not in (1, 2):
         raise ValueError(f"{name}: input must have 1 or 2 dims, got shape {list(input.shape)}")
     if (input.ndim == 2) != (offsets is None):
-        raise ValueError(f"{name}: offsets must be given for a 1-d input and for no other, input has shape {list(input.shape)}")
+        raise ValueError(
+            f"{name}: offsets must be given for a 1-d input and for no other, input has shape {list(input.shape)}"
+        )
     if offsets is not None and offsets.ndim != 1:
         raise ValueError(f"{name}: offsets must have 1 dim, got shape {list(offsets.shape)}")
     if mode == "max" and (scale_grad_by_freq or sparse):
@@ -190,7 +228,9 @@ def _bags(input, offsets, include_last_offset):
         return np.repeat(np.arange(input.shape[0]), input.shape[1]), input.shape[0]
     starts, size = _values(offsets).astype(np.int64), input.shape[0]
     if len(starts) and (starts[0] != 0 or np.any(np.diff(starts) < 0) or starts[-1] > size):
-        raise RuntimeError(f"embedding_bag: offsets must begin with 0, not decrease, and not exceed the number of indices {size}")
+        raise RuntimeError(
+            f"embedding_bag: offsets must begin with 0, not decrease, and not exceed the number of indices {size}"
+        )
     if include_last_offset:
         if not len(starts):
             raise RuntimeError("embedding_bag: include_last_offset needs at least one offset")
@@ -218,9 +258,14 @@ def _largest(rows, bags, count, kept):
 # ---------------------------------------------------------------------------------------------------- one-hot
 
 
-@op(index, namespace="nn.functional", signature="input, num_classes=-1", samples=[integer(2, 3), sample(integer(4, high=3), 5)])
+@op(
+    index,
+    namespace="nn.functional",
+    signature="input, num_classes=-1",
+    samples=[integer(2, 3), sample(integer(4, high=3), 5)],
+)
 def one_hot(input, *, num_classes):
-    """Vectors of zeros with a single 1 at the index: (..., num_classes), int64; by default as many classes as are named."""
+    """Vectors of zeros with a single 1 at the index: (..., num_classes), int64; -1: as many classes as occur."""
     if input.dtype != np.int64:
         raise RuntimeError(f"input must hold int64 class indices, got {input.dtype}")
     if not input.size and num_classes <= 0:

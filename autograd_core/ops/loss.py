@@ -11,7 +11,7 @@ from .. import ops
 from ..registry import composite, elementwise, network, op
 from ..shapes import broadcast_shapes, numpy_dtype
 from ..tensor import Tensor
-from .samples import boolean, integer, positive, real, sample
+from .samples import integer, positive, real, sample
 from .second_order import gradient_of
 
 # ---------------------------------------------------------------------------------------------------- shared
@@ -39,8 +39,11 @@ def reduction_of(size_average, reduce, reduction):
 
 def _same_size(name, input, target):
     if tuple(input.shape) != tuple(target.shape):
-        warnings.warn(f"{name}: target has shape {list(target.shape)}, input {list(input.shape)}: they are broadcast, which is "
-                      "seldom meant", stacklevel=3)  # fmt: skip
+        warnings.warn(
+            f"{name}: target has shape {list(target.shape)}, input {list(input.shape)}: they are broadcast, which is "
+            "seldom meant",
+            stacklevel=3,
+        )
     broadcast_shapes(input.shape, target.shape)
 
 
@@ -59,13 +62,17 @@ def _without_gradient(value):
     return value.detach() if isinstance(value, Tensor) else value
 
 
-def _raised_to(value, least):
+def raised_to(value, least):
     """``value`` or ``least`` where that is more; the gradient passes everywhere."""
     held = _without_gradient(value)
     return value + (ops.clamp_min(held, least) - held)
 
 
-PAIR = [sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(3, 4), reduction="none"), sample(real(4), real(4), reduction="sum")]
+PAIR = [
+    sample(real(3, 4), real(3, 4)),
+    sample(real(3, 4), real(3, 4), reduction="none"),
+    sample(real(4), real(4), reduction="sum"),
+]
 
 # ---------------------------------------------------------------------------------------------------- regression
 
@@ -109,11 +116,21 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     return _weighted("huber_loss", loss, input, weight, reduction, by_weight=False)
 
 
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(3, 4), positive(3, 4)), sample(positive(4), positive(4), False, True), sample(real(4), positive(4), reduction="none")])  # fmt: skip
-def poisson_nll_loss(input, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"):
-    """Negative log-likelihood of Poisson counts: exp(input) - target * input, or with ``log_input=False`` input - target log(input).
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(real(3, 4), positive(3, 4)),
+        sample(positive(4), positive(4), False, True),
+        sample(real(4), positive(4), reduction="none"),
+    ],
+)
+def poisson_nll_loss(
+    input, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"
+):
+    """Negative log-likelihood of Poisson counts: exp(input) - target * input.
 
+    With ``log_input=False``: input - target * log(input + eps).
     ``full`` adds Stirling's approximation of log(target!) where target > 1.
     """
     loss = ops.exp(input) - target * input if log_input else input - target * ops.log(input + eps)
@@ -123,13 +140,19 @@ def poisson_nll_loss(input, target, log_input=True, full=False, size_average=Non
     return reduced(loss, reduction_of(size_average, reduce, reduction), "poisson_nll_loss")
 
 
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(3, 4), real(3, 4), positive(3, 4)), sample(real(3, 4), real(3, 4), positive(3, 1), True, reduction="none")])  # fmt: skip
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(real(3, 4), real(3, 4), positive(3, 4)),
+        sample(real(3, 4), real(3, 4), positive(3, 1), True, reduction="none"),
+    ],
+)
 def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"):
     """Negative log-likelihood of normal values: (log(var) + (input - target) ** 2 / var) / 2, var at least ``eps``.
 
-    ``var``: a number, or variances of the shape of input, or that shape with one dim missing or of size 1. ``full`` adds
-    log(2 pi) / 2.
+    ``var``: a number, or variances of the shape of input, or that shape with one dim missing or of size 1. ``full``
+    adds log(2 pi) / 2.
     """
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"gaussian_nll_loss: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
@@ -142,9 +165,11 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
         if have == want[:-1]:
             var = ops.unsqueeze(var, -1)
         elif len(have) != len(want) or sum(v for i, v in zip(want, have, strict=True) if i != v) != 1:
-            raise ValueError(f"gaussian_nll_loss: var must have the shape of input, {list(want)}, or one dim of size 1 or "
-                             f"missing, got {list(have)}")  # fmt: skip
-    var = _raised_to(var, eps)
+            raise ValueError(
+                f"gaussian_nll_loss: var must have the shape of input, {list(want)}, or one dim of size 1 or "
+                f"missing, got {list(have)}"
+            )
+    var = raised_to(var, eps)
     difference = input - target
     loss = 0.5 * (ops.log(var) + difference * difference / var)
     return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction, "gaussian_nll_loss")
@@ -153,8 +178,14 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
 # ---------------------------------------------------------------------------------------------------- probabilities
 
 
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(3, 4), positive(3, 4), reduction="batchmean"), sample(real(3, 4), real(3, 4), log_target=True, reduction="sum")])  # fmt: skip
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(real(3, 4), positive(3, 4), reduction="batchmean"),
+        sample(real(3, 4), real(3, 4), log_target=True, reduction="sum"),
+    ],
+)
 def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
     """Kullback-Leibler divergence of probabilities from log-probabilities ``input``: target * (log(target) - input).
 
@@ -162,7 +193,9 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     """
     reduction = reduction_of(size_average, reduce, reduction)
     if reduction == "mean" and size_average is None and reduce is None:
-        warnings.warn("kl_div: reduction 'mean' divides by batch and support size; 'batchmean' is the definition", stacklevel=2)
+        warnings.warn(
+            "kl_div: reduction 'mean' divides by batch and support size; 'batchmean' is the definition", stacklevel=2
+        )
     loss = ops.exp(target) * (target - input) if log_target else ops.xlogy(target, target) - target * input
     if reduction == "batchmean":
         total = ops.sum(loss)
@@ -175,7 +208,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     lambda g, input: g * (_log_at_least(1 - input) - _log_at_least(input))],
     samples=[sample(positive(3, 4, high=0.9), positive(3, 4, high=1))])  # fmt: skip
 def bernoulli_nll(input, target):
-    """-(target log(input) + (1 - target) log(1 - input)), the logarithms at least -100, the gradient finite at 0 and 1."""
+    """-(target log(input) + (1 - target) log(1 - input)): logarithms at least -100, gradient finite at 0 and 1."""
     if input.size and not (np.min(input) >= 0 and np.max(input) <= 1):
         raise RuntimeError("binary_cross_entropy: all elements of input should be between 0 and 1")
     return (target - 1) * np.maximum(np.log1p(-input), -100) - target * np.maximum(np.log(input), -100)
@@ -185,10 +218,16 @@ def _log_at_least(x):
     return ops.clamp_min(ops.log(x), -100)
 
 
-@op(composite, namespace="nn.functional", samples=[
-    sample(positive(3, 4, high=0.9), positive(3, 4, high=1)), sample(positive(3, 4, high=0.9), positive(3, 4, high=1), real(4))])  # fmt: skip
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(positive(3, 4, high=0.9), positive(3, 4, high=1)),
+        sample(positive(3, 4, high=0.9), positive(3, 4, high=1), real(4)),
+    ],
+)
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
-    """Cross-entropy of probabilities: -(target log(input) + (1 - target) log(1 - input)), the logarithms at least -100."""
+    """Cross-entropy of probabilities: -(target log(input) + (1 - target) log(1 - input)), logarithms at least -100."""
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(f"binary_cross_entropy: target must have the shape of input, {list(input.shape)}, "
                          f"got {list(target.shape)}")  # fmt: skip
@@ -197,8 +236,14 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     return reduced(loss, reduction_of(size_average, reduce, reduction), "binary_cross_entropy")
 
 
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(3, 4), positive(3, 4, high=1)), sample(real(3, 4), positive(3, 4, high=1), real(4), pos_weight=positive(4))])  # fmt: skip
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(real(3, 4), positive(3, 4, high=1)),
+        sample(real(3, 4), positive(3, 4, high=1), real(4), pos_weight=positive(4)),
+    ],
+)
 def binary_cross_entropy_with_logits(input, target, weight=None, size_average=None, reduce=None, reduction="mean",
                                      pos_weight=None):  # fmt: skip
     """Cross-entropy of sigmoid(input): -(pos_weight * target log(sigmoid(x)) + (1 - target) log(1 - sigmoid(x))).
@@ -224,12 +269,16 @@ def _class_dim(name, input, target, weight):
     dim = 1 if input.ndim > 1 else 0
     if not input.ndim:
         raise RuntimeError(f"{name}: input must have at least one dim, got a 0-d tensor")
-    wanted = (*input.shape[:dim], *input.shape[dim + 1:])
+    wanted = (*input.shape[:dim], *input.shape[dim + 1 :])
     if tuple(target.shape) != wanted:
         kind = ValueError if input.ndim > 1 and target.ndim and target.shape[0] != input.shape[0] else RuntimeError
-        raise kind(f"{name}: target must have shape {list(wanted)} for input of {list(input.shape)}, got {list(target.shape)}")
+        raise kind(
+            f"{name}: target must have shape {list(wanted)} for input of {list(input.shape)}, got {list(target.shape)}"
+        )
     if weight is not None and tuple(weight.shape) != (input.shape[dim],):
-        raise RuntimeError(f"{name}: weight must have shape [{input.shape[dim]}], one for each class, got {list(weight.shape)}")
+        raise RuntimeError(
+            f"{name}: weight must have shape [{input.shape[dim]}], one for each class, got {list(weight.shape)}"
+        )
     if numpy_dtype(target.dtype).kind not in "iu":
         raise RuntimeError(f"{name}: target must hold class indices (int64), got {target.dtype}")
     return dim
@@ -248,8 +297,9 @@ CLASSES = [sample(real(5, 3), integer(5, high=3)), sample(real(2, 3, 4), integer
 
 @op(composite, namespace="nn.functional", samples=CLASSES)
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
-    """Negative log-likelihood: -weight[target] * input[target] for log-probabilities ``input`` (N, C, ...) and class indices.
+    """Negative log-likelihood of classes: -weight[target] * input[target].
 
+    ``input`` (N, C, ...) or (C): log-probabilities; ``target``: class indices.
     Targets equal to ``ignore_index`` count nothing. The mean divides by the sum of the targets' weights.
     """
     reduction = reduction_of(size_average, reduce, reduction)
@@ -284,14 +334,33 @@ def _smoothed_formula(input, target, weight, *, ignore_index, label_smoothing, r
 FUSED = {"ignore_index": -100, "label_smoothing": 0.1, "reduction": "mean"}
 
 
-@op(network, namespace="internal", hidden=("lse", "total"), vjp=[
-    lambda g, input, target, weight, lse, total, ignore_index, label_smoothing, reduction: ops.softmax_nll_backward(
-        g, input, target, weight, lse, total, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction)],
-    samples=[sample(real(5, 3), integer(5, high=3), None, **FUSED), sample(real(2, 3, 4), integer(2, 4, high=3), positive(3), **FUSED)])  # fmt: skip
+@op(
+    network,
+    namespace="internal",
+    hidden=("lse", "total"),
+    vjp=[
+        lambda g, input, target, weight, lse, total, ignore_index, label_smoothing, reduction: ops.softmax_nll_backward(
+            g,
+            input,
+            target,
+            weight,
+            lse,
+            total,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+        )
+    ],
+    samples=[
+        sample(real(5, 3), integer(5, high=3), None, **FUSED),
+        sample(real(2, 3, 4), integer(2, 4, high=3), positive(3), **FUSED),
+    ],
+)
 def softmax_nll(input, target, weight, *, ignore_index, label_smoothing, reduction):
-    """Cross-entropy of softmax(input) (N, C, ...) with class indices (N, ...), in one pass and without the probabilities.
+    """Cross-entropy of softmax(input) (N, C, ...) with class indices (N, ...), without storing the probabilities.
 
-    With l = logsumexp(x): weight[y] * (l - x[y]), mixed by ``label_smoothing`` with the mean of weight * (l - x) over classes.
+    With l = logsumexp(x): weight[y] * (l - x[y]), mixed by ``label_smoothing`` with the mean of weight * (l - x) over
+    classes.
     """
     valid = target != ignore_index
     safe = np.where(valid, target, 0)[:, None]
@@ -312,9 +381,15 @@ def softmax_nll(input, target, weight, *, ignore_index, label_smoothing, reducti
     return (np.sum(loss) / total if reduction == "mean" else np.sum(loss)), lse, total
 
 
-@op(network, namespace="internal", vjp=(), composite=lambda g, input, target, weight, lse, total, **settings: gradient_of(
-    lambda x: _smoothed_formula(x, target, weight, **settings), (g,), (input,), (True,))[0],
-    samples=[sample(real(), real(5, 3), integer(5, high=3), None, real(5, 1), positive(), **FUSED)])  # fmt: skip
+@op(
+    network,
+    namespace="internal",
+    vjp=(),
+    composite=lambda g, input, target, weight, lse, total, **settings: gradient_of(
+        lambda x: _smoothed_formula(x, target, weight, **settings), (g,), (input,), (True,)
+    )[0],
+    samples=[sample(real(), real(5, 3), integer(5, high=3), None, real(5, 1), positive(), **FUSED)],
+)
 def softmax_nll_backward(g, input, target, weight, lse, total, *, ignore_index, label_smoothing, reduction):
     """The gradient of `softmax_nll`: g * weight[y] * (softmax(x) - onehot(y)), for the part that is not smoothed."""
     valid = target != ignore_index
@@ -342,8 +417,9 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
     """Cross-entropy of softmax(input) over the classes of (N, C, ...) or (C): -log(softmax(input)[target]).
 
     ``target``: class indices (N, ...), or probabilities of the shape of input. ``weight``: one for each class.
-    ``ignore_index``: a class index that counts nothing. ``label_smoothing`` mixes targets with the uniform distribution.
-    The mean over class indices divides by the sum of their weights, over probabilities by the number of samples.
+    ``ignore_index``: a class index that counts nothing. ``label_smoothing`` mixes targets with the uniform
+    distribution. The mean over class indices divides by the sum of their weights, over probabilities by the number of
+    samples.
     """
     reduction = reduction_of(size_average, reduce, reduction)
     if not 0 <= label_smoothing <= 1:
@@ -357,7 +433,8 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
         input, target = ops.unsqueeze(input, 0), ops.unsqueeze(target, 0)
     learned = isinstance(weight, Tensor) and weight.requires_grad  # the fused operation takes weights as constants
     loss = (_smoothed_formula if learned else ops.softmax_nll)(
-        input, target, weight, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction)
+        input, target, weight, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction
+    )
     return ops.squeeze(loss, 0) if alone and reduction == "none" else loss
 
 
@@ -376,169 +453,3 @@ def _soft_cross_entropy(input, target, weight, reduction, label_smoothing):
         return -ops.sum(logs, dim)
     total = -ops.sum(logs)
     return total if reduction == "sum" else total / max(math.prod(input.shape) // max(classes, 1), 1)
-
-
-# ---------------------------------------------------------------------------------------------------- margins
-
-
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(4), real(4), np.array([1, -1, 1, -1])), sample(real(3, 4), real(3, 4), np.ones((3, 4), np.int64), 0.5, reduction="none")])  # fmt: skip
-def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
-    """max(0, margin - target * (input1 - input2)): small where the order of two scores is as target (1 or -1) says."""
-    if not input1.ndim == input2.ndim == target.ndim:
-        raise RuntimeError(f"margin_ranking_loss: input1, input2 and target must have as many dims, got shapes "
-                           f"{list(input1.shape)}, {list(input2.shape)}, {list(target.shape)}")  # fmt: skip
-    loss = ops.clamp_min(-target * (input1 - input2) + margin, 0)
-    return reduced(loss, reduction_of(size_average, reduce, reduction), "margin_ranking_loss")
-
-
-@op(composite, namespace="nn.functional", samples=[sample(real(4), np.array([1, -1, 1, -1])), sample(real(4), np.array([1, -1, 1, 1]), 0.5)])
-def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=None, reduction="mean"):
-    """The distance ``input`` where target is 1, max(0, margin - input) where it is -1."""
-    loss = ops.where(target != 1, ops.clamp_min(margin - input, 0), 0.0) + ops.where(target != -1, input, 0.0)
-    return reduced(loss, reduction_of(size_average, reduce, reduction), "hinge_embedding_loss")
-
-
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(3, 4), real(3, 4), np.array([1, -1, 1])), sample(real(4), real(4), np.array(-1), 0.1)])  # fmt: skip
-def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
-    """1 - cos(input1, input2) where target is 1, max(0, cos(input1, input2) - margin) where it is -1; the cosine along rows."""
-    if target.ndim > 1 or input1.ndim != target.ndim + 1 or input2.ndim != target.ndim + 1:
-        raise RuntimeError(f"cosine_embedding_loss: a 0-d target needs 1-d inputs and a 1-d target 2-d inputs, got shapes "
-                           f"{list(input1.shape)}, {list(input2.shape)}, {list(target.shape)}")  # fmt: skip
-    tiny = 1e-12
-    length = ops.sqrt((ops.sum(input1 * input1, -1) + tiny) * (ops.sum(input2 * input2, -1) + tiny))
-    cosine = ops.sum(input1 * input2, -1) / length
-    loss = ops.where(target == 1, 1 - cosine, 0.0) + ops.where(target == -1, ops.clamp_min(cosine - margin, 0), 0.0)
-    return reduced(loss, reduction_of(size_average, reduce, reduction), "cosine_embedding_loss")
-
-
-@op(composite, namespace="nn.functional", samples=[sample(real(3, 4), np.where(np.arange(12).reshape(3, 4) % 2, 1, -1))])
-def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
-    """log(1 + exp(-target * input)) for targets 1 and -1."""
-    loss = -ops.logsigmoid(target * input)
-    return reduced(loss, reduction_of(size_average, reduce, reduction), "soft_margin_loss")
-
-
-def _rows(name, input, target, of_class):
-    """Input (N, C) and target with a batch dim; raises where the shapes do not match."""
-    if not input.ndim:
-        input, target = ops.reshape(input, (1,)), ops.reshape(target, () if of_class else (1,))
-    if input.ndim > 2 or input.shape[-1] == 0:
-        raise RuntimeError(f"{name}: input must have shape (N, C) or (C), classes not empty, got {list(input.shape)}")
-    wanted = input.shape[:-1] if of_class else input.shape
-    if of_class and input.ndim == 1 and tuple(target.shape) == (1,):
-        target = ops.reshape(target, ())
-    if tuple(target.shape) != tuple(wanted):
-        raise RuntimeError(f"{name}: target must have shape {list(wanted)} for input {list(input.shape)}, got {list(target.shape)}")
-    return (ops.unsqueeze(input, 0), ops.unsqueeze(target, 0), True) if input.ndim == 1 else (input, target, False)
-
-
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(4, 3), integer(4, high=3)), sample(real(4, 3), integer(4, high=3), 2, 0.5, positive(3), reduction="none")])  # fmt: skip
-def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
-    """Hinge loss over classes: sum over j != y of weight[y] * max(0, margin - x[y] + x[j]) ** p, divided by their number."""
-    if p not in (1, 2):
-        raise ValueError(f"multi_margin_loss: p must be 1 or 2, got {p}")
-    input, target, alone = _rows("multi_margin_loss", input, target, True)
-    if weight is not None and tuple(weight.shape) != (input.shape[1],):
-        raise ValueError(f"multi_margin_loss: weight must have shape [{input.shape[1]}], got {list(weight.shape)}")
-    places = ops.unsqueeze(target, 1)
-    excess = ops.clamp_min(margin - ops.gather(input, 1, places) + input, 0)
-    excess = excess if p == 1 else excess * excess
-    if weight is not None:
-        excess = excess * ops.unsqueeze(ops.index_select(weight, 0, target), 1)
-    loss = ops.sum(ops.where(np.arange(input.shape[1]) == places, 0.0, excess), 1) / input.shape[1]
-    return _without_batch(loss, alone, reduction_of(size_average, reduce, reduction), "multi_margin_loss")
-
-
-def _without_batch(loss, alone, reduction, name):
-    return reduced(ops.squeeze(loss, 0) if alone else loss, reduction, name)
-
-
-@op(composite, namespace="nn.functional", samples=[sample(real(2, 4), np.array([[3, 0, -1, 1], [1, -1, 0, 0]]))])
-def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
-    """Hinge loss between each target class and each other class, divided by the number of classes.
-
-    ``target`` (N, C) lists the classes of each sample, up to the first -1.
-    """
-    input, target, alone = _rows("multilabel_margin_loss", input, target, False)
-    classes = input.shape[1]
-    listed = ops.cumprod(ops.to(target >= 0, np.int64), 1) > 0
-    safe = ops.where(listed, target, 0)
-    among = ops.any((ops.unsqueeze(safe, 2) == np.arange(classes)) & ops.unsqueeze(listed, 2), 1)
-    excess = ops.clamp_min(1 - ops.unsqueeze(ops.gather(input, 1, safe), 2) + ops.unsqueeze(input, 1), 0)
-    counted = ops.unsqueeze(listed, 2) & ~ops.unsqueeze(among, 1)
-    loss = ops.sum(ops.where(counted, excess, 0.0), (1, 2)) / classes
-    return _without_batch(loss, alone, reduction_of(size_average, reduce, reduction), "multilabel_margin_loss")
-
-
-@op(composite, namespace="nn.functional", samples=[sample(real(3, 4), boolean(3, 4)), sample(real(3, 4), boolean(3, 4), positive(4))])
-def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
-    """The mean over classes of the cross-entropy of sigmoid(input) with targets 0 and 1."""
-    target = ops.to(target, input.dtype)
-    loss = -(target * ops.logsigmoid(input) + (1 - target) * ops.logsigmoid(-input))
-    loss = loss if weight is None else loss * weight
-    return reduced(ops.mean(loss, -1), reduction_of(size_average, reduce, reduction), "multilabel_soft_margin_loss")
-
-
-# ---------------------------------------------------------------------------------------------------- distances
-
-
-@op(composite, aliases=["nn.functional.pairwise_distance"], method=False,
-    samples=[sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(4), 1.0, keepdim=True)])  # fmt: skip
-def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
-    """The ``p``-norm of x1 - x2 + eps along the last dim."""
-    return ops.norm(x1 - x2 + eps, p, -1, keepdim)
-
-
-@op(composite, aliases=["nn.functional.pdist"], method=False, samples=[real(4, 3), sample(real(4, 3), 1)])
-def pdist(input, p=2.0):
-    """The ``p``-norm distances of all pairs of rows of (N, M): (0, 1), (0, 2), ..., (1, 2), ..."""
-    if input.ndim != 2:
-        raise RuntimeError(f"pdist: input must have 2 dims, got shape {list(input.shape)}")
-    if p < 0:
-        raise RuntimeError(f"pdist: p must not be negative, got {p}")
-    first, second = np.triu_indices(input.shape[0], 1)
-    return ops.norm(ops.index_select(input, 0, first) - ops.index_select(input, 0, second), p, -1)
-
-
-@op(composite, aliases=["nn.functional.cosine_similarity"], method=False,
-    samples=[sample(real(3, 4), real(3, 4)), sample(real(2, 3, 4), real(3, 1), -2)])  # fmt: skip
-def cosine_similarity(x1, x2, dim=1, eps=1e-8):
-    """The cosine of the angle between vectors along ``dim``: x1 . x2 / (max(|x1|, eps) * max(|x2|, eps))."""
-    shape = broadcast_shapes(x1.shape, x2.shape)
-    x1, x2 = [x if tuple(x.shape) == shape else ops.expand(x, shape) for x in (x1, x2)]
-    first, second = [x / _raised_to(ops.norm(x, 2, dim, True), eps) for x in (x1, x2)]
-    return ops.sum(first * second, dim)
-
-
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(3, 4), real(3, 4), real(3, 4)), sample(real(3, 4), real(3, 4), real(3, 4), 0.5, 1.0, swap=True, reduction="none")])  # fmt: skip
-def triplet_margin_loss(anchor, positive, negative, margin=1.0, p=2, eps=1e-6, swap=False, size_average=None, reduce=None,
-                        reduction="mean"):  # fmt: skip
-    """max(0, margin + d(anchor, positive) - d(anchor, negative)), d the ``p``-norm distance.
-
-    ``swap`` takes d(positive, negative) for the second distance where it is smaller.
-    """
-    return ops.triplet_margin_with_distance_loss(
-        anchor, positive, negative, distance_function=lambda a, b: ops.pairwise_distance(a, b, p, eps), margin=margin,
-        swap=swap, reduction=reduction_of(size_average, reduce, reduction))  # fmt: skip
-
-
-@op(composite, namespace="nn.functional", samples=[sample(real(3, 4), real(3, 4), real(3, 4), margin=0.5)])
-def triplet_margin_with_distance_loss(anchor, positive, negative, *, distance_function=None, margin=1.0, swap=False,
-                                      reduction="mean"):  # fmt: skip
-    """max(0, margin + d(anchor, positive) - d(anchor, negative)) for any distance d (`pairwise_distance` by default)."""
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f"triplet_margin_with_distance_loss: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
-    if margin <= 0:
-        raise ValueError(f"triplet_margin_with_distance_loss: margin must be positive, got {margin}")
-    if not anchor.ndim == positive.ndim == negative.ndim:
-        raise RuntimeError("triplet_margin_with_distance_loss: anchor, positive and negative must have as many dims, got shapes "
-                           f"{list(anchor.shape)}, {list(positive.shape)}, {list(negative.shape)}")  # fmt: skip
-    distance = distance_function or ops.pairwise_distance
-    near, far = distance(anchor, positive), distance(anchor, negative)
-    if swap:
-        far = ops.minimum(far, distance(positive, negative))
-    return reduced(ops.clamp_min(margin + near - far, 0), reduction, "triplet_margin_with_distance_loss")

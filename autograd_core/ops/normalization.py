@@ -117,8 +117,8 @@ def _standardize_rule(gs, input, weight, bias_shape, centre, rstd, dims, eps, ce
 def standardize(input, weight, bias, *, dims, eps, centred):
     """(x - mean) / sqrt(var + eps) * weight + bias, the moments taken over ``dims``: what all normalising layers share.
 
-    ``weight`` and ``bias`` broadcast to the input. With ``centred=False`` the mean is taken as 0 (root-mean-square norm).
-    Also returns the mean and the (biased) variance, with the reduced dims as size 1.
+    ``weight`` and ``bias`` broadcast to the input. With ``centred=False`` the mean is taken as 0 (root-mean-square
+    norm). Also returns the mean and the (biased) variance, with the reduced dims as size 1.
     """
     wide = np.float32 if input.dtype == np.float16 else input.dtype
     mean = np.mean(input, dims, wide, keepdims=True) if centred else None
@@ -137,7 +137,7 @@ def standardize(input, weight, bias, *, dims, eps, centred):
 
 def _is_even(weight, dims, ndim):
     """Whether the weight is the same for all elements that are normalised together."""
-    return all([d < ndim - weight.ndim or weight.shape[d - ndim] == 1 for d in dims])
+    return all(d < ndim - weight.ndim or weight.shape[d - ndim] == 1 for d in dims)
 
 
 def _standardize_backward_formula(g, input, weight, centre, rstd, *, dims, eps, centred, bias_shape, needs):
@@ -145,17 +145,37 @@ def _standardize_backward_formula(g, input, weight, centre, rstd, *, dims, eps, 
     return gradient_of(lambda x, w, b: _standardized(x, w, b, dims, eps, centred), (g,), (input, weight, bias), needs)
 
 
-@op(network, namespace="internal", vjp=(), composite=_standardize_backward_formula, samples=[
-    sample(real(3, 4), real(3, 4), real(4), real(3, 1), positive(3, 1), dims=(1,), eps=1e-5, centred=True, bias_shape=(4,),
-           needs=(True, True, True))])  # fmt: skip
+@op(
+    network,
+    namespace="internal",
+    vjp=(),
+    composite=_standardize_backward_formula,
+    samples=[
+        sample(
+            real(3, 4),
+            real(3, 4),
+            real(4),
+            real(3, 1),
+            positive(3, 1),
+            dims=(1,),
+            eps=1e-5,
+            centred=True,
+            bias_shape=(4,),
+            needs=(True, True, True),
+        )
+    ],
+)
 def standardize_backward(g, input, weight, centre, rstd, *, dims, eps, centred, bias_shape, needs):
     """The gradients of `standardize` in input, weight and bias (None where not needed).
 
-    With h = g * weight and n the normalised input: dx = rstd * (h - mean(h) - n * mean(h * n)), dw = sum(g * n), db = sum(g).
+    With h = g * weight and n the normalised input: dx = rstd * (h - mean(h) - n * mean(h * n)), dw = sum(g * n), db =
+    sum(g).
     """
     normal = (input - centre if centred else input) * rstd
     product = g * normal
-    if weight is None or _is_even(weight, dims, input.ndim):  # the sums that dx needs are the gradients of weight and bias
+    if weight is None or _is_even(
+        weight, dims, input.ndim
+    ):  # the sums that dx needs are the gradients of weight and bias
         sums = np.sum(product, dims, keepdims=True), np.sum(g, dims, keepdims=True)
         dx = None
         if needs[0]:
@@ -216,30 +236,38 @@ def _by_running(input, running_mean, running_var, weight, bias, eps):
     return input * _by_channel(scale, input.ndim) + _by_channel(shift, input.ndim)
 
 
-BATCH = [sample(real(4, 3), None, None, positive(3), real(3), True), sample(real(2, 3, 4), real(3), positive(3), real(3)),
-         sample(real(2, 3, 2, 2), None, None, None, None, True)]  # fmt: skip
+BATCH = [
+    sample(real(4, 3), None, None, positive(3), real(3), True),
+    sample(real(2, 3, 4), real(3), positive(3), real(3)),
+    sample(real(2, 3, 2, 2), None, None, None, None, True),
+]
 
 
 @op(composite, namespace="nn.functional", samples=BATCH)
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     """Normalise each channel of (N, C, ...) by its mean and variance over the batch and the other dims.
 
-    y = (x - mean) / sqrt(var + eps) * weight + bias. In ``training`` the statistics are the batch's, and the running ones
-    (if given) move towards them by ``momentum``, with the unbiased variance; otherwise the running ones are used.
+    y = (x - mean) / sqrt(var + eps) * weight + bias. In ``training`` the statistics are the batch's, and the running
+    ones (if given) move towards them by ``momentum``, with the unbiased variance; otherwise the running ones are
+    used.
     """
     if tuple(input.shape) == (0,):
         return ops.clone(input)  # nothing to normalise
     if input.ndim < 2:
         raise RuntimeError(f"batch_norm: input must have at least 2 dims (N, C, ...), got shape {list(input.shape)}")
     channels = input.shape[1]
-    _channel_vectors("batch_norm", channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _channel_vectors(
+        "batch_norm", channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("batch_norm: running_mean and running_var are needed when training=False, got None")
         return _by_running(input, running_mean, running_var, weight, bias, eps)
     count = input.shape[0] * prod(input.shape[2:])
     if count == 1:
-        raise ValueError(f"batch_norm: expected more than 1 value per channel when training, got shape {list(input.shape)}")
+        raise ValueError(
+            f"batch_norm: expected more than 1 value per channel when training, got shape {list(input.shape)}"
+        )
     out, mean, var = ops.standardize(input, _by_channel(weight, input.ndim),
                                      _by_channel(bias, input.ndim),
                                      dims=(0, *range(2, input.ndim)), eps=eps, centred=True)  # fmt: skip
@@ -251,19 +279,24 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 
 @op(composite, namespace="nn.functional", samples=[
     sample(real(2, 3, 4)), sample(real(2, 3, 2, 2), real(3), positive(3), positive(3), real(3), False)])  # fmt: skip
-def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1,
-                  eps=1e-5):  # fmt: skip
-    """Normalise each channel of each sample of (N, C, ...) by its own mean and variance, then scale and shift by channel.
+def instance_norm(
+    input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
+):
+    """Normalise each channel of each sample of (N, C, ...) by its own mean and variance, then scale and shift.
 
     Running statistics, if given, follow the mean over the batch; with ``use_input_stats=False`` they are used instead.
     """
     if input.ndim < 2:
         raise RuntimeError(f"instance_norm: input must have at least 2 dims (N, C, ...), got shape {list(input.shape)}")
     channels = input.shape[1]
-    _channel_vectors("instance_norm", channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _channel_vectors(
+        "instance_norm", channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
     if not use_input_stats:
         if running_mean is None or running_var is None:
-            raise RuntimeError("instance_norm: running_mean and running_var are needed when use_input_stats=False, got None")
+            raise RuntimeError(
+                "instance_norm: running_mean and running_var are needed when use_input_stats=False, got None"
+            )
         return _by_running(input, running_mean, running_var, weight, bias, eps)
     count = prod(input.shape[2:])
     if count == 1:
@@ -285,13 +318,17 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
         raise RuntimeError(f"group_norm: input must have at least 2 dims (N, C, ...), got shape {list(input.shape)}")
     shape, channels = tuple(input.shape), input.shape[1]
     if num_groups < 1 or channels % num_groups:
-        raise RuntimeError(f"group_norm: the number of channels must be a multiple of num_groups={num_groups}, got {channels}")
+        raise RuntimeError(
+            f"group_norm: the number of channels must be a multiple of num_groups={num_groups}, got {channels}"
+        )
     _channel_vectors("group_norm", channels, weight=weight, bias=bias)
     if channels and num_groups and shape[0] * prod(shape[2:]) * (channels // num_groups) == 1:
         raise ValueError(f"group_norm: expected more than 1 value per channel when training, got shape {list(shape)}")
     each = channels // num_groups
     groups = ops.reshape(input, (shape[0], num_groups, each, *shape[2:]))
-    weight, bias = [v if v is None else ops.reshape(v, (num_groups, each, *[1] * (len(shape) - 2))) for v in (weight, bias)]
+    weight, bias = [
+        v if v is None else ops.reshape(v, (num_groups, each, *[1] * (len(shape) - 2))) for v in (weight, bias)
+    ]
     out = ops.standardize(groups, weight, bias, dims=tuple(range(2, len(shape) + 1)), eps=eps, centred=True)[0]
     return ops.reshape(out, shape)
 
@@ -301,7 +338,7 @@ def _trailing_dims(function, input, normalized_shape, **parameters):
     wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not wanted:
         raise RuntimeError(f"{function}: normalized_shape must have at least one dim, got {normalized_shape!r}")
-    if tuple(input.shape[-len(wanted):]) != wanted:
+    if tuple(input.shape[-len(wanted) :]) != wanted:
         raise RuntimeError(f"{function}: input must end in normalized_shape {list(wanted)}, got {list(input.shape)}")
     for name, values in parameters.items():
         if values is not None and tuple(values.shape) != wanted:
@@ -317,9 +354,14 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     return ops.standardize(input, weight, bias, dims=dims, eps=eps, centred=True)[0]
 
 
-@op(composite, method=False, aliases=["nn.functional.rms_norm"], samples=[sample(real(3, 4), (4,), real(4)), sample(real(2, 3, 4), (3, 4), eps=0.1)])
+@op(
+    composite,
+    method=False,
+    aliases=["nn.functional.rms_norm"],
+    samples=[sample(real(3, 4), (4,), real(4)), sample(real(2, 3, 4), (3, 4), eps=0.1)],
+)
 def rms_norm(input, normalized_shape, weight=None, eps=None):
-    """Scale by the root mean square over the last dims: x / sqrt(mean(x * x) + eps) * weight; eps: the type's, by default."""
+    """Divide by the root mean square over the last dims: x / sqrt(mean(x * x) + eps) * weight; eps: the type's."""
     dims = _trailing_dims("rms_norm", input, normalized_shape, weight=weight)
     eps = float(np.finfo(numpy_dtype(input.dtype)).eps) if eps is None else eps
     return ops.standardize(input, weight, None, dims=dims, eps=eps, centred=False)[0]

@@ -1,7 +1,8 @@
 """Pooling over windows of any number of dimensions: maxima with their indices, averages, power means, and unpooling.
 
-Every kind of maximum names the winners by their flat index in the plane; its gradient places values there (`place_at`),
-whose gradient takes values from there (`take_at`): two adjoints that serve max, adaptive, fractional and unpooling alike.
+Every kind of maximum names the winners by their flat index in the plane; its gradient places values there
+(`place_at`), whose gradient takes values from there (`take_at`): two adjoints that serve max, adaptive, fractional
+and unpooling alike.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def place_at(input, indices, *, size):
     """Planes of ``size`` with the elements of ``input`` added at flat ``indices``: the adjoint of `take_at`."""
     rank, plane = len(size), prod(size)
     lead = input.shape[: input.ndim - rank]
-    rows = indices.reshape(prod(lead), prod(indices.shape[input.ndim - rank :])) + np.arange(prod(lead))[:, None] * plane
+    rows = (
+        indices.reshape(prod(lead), prod(indices.shape[input.ndim - rank :])) + np.arange(prod(lead))[:, None] * plane
+    )
     out = np.bincount(rows.ravel(), input.ravel(), prod(lead) * plane)  # sums in double precision, then rounds once
     return out.reshape(*lead, *size).astype(input.dtype, copy=False)
 
@@ -50,7 +53,7 @@ def place_at(input, indices, *, size):
 
 
 def _pool_size(size, kernel, stride, padding, dilation, ceil_mode):
-    """Output sizes; with ``ceil_mode`` a last partial window counts if it begins inside the image or its left padding."""
+    """Output sizes; with ``ceil_mode`` a last partial window counts if it begins in the image or its left padding."""
     if not ceil_mode:
         return output_size(size, kernel, stride, padding, dilation)
     found = []
@@ -127,8 +130,8 @@ def _winners_along(best, flat, dim, starts, lengths, dilation, inner_size):
 def _winners(input, starts, lengths, dilation):
     """The largest element of each window and its flat index, one dim after the other, the last first.
 
-    Windows are boxes, so their maximum is the maximum along the other dims of the maxima along the last. The first of equals
-    wins, in the order of memory; the last NaN wins over all.
+    Windows are boxes, so their maximum is the maximum along the other dims of the maxima along the last. The first of
+    equals wins, in the order of memory; the last NaN wins over all.
     """
     best, flat, inner_size = input, None, 1
     for d in reversed(range(len(starts))):
@@ -137,18 +140,32 @@ def _winners(input, starts, lengths, dilation):
     return best, flat
 
 
-@op(network, namespace="internal", outputs="out indices", onnx="MaxPool",
-    vjp=lambda gs, indices, input_shape: (ops.place_at(gs[0], indices, size=input_shape[2:]),), samples=[
+@op(
+    network,
+    namespace="internal",
+    outputs="out indices",
+    onnx="MaxPool",
+    vjp=lambda gs, indices, input_shape: (ops.place_at(gs[0], indices, size=input_shape[2:]),),
+    samples=[
         sample(distinct(2, 2, 5, 4), **SQUARE, dilation=(1, 1), ceil_mode=False),
-        sample(distinct(2, 2, 6), kernel_size=(2,), stride=(3,), padding=(0,), dilation=(2,), ceil_mode=True)])  # fmt: skip
+        sample(distinct(2, 2, 6), kernel_size=(2,), stride=(3,), padding=(0,), dilation=(2,), ceil_mode=True),
+    ],
+)
 def max_pool(input, *, kernel_size, stride, padding, dilation, ceil_mode):
-    """The largest element of each window of (N, C, ...), and its flat index in its plane. The first of equals, NaN above all."""
+    """The largest element of each window of (N, C, ...), and its flat index in its plane.
+
+    The first of equals wins; NaN is above all.
+    """
     out = _pool_size(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     starts = [np.arange(o) * s - p for o, s, p in zip(out, stride, padding, strict=True)]
     found = None
-    if prod(kernel_size) <= 32:
+    if prod(kernel_size) <= SMALL:
         found = _small_winners(input, starts, kernel_size, stride, padding, dilation, out)
     return found or _winners(input, starts, [np.full(o, k) for o, k in zip(out, kernel_size, strict=True)], dilation)
+
+
+SMALL = 32
+"""Elements of a window up to which its maximum is found by comparing each with the largest."""
 
 
 def _small_winners(input, starts, kernel, stride, padding, dilation, out):
@@ -161,13 +178,13 @@ def _small_winners(input, starts, kernel, stride, padding, dilation, out):
         np.maximum(best, value, out=best)
     if not (np.isfinite(best) if input.dtype.kind == "f" else best > lowest).all():
         return None
-    code = np.zeros(best.shape, np.int8)  # which element of the window it is; the first of equals is written last
-    for number in reversed(range(len(seen))):
-        np.copyto(code, number, where=seen[number] == best)
+    code = np.full(best.shape, SMALL, np.int8)  # which element of the window it is: the first of equals
+    for number, value in enumerate(seen):
+        np.minimum(code, (value != best).view(np.int8) * np.int8(SMALL) + np.int8(number), out=code)
     size = input.shape[2:]
     steps = [_flat([np.array([k * d]) for k, d in zip(offset, dilation, strict=True)], size).item()
              for offset in product(*map(range, kernel))]  # fmt: skip
-    return best, np.array(steps)[code] + _flat(starts, size)
+    return best, np.array(steps).take(code) + _flat(starts, size)
 
 
 def _flat(rows, size):
@@ -185,9 +202,13 @@ def _adaptive_windows(size, output_size):
     return starts, [-(-(i + 1) * n // o) - s for (n, o, i), s in zip(every, starts, strict=True)]
 
 
-@op(network, namespace="internal", outputs="out indices",
+@op(
+    network,
+    namespace="internal",
+    outputs="out indices",
     vjp=lambda gs, indices, input_shape: (ops.place_at(gs[0], indices, size=input_shape[2:]),),
-    samples=[sample(distinct(2, 2, 5, 4), output_size=(3, 2)), sample(distinct(1, 2, 4), output_size=(1,))])  # fmt: skip
+    samples=[sample(distinct(2, 2, 5, 4), output_size=(3, 2)), sample(distinct(1, 2, 4), output_size=(1,))],
+)
 def adaptive_max_pool(input, *, output_size):
     """The largest element of each of ``output_size`` windows that share the plane out, and its flat index."""
     starts, lengths = _adaptive_windows(input.shape[2:], output_size)
@@ -197,7 +218,7 @@ def adaptive_max_pool(input, *, output_size):
 @op(network, namespace="internal", samples=[
     sample(distinct(1, 2, 5, 5), np.full((1, 2, 2), 0.4), kernel_size=(2, 2), output_size=(3, 3))])  # fmt: skip
 def fractional_max_indices(input, samples, *, kernel_size, output_size):
-    """Flat indices of the largest elements of windows at pseudo-random steps that ``samples`` (N, C, rank) determine."""
+    """Flat indices of the largest elements of windows at pseudo-random steps, by ``samples`` (N, C, rank)."""
     size = input.shape[2:]
     rows = _planes(input, size)
     draws = samples.reshape(len(rows), len(size)).astype(np.float64)
@@ -217,7 +238,7 @@ def fractional_max_indices(input, samples, *, kernel_size, output_size):
 
 
 def _fractional_starts(draws, size, out, kernel):
-    """Window starts (rows, out) of Graham's pseudo-random sequence: floor((i + u) a) - floor(u a); the last at the end."""
+    """Window starts (rows, out) of Graham's pseudo-random sequence: floor((i + u) a) - floor(u a), then the end."""
     alpha = (size - kernel) / (out - 1) if out > 1 else 0.0
     steps = np.arange(out)
     starts = ((steps + draws[:, None]) * alpha).astype(np.int64) - (draws[:, None] * alpha).astype(np.int64)
@@ -228,7 +249,10 @@ def _fractional_starts(draws, size, out, kernel):
 @op(network, namespace="internal", vjp=[lambda g, indices, size: ops.take_at(g, indices, rank=len(size))],
     samples=[sample(real(1, 2, 2), np.array([[[0, 3], [1, 2]]]), size=(4,))])  # fmt: skip
 def unpool(input, indices, *, size):
-    """Planes of ``size``, zero but for the elements of ``input`` at flat ``indices``; the last of several at one place stays."""
+    """Planes of ``size``, zero but for the elements of ``input`` at flat ``indices``.
+
+    The last of several at one place stays.
+    """
     rank = len(size)
     lead = input.shape[: input.ndim - rank]
     if indices.size and not 0 <= indices.min() <= indices.max() < prod(size):
@@ -239,9 +263,16 @@ def unpool(input, indices, *, size):
     return out.reshape(*lead, *size)
 
 
-@op(network, namespace="internal", vjp=[lambda g, input_shape, kernel_size, stride, padding, ceil_mode: ops.window_spread(
-    g, size=input_shape[2:], kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)],
-    samples=[sample(real(2, 2, 5, 4), **SQUARE, ceil_mode=True)])  # fmt: skip
+@op(
+    network,
+    namespace="internal",
+    vjp=[
+        lambda g, input_shape, kernel_size, stride, padding, ceil_mode: ops.window_spread(
+            g, size=input_shape[2:], kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
+        )
+    ],
+    samples=[sample(real(2, 2, 5, 4), **SQUARE, ceil_mode=True)],
+)
 def window_sum(input, *, kernel_size, stride, padding, ceil_mode):
     """The sum of each window of (N, C, ...)."""
     ones = (1,) * len(kernel_size)
@@ -261,7 +292,9 @@ def window_spread(input, *, size, kernel_size, stride, padding, ceil_mode):
     ones = (1,) * len(kernel_size)
     out = input.shape[2:]
     over = _overhang(size, out, kernel_size, stride, padding, ones)
-    total = np.zeros(input.shape[:2] + tuple([n + p + e for n, p, e in zip(size, padding, over, strict=True)]), input.dtype)
+    total = np.zeros(
+        input.shape[:2] + tuple([n + p + e for n, p, e in zip(size, padding, over, strict=True)]), input.dtype
+    )
     for offset in product(*map(range, kernel_size)):
         _seen(total, offset, out, stride, ones)[...] += input
     return total[inner(size, padding)]
@@ -280,7 +313,9 @@ def _settings(function, input, rank, kernel_size, stride, padding, dilation=1):
         raise RuntimeError(f"{function}: padding must be at most half of kernel_size, got padding={padding}, "
                            f"kernel_size={kernel}")  # fmt: skip
     if 0 in input.shape[1:]:
-        raise RuntimeError(f"{function}: input must have no empty dimension but the batch, got shape {list(input.shape)}")
+        raise RuntimeError(
+            f"{function}: input must have no empty dimension but the batch, got shape {list(input.shape)}"
+        )
     return kernel, stride, padding, dilation
 
 
@@ -341,8 +376,10 @@ def _output_size(function, input, rank, output_size):
     given = given * rank if len(given) == 1 else given
     if len(given) != rank or any(o is not None and o < 0 for o in given):
         raise RuntimeError(f"{function}: output_size must be {rank} non-negative ints or None, got {output_size!r}")
-    if 0 in input.shape[input.ndim - rank - 1:]:
-        raise RuntimeError(f"{function}: input must have no empty dimension but the batch, got shape {list(input.shape)}")
+    if 0 in input.shape[input.ndim - rank - 1 :]:
+        raise RuntimeError(
+            f"{function}: input must have no empty dimension but the batch, got shape {list(input.shape)}"
+        )
     return tuple([n if o is None else int(o) for n, o in zip(input.shape[input.ndim - rank :], given, strict=True)])
 
 
@@ -380,7 +417,7 @@ def _window_means(input, dim, starts, lengths):
     inside = steps < lengths[:, None]
     places = np.where(inside, starts[:, None] + steps, 0)
     seen = ops.index_select(input, dim, places.ravel())
-    seen = ops.reshape(seen, (*input.shape[:dim], *places.shape, *input.shape[dim + 1:]))
+    seen = ops.reshape(seen, (*input.shape[:dim], *places.shape, *input.shape[dim + 1 :]))
     after = (1,) * (input.ndim - dim - 1)
     seen = ops.where(inside.reshape(*places.shape, *after), seen, 0)
     return ops.sum(seen, dim + 1) / lengths.reshape(-1, *after).astype(numpy_dtype(input.dtype))
@@ -399,7 +436,9 @@ def _fractional(rank, input, kernel_size, output_size, output_ratio, return_indi
     size = tuple(input.shape[2:])
     kernel = per_dim(kernel_size, rank, "kernel_size", function, 1)
     if (output_size is None) == (output_ratio is None):
-        raise ValueError(f"{function}: give one of output_size and output_ratio, got {output_size!r} and {output_ratio!r}")
+        raise ValueError(
+            f"{function}: give one of output_size and output_ratio, got {output_size!r} and {output_ratio!r}"
+        )
     if output_size is None:
         ratio = tuple(output_ratio) if isinstance(output_ratio, (tuple, list)) else (output_ratio,) * rank
         if not all(0 < r < 1 for r in ratio):
@@ -407,11 +446,15 @@ def _fractional(rank, input, kernel_size, output_size, output_ratio, return_indi
         output_size = tuple([int(n * r) for n, r in zip(size, ratio, strict=True)])
     out = per_dim(output_size, rank, "output_size", function, 1)
     if 0 in input.shape[1:] or any(o + k - 1 > n for o, k, n in zip(out, kernel, size, strict=True)):
-        raise RuntimeError(f"{function}: kernel_size {kernel} and output_size {out} do not fit input {list(input.shape)}")
+        raise RuntimeError(
+            f"{function}: kernel_size {kernel} and output_size {out} do not fit input {list(input.shape)}"
+        )
     if samples is None:
         samples = ops.rand(input.shape[0], input.shape[1], rank, dtype=input.dtype)
     if tuple(samples.shape) != (*input.shape[:2], rank):
-        raise RuntimeError(f"{function}: _random_samples must have shape {[*input.shape[:2], rank]}, got {list(samples.shape)}")
+        raise RuntimeError(
+            f"{function}: _random_samples must have shape {[*input.shape[:2], rank]}, got {list(samples.shape)}"
+        )
     if rank == 2:  # PyTorch keeps the draw for the width first in two dimensions, and last in three
         samples = ops.flip(samples, (2,))
     indices = ops.fractional_max_indices(input, samples, kernel_size=kernel, output_size=out)
@@ -423,7 +466,9 @@ def _unpool(rank, input, indices, kernel_size, stride, padding, output_size):
     if input.ndim not in (rank + 1, rank + 2):
         raise RuntimeError(f"{function}: input must have {rank + 1} or {rank + 2} dims, got shape {list(input.shape)}")
     if tuple(input.shape) != tuple(indices.shape):
-        raise RuntimeError(f"{function}: indices must have the shape of input, {list(input.shape)}, got {list(indices.shape)}")
+        raise RuntimeError(
+            f"{function}: indices must have the shape of input, {list(input.shape)}, got {list(indices.shape)}"
+        )
     if numpy_dtype(indices.dtype) != np.int64:
         raise RuntimeError(f"{function}: indices must be int64, got {indices.dtype}")
     kernel, stride, padding, _ = _settings(function, input, rank, kernel_size, stride, padding)
@@ -447,7 +492,7 @@ INPUTS = [distinct(2, 3, 8), distinct(2, 2, 6, 5), distinct(1, 2, 4, 4, 4)]
 
 
 def _for_each_rank(name, doc, *samples):
-    """Register ``make(rank)`` as ``name1d``, ``name2d`` and ``name3d``, which differ in the number of dimensions alone."""
+    """Register ``make(rank)`` as ``name1d``, ``name2d`` and ``name3d``, which differ in nothing else."""
 
     def register(make):
         for rank, example in enumerate(INPUTS, 1):
@@ -456,7 +501,10 @@ def _for_each_rank(name, doc, *samples):
                 continue
             function.__name__ = function.__qualname__ = f"{name}{rank}d"
             function.__doc__ = doc.replace("SHAPE", f"(N, C, {('L', 'H, W', 'D, H, W')[rank - 1]})")
-            own = {INPUT: example, INDICES: np.broadcast_to(np.arange(prod(example.shape[2:])).reshape(example.shape[2:]), example.shape)}
+            own = {
+                INPUT: example,
+                INDICES: np.broadcast_to(np.arange(prod(example.shape[2:])).reshape(example.shape[2:]), example.shape),
+            }
             made = [sample(*[own.get(a, a) for a in s.args], **s.kwargs) for s in samples]
             op(composite, namespace="nn.functional", samples=made)(function)
 
@@ -481,8 +529,9 @@ def _max_pools(rank):
 
 AVERAGE = """The mean of each window of SHAPE; a batch dimension may be absent.
 
-    ``stride`` defaults to ``kernel_size``. ``ceil_mode`` lets the last window reach past the end. ``count_include_pad`` counts
-    the zeros of the padding as elements; ``divisor_override`` (not in one dimension) replaces the count.
+    ``stride`` defaults to ``kernel_size``. ``ceil_mode`` lets the last window reach past the end.
+    ``count_include_pad`` counts the zeros of the padding as elements; ``divisor_override`` (not in one dimension)
+    replaces the count.
     """
 
 
@@ -491,7 +540,9 @@ def _avg_pools(rank):
     def pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
         return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
-    def pool(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
+    def pool(
+        input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+    ):
         return _avg_pool(rank, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
     return pool1d if rank == 1 else pool
@@ -519,8 +570,12 @@ def _adaptive_avg_pools(rank):
     return pool
 
 
-@_for_each_rank("lp_pool", """The power mean without its division: (sum of x ** norm_type over each window of SHAPE) ** (1 / norm_type).
-    """, sample(INPUT, 2, 2), sample(INPUT, 2, 3, 1))  # fmt: skip
+@_for_each_rank(
+    "lp_pool",
+    "The norm of each window of SHAPE: (sum of x ** norm_type) ** (1 / norm_type).",
+    sample(INPUT, 2, 2),
+    sample(INPUT, 2, 3, 1),
+)
 def _lp_pools(rank):
     def pool(input, norm_type, kernel_size, stride=None, ceil_mode=False):
         return _lp_pool(rank, input, norm_type, kernel_size, stride, ceil_mode)
@@ -540,10 +595,10 @@ def _max_unpools(rank):
     return unpool
 
 
-FRACTIONAL = """The largest element of each window of SHAPE, the windows at pseudo-random steps of one or two elements or so.
+FRACTIONAL = """The largest element of each window of SHAPE, the windows at pseudo-random steps.
 
-    Give ``output_size`` or ``output_ratio`` (between 0 and 1). ``_random_samples`` (N, C, rank), uniform in [0, 1), determines
-    the steps. Source: B. Graham, Fractional Max-Pooling, 2014.
+    Give ``output_size`` or ``output_ratio`` (between 0 and 1). ``_random_samples`` (N, C, rank), uniform in [0, 1),
+    determines the steps. Source: B. Graham, Fractional Max-Pooling, 2014.
     """
 
 

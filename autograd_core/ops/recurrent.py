@@ -1,7 +1,7 @@
 """Whole sequences through one recurrent layer: LSTM, GRU and plain RNN, with backward through time in one operation.
 
-Sequences are (T, B, I), the state (B, H). ``batch_sizes`` says how many rows live at each step (the longest sequences first):
-dead rows keep their state and give zeros. ``reverse`` runs from the last step to the first.
+Sequences are (T, B, I), the state (B, H). ``batch_sizes`` says how many rows live at each step (the longest sequences
+first): dead rows keep their state and give zeros. ``reverse`` runs from the last step to the first.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .second_order import gradient_of
 class Cell(NamedTuple):
     """One step of a recurrent layer and its adjoint, on arrays.
 
-    ``step(gi, gh, states)``: the new states and what to save, from the input's and the hidden state's share of the gates.
-    ``back(grads, saved, states)``: gradients of gi, gh and of the states, from those of the new states.
+    ``step(gi, gh, states)``: the new states and what to save, from the input's and the hidden state's share of the
+    gates. ``back(grads, saved, states)``: gradients of gi, gh and of the states, from those of the new states.
     ``formula(gi, gh, states)``: the new states in the op language.
     """
 
@@ -50,7 +50,9 @@ def _lstm_back(grads, saved, states):
     squashed = np.tanh(c)
     dc = grads[1] + grads[0] * o * (1 - squashed * squashed)
     do = grads[0] * squashed
-    gates = np.concatenate([dc * g * i * (1 - i), dc * states[1] * f * (1 - f), dc * i * (1 - g * g), do * o * (1 - o)], 1)
+    gates = np.concatenate(
+        [dc * g * i * (1 - i), dc * states[1] * f * (1 - f), dc * i * (1 - g * g), do * o * (1 - o)], 1
+    )
     return gates, gates, (0, dc * f)
 
 
@@ -147,7 +149,7 @@ def _scan(cell, input, states, w_ih, w_hh, b_ih, b_hh, w_hr, reverse, batch_size
 
 
 def _before(t, live, steps, history, initial):
-    """The states that step ``t`` began with: those of the step before, or the initial ones where a row begins to live."""
+    """The states after step ``t``; the initial ones for rows that were not alive then."""
     if t not in steps:
         return [s[:live] for s in initial]
     known = min(steps[t], live)
@@ -159,7 +161,7 @@ def _scan_back(cell, input, states, w_ih, w_hh, b_ih, b_hh, w_hr, out, saved, gr
     length, batch = input.shape[:2]
     steps = _steps(length, batch, reverse, batch_sizes)
     lives = dict(steps)
-    hidden = saved[..., -states[-1].shape[1]:]  # an LSTM saves its cell state last
+    hidden = saved[..., -states[-1].shape[1] :]  # an LSTM saves its cell state last
     history = (out, hidden)[: len(states)]
     held = [np.zeros_like(s) if g is None else g.copy() for s, g in zip(states, grads[1:], strict=True)]
     of_input = np.zeros((length, batch, len(w_ih)), input.dtype)
@@ -233,32 +235,82 @@ def _check_sizes(arrays, settings):
     return {**settings, "batch_sizes": sizes}
 
 
-@op(network, namespace="internal", outputs="out h c", hidden=("saved",), promote=same_dtype, prepare=_check_sizes,
-    vjp=lambda gs, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, out, saved, reverse, batch_sizes, needs: ops.lstm_backward(
-        input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, out, saved, *gs, reverse=reverse, batch_sizes=batch_sizes, needs=needs),
-    samples=[sample(real(3, 2, 3), real(2, 2), real(2, 2), *_weights(4), **SETTINGS),
-             sample(real(3, 2, 3), real(2, 1), real(2, 2), real(8, 3), real(8, 1), None, None, real(1, 2), **RAGGED)])  # fmt: skip
+@op(
+    network,
+    namespace="internal",
+    outputs="out h c",
+    hidden=("saved",),
+    promote=same_dtype,
+    prepare=_check_sizes,
+    vjp=lambda gs, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, out, saved, reverse, batch_sizes, needs: (
+        ops.lstm_backward(
+            input,
+            h0,
+            c0,
+            w_ih,
+            w_hh,
+            b_ih,
+            b_hh,
+            w_hr,
+            out,
+            saved,
+            *gs,
+            reverse=reverse,
+            batch_sizes=batch_sizes,
+            needs=needs,
+        )
+    ),
+    samples=[
+        sample(real(3, 2, 3), real(2, 2), real(2, 2), *_weights(4), **SETTINGS),
+        sample(real(3, 2, 3), real(2, 1), real(2, 2), real(8, 3), real(8, 1), None, None, real(1, 2), **RAGGED),
+    ],
+)
 def lstm_layer(input, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, w_hr=None, *, reverse=False, batch_sizes=None):
     """A layer of long short-term memory over a sequence (T, B, I): outputs (T, B, H), last hidden and cell state.
 
-    Gates in the order i, f, g, o: c' = sigmoid(f) c + sigmoid(i) tanh(g), h' = sigmoid(o) tanh(c'). ``w_hr`` projects h'.
+    Gates in the order i, f, g, o: c' = sigmoid(f) c + sigmoid(i) tanh(g), h' = sigmoid(o) tanh(c'). ``w_hr`` projects
+    h'.
     """
     out, (h, c), saved = _scan(LSTM, input, (h0, c0), w_ih, w_hh, b_ih, b_hh, w_hr, reverse, batch_sizes)
     return out, h, c, saved
 
 
-def _lstm_gradient(input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, out, saved, g_out, g_h, g_c, *, reverse, batch_sizes, needs):
+def _lstm_gradient(
+    input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, out, saved, g_out, g_h, g_c, *, reverse, batch_sizes, needs
+):
     return gradient_of(lambda x, h, c, *w: _scan_formula(LSTM, x, (h, c), *w, reverse, batch_sizes), (g_out, g_h, g_c),
                        (input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr), needs)  # fmt: skip
 
 
-@op(network, namespace="internal", vjp=(), composite=_lstm_gradient, samples=[
-    sample(real(3, 2, 3), real(2, 2), real(2, 2), *_weights(4), None, real(3, 2, 2), real(3, 2, 10), real(3, 2, 2), None, None,
-           needs=(True,) * 7 + (False,), **SETTINGS)])  # fmt: skip
-def lstm_backward(input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, out, saved, g_out, g_h, g_c, *, reverse, batch_sizes, needs):
+@op(
+    network,
+    namespace="internal",
+    vjp=(),
+    composite=_lstm_gradient,
+    samples=[
+        sample(
+            real(3, 2, 3),
+            real(2, 2),
+            real(2, 2),
+            *_weights(4),
+            None,
+            real(3, 2, 2),
+            real(3, 2, 10),
+            real(3, 2, 2),
+            None,
+            None,
+            needs=(True,) * 7 + (False,),
+            **SETTINGS,
+        )
+    ],
+)
+def lstm_backward(
+    input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, out, saved, g_out, g_h, g_c, *, reverse, batch_sizes, needs
+):
     """The gradients of `lstm_layer` in all its inputs, by one pass back through time."""
-    return _scan_back(LSTM, input, (h0, c0), w_ih, w_hh, b_ih, b_hh, w_hr, out, saved, (g_out, g_h, g_c), reverse, batch_sizes,
-                      needs)  # fmt: skip
+    return _scan_back(
+        LSTM, input, (h0, c0), w_ih, w_hh, b_ih, b_hh, w_hr, out, saved, (g_out, g_h, g_c), reverse, batch_sizes, needs
+    )
 
 
 @op(network, namespace="internal", outputs="out h", hidden=("saved",), promote=same_dtype, prepare=_check_sizes,
@@ -280,38 +332,96 @@ def _gru_gradient(input, h0, w_ih, w_hh, b_ih, b_hh, out, saved, g_out, g_h, *, 
 
 
 def _one_state_gradient(cell, inputs, grads, reverse, batch_sizes, needs):
-    return gradient_of(lambda x, h, *w: _scan_formula(cell, x, (h,), *w, None, reverse, batch_sizes), grads, inputs, needs)
+    return gradient_of(
+        lambda x, h, *w: _scan_formula(cell, x, (h,), *w, None, reverse, batch_sizes), grads, inputs, needs
+    )
 
 
-@op(network, namespace="internal", vjp=(), composite=_gru_gradient, samples=[
-    sample(real(3, 2, 3), real(2, 2), *_weights(3), real(3, 2, 2), real(3, 2, 8), real(3, 2, 2), real(2, 2), needs=(True,) * 6,
-           **SETTINGS)])  # fmt: skip
+@op(
+    network,
+    namespace="internal",
+    vjp=(),
+    composite=_gru_gradient,
+    samples=[
+        sample(
+            real(3, 2, 3),
+            real(2, 2),
+            *_weights(3),
+            real(3, 2, 2),
+            real(3, 2, 8),
+            real(3, 2, 2),
+            real(2, 2),
+            needs=(True,) * 6,
+            **SETTINGS,
+        )
+    ],
+)
 def gru_backward(input, h0, w_ih, w_hh, b_ih, b_hh, out, saved, g_out, g_h, *, reverse, batch_sizes, needs):
     """The gradients of `gru_layer` in all its inputs, by one pass back through time."""
     return _scan_back(GRU, input, (h0,), w_ih, w_hh, b_ih, b_hh, None, out, saved, (g_out, g_h), reverse, batch_sizes,
                       needs)[:6]  # fmt: skip
 
 
-@op(network, namespace="internal", outputs="out h", promote=same_dtype, prepare=_check_sizes,
+@op(
+    network,
+    namespace="internal",
+    outputs="out h",
+    promote=same_dtype,
+    prepare=_check_sizes,
     vjp=lambda gs, input, h0, w_ih, w_hh, b_ih, b_hh, out, nonlinearity, reverse, batch_sizes, needs: ops.rnn_backward(
-        input, h0, w_ih, w_hh, b_ih, b_hh, out, *gs, nonlinearity=nonlinearity, reverse=reverse, batch_sizes=batch_sizes,
-        needs=needs),
-    samples=[sample(real(3, 2, 3), real(2, 2), *_weights(1), nonlinearity="tanh", **RAGGED),
-             sample(real(3, 2, 3), real(2, 2), *_weights(1), nonlinearity="relu", **SETTINGS)])  # fmt: skip
+        input,
+        h0,
+        w_ih,
+        w_hh,
+        b_ih,
+        b_hh,
+        out,
+        *gs,
+        nonlinearity=nonlinearity,
+        reverse=reverse,
+        batch_sizes=batch_sizes,
+        needs=needs,
+    ),
+    samples=[
+        sample(real(3, 2, 3), real(2, 2), *_weights(1), nonlinearity="tanh", **RAGGED),
+        sample(real(3, 2, 3), real(2, 2), *_weights(1), nonlinearity="relu", **SETTINGS),
+    ],
+)
 def rnn_layer(input, h0, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh", reverse=False, batch_sizes=None):
-    """A plain recurrent layer over a sequence (T, B, I), h' = tanh(w_ih x + b_ih + w_hh h + b_hh), or relu: outputs, last h."""
+    """A plain recurrent layer over a sequence (T, B, I): outputs (T, B, H) and the last hidden state.
+
+    h' = tanh(w_ih x + b_ih + w_hh h + b_hh), or relu.
+    """
     out, (h,), _ = _scan(RNN[nonlinearity], input, (h0,), w_ih, w_hh, b_ih, b_hh, None, reverse, batch_sizes)
     return out, h
 
 
 def _rnn_gradient(input, h0, w_ih, w_hh, b_ih, b_hh, out, g_out, g_h, *, nonlinearity, reverse, batch_sizes, needs):
-    return _one_state_gradient(RNN[nonlinearity], (input, h0, w_ih, w_hh, b_ih, b_hh), (g_out, g_h), reverse, batch_sizes, needs)
+    return _one_state_gradient(
+        RNN[nonlinearity], (input, h0, w_ih, w_hh, b_ih, b_hh), (g_out, g_h), reverse, batch_sizes, needs
+    )
 
 
-@op(network, namespace="internal", vjp=(), composite=_rnn_gradient, samples=[
-    sample(real(3, 2, 3), real(2, 2), *_weights(1), real(3, 2, 2), real(3, 2, 2), None, nonlinearity="relu", needs=(True,) * 6,
-           **SETTINGS)])  # fmt: skip
+@op(
+    network,
+    namespace="internal",
+    vjp=(),
+    composite=_rnn_gradient,
+    samples=[
+        sample(
+            real(3, 2, 3),
+            real(2, 2),
+            *_weights(1),
+            real(3, 2, 2),
+            real(3, 2, 2),
+            None,
+            nonlinearity="relu",
+            needs=(True,) * 6,
+            **SETTINGS,
+        )
+    ],
+)
 def rnn_backward(input, h0, w_ih, w_hh, b_ih, b_hh, out, g_out, g_h, *, nonlinearity, reverse, batch_sizes, needs):
-    """The gradients of `rnn_layer` in all its inputs, by one pass back through time; its output is all that it saves."""
+    """The gradients of `rnn_layer` in all its inputs, by one pass back through time, from its output alone."""
     return _scan_back(RNN[nonlinearity], input, (h0,), w_ih, w_hh, b_ih, b_hh, None, out, out, (g_out, g_h), reverse,
                       batch_sizes, needs)[:6]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Images padded, resized, sampled at points and rearranged: pad, interpolate, grid_sample, pixel_shuffle, unfold and fold."""
+"""Images padded, resized, sampled at points and rearranged: pad, interpolate, grid_sample, pixel_shuffle, fold."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def pad_constant(input, *, widths, value):
     """``value`` around the array: ``widths`` (before, after) for each dim; negative widths cut."""
     shape = tuple([n + a + b for n, (a, b) in zip(input.shape, widths, strict=True)])
     if any(n < 0 for n in shape):
-        raise RuntimeError(f"pad: the result would have shape {list(shape)}, from input {list(input.shape)} and widths {widths}")
+        raise RuntimeError(
+            f"pad: the result would have shape {list(shape)}, from input {list(input.shape)} and widths {widths}"
+        )
     out = np.full(shape, value, input.dtype)
     every = list(zip(input.shape, shape, widths, strict=True))
     target = tuple([slice(max(a, 0), m - max(b, 0)) for _, m, (a, b) in every])
@@ -55,14 +57,22 @@ def _padded_dim(input, dim, before, after, mode):
     return ops.index_select(input, dim, at)
 
 
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(2, 3, 4), (1, 2)), sample(real(2, 3, 4), (1, -1, 0, 2), value=1.5), sample(real(2, 3, 4), (2, 1), "reflect"),
-    sample(real(2, 3, 4, 5), (1, 2, 2, 0), "replicate"), sample(real(2, 3, 4), (3, -1), "circular")])  # fmt: skip
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(real(2, 3, 4), (1, 2)),
+        sample(real(2, 3, 4), (1, -1, 0, 2), value=1.5),
+        sample(real(2, 3, 4), (2, 1), "reflect"),
+        sample(real(2, 3, 4, 5), (1, 2, 2, 0), "replicate"),
+        sample(real(2, 3, 4), (3, -1), "circular"),
+    ],
+)
 def pad(input, pad, mode="constant", value=None):
     """Elements added before and after the last dims (or cut, where negative): ``pad`` lists pairs, the last dim first.
 
-    ``mode``: 'constant' (``value``, 0 by default), 'reflect' (without the edge), 'replicate' (the edge) or 'circular'; the
-    latter three pad the spatial dims of (N, C, ...) or (C, ...).
+    ``mode``: 'constant' (``value``, 0 by default), 'reflect' (without the edge), 'replicate' (the edge) or
+    'circular'; the latter three pad the spatial dims of (N, C, ...) or (C, ...).
     """
     pad, ndim = [int(p) for p in pad], input.ndim
     if len(pad) % 2 or len(pad) > 2 * ndim:
@@ -76,8 +86,10 @@ def pad(input, pad, mode="constant", value=None):
     if value is not None and value != 0:
         raise ValueError(f"pad: mode {mode!r} takes no value, got {value}")
     if ndim not in (len(pairs) + 1, len(pairs) + 2) or not 1 <= len(pairs) <= 3:
-        raise NotImplementedError(f"pad: mode {mode!r} pads the last 1, 2 or 3 dims of an input with one or two dims more, "
-                                  f"got {len(pairs)} pairs for shape {list(input.shape)}")  # fmt: skip
+        raise NotImplementedError(
+            f"pad: mode {mode!r} pads the last 1, 2 or 3 dims of an input with one or two dims more, "
+            f"got {len(pairs)} pairs for shape {list(input.shape)}"
+        )
     if 0 in input.shape[ndim - len(pairs) - 1 :]:
         raise RuntimeError(f"pad: input must have no empty dimension but the batch, got shape {list(input.shape)}")
     for k, (before, after) in enumerate(pairs):
@@ -110,8 +122,16 @@ KERNELS = {"linear": (_triangle, 1), "cubic": (lambda x: _cubic(x, -0.75), 2)}
 SMOOTH = {"linear": (_triangle, 1), "cubic": (lambda x: _cubic(x, -0.5), 2), "lanczos": (_lanczos, 3)}
 """The kernels of anti-aliased resizing."""
 
-MODES = {"nearest": "nearest", "nearest-exact": "nearest-exact", "area": "area", "linear": "linear", "bilinear": "linear",
-         "trilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos"}  # fmt: skip
+MODES = {
+    "nearest": "nearest",
+    "nearest-exact": "nearest-exact",
+    "area": "area",
+    "linear": "linear",
+    "bilinear": "linear",
+    "trilinear": "linear",
+    "bicubic": "cubic",
+    "lanczos": "lanczos",
+}
 RANKS = {"linear": (1,), "bilinear": (2,), "trilinear": (3,), "bicubic": (2,), "lanczos": (2,)}
 
 
@@ -177,8 +197,10 @@ def _target_size(input, size, scale_factor, mode, recompute):
     given = size if size is not None else scale_factor
     given = tuple(given) if isinstance(given, (tuple, list)) else (given,) * rank
     if len(given) != rank:
-        raise ValueError(f"interpolate: size or scale_factor must have {rank} entries for input of shape {list(input.shape)}, "
-                         f"got {given}")  # fmt: skip
+        raise ValueError(
+            f"interpolate: size or scale_factor must have {rank} entries for input of shape {list(input.shape)}, "
+            f"got {given}"
+        )
     if size is not None:
         if recompute:
             raise ValueError("interpolate: recompute_scale_factor is not meaningful with an explicit size")
@@ -189,17 +211,27 @@ def _target_size(input, size, scale_factor, mode, recompute):
     return sizes, (None,) * rank if recompute or mode == "area" else tuple(map(float, given))
 
 
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(1, 2, 4), 7), sample(real(1, 2, 3, 4), (5, 2), mode="bilinear"), sample(real(1, 2, 4, 4), None, 1.7, "bicubic"),
-    sample(real(1, 2, 5, 4), (3, 2), mode="bilinear", antialias=True), sample(real(1, 2, 5), 3, mode="area"),
-    sample(real(1, 1, 3, 2, 3), None, 2, "trilinear", True), sample(real(1, 2, 4), 7, mode="nearest-exact")])  # fmt: skip
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(real(1, 2, 4), 7),
+        sample(real(1, 2, 3, 4), (5, 2), mode="bilinear"),
+        sample(real(1, 2, 4, 4), None, 1.7, "bicubic"),
+        sample(real(1, 2, 5, 4), (3, 2), mode="bilinear", antialias=True),
+        sample(real(1, 2, 5), 3, mode="area"),
+        sample(real(1, 1, 3, 2, 3), None, 2, "trilinear", True),
+        sample(real(1, 2, 4), 7, mode="nearest-exact"),
+    ],
+)
 def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
                 antialias=False):  # fmt: skip
     """Resize the spatial dims of (N, C, ...) to ``size`` or by ``scale_factor``.
 
-    ``mode``: 'nearest', 'nearest-exact', 'area' (means), 'linear' (3 dims), 'bilinear', 'bicubic', 'lanczos' (4), 'trilinear' (5).
-    ``align_corners`` lets the centres of the outermost elements coincide, rather than their outer edges. ``antialias``
-    widens the kernel when shrinking. ``recompute_scale_factor`` uses the ratio of the rounded sizes.
+    ``mode``: 'nearest', 'nearest-exact', 'area' (means), 'linear' (3 dims), 'bilinear', 'bicubic', 'lanczos' (4),
+    'trilinear' (5). ``align_corners`` lets the centres of the outermost elements coincide, rather than their outer
+    edges. ``antialias`` widens the kernel when shrinking. ``recompute_scale_factor`` uses the ratio of the rounded
+    sizes.
     """
     if mode not in MODES or input.ndim not in (3, 4, 5) or input.ndim - 2 not in RANKS.get(mode, (1, 2, 3)):
         raise NotImplementedError(f"interpolate: mode {mode!r} does not go with an input of shape {list(input.shape)}; "
@@ -241,7 +273,7 @@ def upsample_bilinear(input, size=None, scale_factor=None):
     return ops.interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)
 
 
-# ---------------------------------------------------------------------------------------------------- sampling at points
+# ---------------------------------------------------------------------------------------------------- points
 
 
 def _to_pixels(at, size, align_corners):
@@ -319,7 +351,9 @@ def _cubic_sample(flat, at, size, padding_mode, align_corners):
     weights = [_cubic_weights(a - f) for a, f in zip(at, floors, strict=True)]
     total = None
     for taps in product(range(4), repeat=len(size)):
-        places = [_held(f + (k - 1), n, padding_mode, align_corners) for f, k, n in zip(floors, taps, size, strict=True)]
+        places = [
+            _held(f + (k - 1), n, padding_mode, align_corners) for f, k, n in zip(floors, taps, size, strict=True)
+        ]
         weight = None
         for w, k in zip(weights, taps, strict=True):
             weight = w[k] if weight is None else weight * w[k]
@@ -336,9 +370,9 @@ def _cubic_sample(flat, at, size, padding_mode, align_corners):
 def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     """The image (N, C, H, W) at the points ``grid`` (N, h, w, 2), or the volume (N, C, D, H, W) at (N, d, h, w, 3).
 
-    A point is (x, y) or (x, y, z), each from -1 to 1: from edge to edge, or with ``align_corners`` from the centre of the first
-    pixel to that of the last. ``mode``: 'bilinear', 'nearest', 'bicubic' (images). ``padding_mode``: 'zeros', 'border',
-    'reflection'.
+    A point is (x, y) or (x, y, z), each from -1 to 1: from edge to edge, or with ``align_corners`` from the centre of
+    the first pixel to that of the last. ``mode``: 'bilinear', 'nearest', 'bicubic' (images). ``padding_mode``:
+    'zeros', 'border', 'reflection'.
     """
     if mode not in ("bilinear", "nearest", "bicubic"):
         raise ValueError(f"grid_sample: mode must be 'bilinear', 'nearest' or 'bicubic', got {mode!r}")
@@ -346,12 +380,16 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
         raise ValueError(f"grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got {padding_mode!r}")
     rank = input.ndim - 2
     if rank not in (2, 3) or grid.ndim != input.ndim or grid.shape[0] != input.shape[0] or grid.shape[-1] != rank:
-        raise RuntimeError(f"grid_sample: input (N, C, H, W) needs grid (N, h, w, 2), (N, C, D, H, W) needs (N, d, h, w, 3), "
-                           f"got shapes {list(input.shape)} and {list(grid.shape)}")  # fmt: skip
+        raise RuntimeError(
+            f"grid_sample: input (N, C, H, W) needs grid (N, h, w, 2), (N, C, D, H, W) needs (N, d, h, w, 3), "
+            f"got shapes {list(input.shape)} and {list(grid.shape)}"
+        )
     if mode == "bicubic" and rank != 2:
         raise RuntimeError("grid_sample: mode 'bicubic' needs a 4-d input")
     if 0 in input.shape[1:]:
-        raise RuntimeError(f"grid_sample: input must have no empty dimension but the batch, got shape {list(input.shape)}")
+        raise RuntimeError(
+            f"grid_sample: input must have no empty dimension but the batch, got shape {list(input.shape)}"
+        )
     if align_corners is None:
         warnings.warn("grid_sample: align_corners is False by default; pass it to silence this", stacklevel=2)
     batch, channels, *size = input.shape
@@ -366,10 +404,13 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
     return ops.reshape(out, (batch, channels, *grid.shape[1:-1]))
 
 
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(2, 2, 3), (2, 1, 3, 4), False), sample(real(1, 3, 4), (1, 1, 2, 3, 2), align_corners=True)])  # fmt: skip
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[sample(real(2, 2, 3), (2, 1, 3, 4), False), sample(real(1, 3, 4), (1, 1, 2, 3, 2), align_corners=True)],
+)
 def affine_grid(theta, size, align_corners=None):
-    """The points that affine maps ``theta`` (N, 2, 3) or (N, 3, 4) make of a regular grid of ``size``, for `grid_sample`."""
+    """A regular grid of ``size`` under affine maps ``theta`` (N, 2, 3) or (N, 3, 4), for `grid_sample`."""
     rank, dtype = len(size) - 2, numpy_dtype(theta.dtype)
     if dtype.kind != "f":
         raise ValueError(f"affine_grid: theta must be floating-point, got {theta.dtype}")
@@ -416,7 +457,9 @@ def pixel_unshuffle(input, downscale_factor):
     lead, (channels, height, width) = _image("pixel_unshuffle", input)
     r = downscale_factor
     if r < 1 or height % r or width % r:
-        raise RuntimeError(f"pixel_unshuffle: height and width must be multiples of downscale_factor={r}, got {height}, {width}")
+        raise RuntimeError(
+            f"pixel_unshuffle: height and width must be multiples of downscale_factor={r}, got {height}, {width}"
+        )
     k = len(lead)
     split = ops.reshape(input, (*lead, channels, height // r, r, width // r, r))
     return ops.reshape(ops.permute(split, (*range(k), k, k + 2, k + 4, k + 1, k + 3)),
@@ -429,7 +472,9 @@ def channel_shuffle(input, groups):
     _image("channel_shuffle", input)
     channels = input.shape[1]
     if groups < 1 or channels % groups:
-        raise RuntimeError(f"channel_shuffle: the number of channels must be a multiple of groups={groups}, got {channels}")
+        raise RuntimeError(
+            f"channel_shuffle: the number of channels must be a multiple of groups={groups}, got {channels}"
+        )
     split = ops.reshape(input, (input.shape[0], groups, channels // groups, *input.shape[2:]))
     return ops.reshape(ops.transpose(split, 1, 2), tuple(input.shape))
 
@@ -457,11 +502,19 @@ def col2im(input, *, size, kernel, stride, padding, dilation):
 
 
 def _window_settings(name, kernel_size, dilation, padding, stride):
-    return {"kernel": per_dim(kernel_size, 2, "kernel_size", name, 1), "dilation": per_dim(dilation, 2, "dilation", name, 1),
-            "padding": per_dim(padding, 2, "padding", name), "stride": per_dim(stride, 2, "stride", name, 1)}  # fmt: skip
+    return {
+        "kernel": per_dim(kernel_size, 2, "kernel_size", name, 1),
+        "dilation": per_dim(dilation, 2, "dilation", name, 1),
+        "padding": per_dim(padding, 2, "padding", name),
+        "stride": per_dim(stride, 2, "stride", name, 1),
+    }
 
 
-@op(composite, namespace="nn.functional", samples=[sample(real(2, 3, 4, 5), (2, 3), 1, 1, (2, 1)), sample(real(3, 4, 5), 2)])
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[sample(real(2, 3, 4, 5), (2, 3), 1, 1, (2, 1)), sample(real(3, 4, 5), 2)],
+)
 def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     """The windows of images (N, C, H, W) as columns (N, C * kernel, positions)."""
     settings = _window_settings("unfold", kernel_size, dilation, padding, stride)
@@ -475,7 +528,11 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     return ops.squeeze(ops.im2col(ops.unsqueeze(input, 0), **settings), 0)
 
 
-@op(composite, namespace="nn.functional", samples=[sample(real(2, 18, 15), (4, 5), (2, 3), 1, 1, (2, 1)), sample(real(8, 6), (3, 4), 2)])
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[sample(real(2, 18, 15), (4, 5), (2, 3), 1, 1, (2, 1)), sample(real(8, 6), (3, 4), 2)],
+)
 def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """Columns (N, C * kernel, positions) added up into images (N, C, *output_size): the adjoint of `unfold`."""
     settings = _window_settings("fold", kernel_size, dilation, padding, stride)
@@ -485,7 +542,9 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
                            f"got {list(input.shape)}")  # fmt: skip
     positions = positions_of(size, **settings)
     if min(positions) < 1 or input.shape[-1] != math.prod(positions):
-        raise RuntimeError(f"fold: output_size {size} has {positions} window positions, got input of shape {list(input.shape)}")
+        raise RuntimeError(
+            f"fold: output_size {size} has {positions} window positions, got input of shape {list(input.shape)}"
+        )
     if input.ndim == 3:
         return ops.col2im(input, size=size, **settings)
     return ops.squeeze(ops.col2im(ops.unsqueeze(input, 0), size=size, **settings), 0)

@@ -7,10 +7,11 @@ from ..tensor import Tensor, wrap
 
 
 def gradient_of(formula, gradients, inputs, needs):
-    """The gradients of ``formula(*inputs)`` in the op language, differentiable again: one for each input that ``needs`` it.
+    """The gradients of ``formula(*inputs)`` in the op language, differentiable again.
 
-    It is what stands behind ``create_graph`` where the backward of an op is one fused operation without a rule of its own.
-    ``gradients``: of the outputs of ``formula``, None where unused.
+    One for each input that ``needs`` it, None for the others. It is what stands behind ``create_graph`` where the
+    backward of an op is one fused operation without a rule of its own. ``gradients``: of the outputs of ``formula``,
+    None where unused.
     """
     from ..backward import grad
 

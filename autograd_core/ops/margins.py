@@ -1,0 +1,213 @@
+"""Losses with a margin, and the distances between vectors that they are about."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import ops
+from ..registry import composite, op
+from ..shapes import broadcast_shapes
+from .loss import raised_to, reduced, reduction_of
+from .samples import boolean, integer, positive, real, sample
+
+# ---------------------------------------------------------------------------------------------------- margins
+
+
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(real(4), real(4), np.array([1, -1, 1, -1])),
+        sample(real(3, 4), real(3, 4), np.ones((3, 4), np.int64), 0.5, reduction="none"),
+    ],
+)
+def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
+    """max(0, margin - target * (input1 - input2)): small where the order of two scores is as target (1 or -1) says."""
+    if not input1.ndim == input2.ndim == target.ndim:
+        raise RuntimeError(f"margin_ranking_loss: input1, input2 and target must have as many dims, got shapes "
+                           f"{list(input1.shape)}, {list(input2.shape)}, {list(target.shape)}")  # fmt: skip
+    loss = ops.clamp_min(-target * (input1 - input2) + margin, 0)
+    return reduced(loss, reduction_of(size_average, reduce, reduction), "margin_ranking_loss")
+
+
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[sample(real(4), np.array([1, -1, 1, -1])), sample(real(4), np.array([1, -1, 1, 1]), 0.5)],
+)
+def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=None, reduction="mean"):
+    """The distance ``input`` where target is 1, max(0, margin - input) where it is -1."""
+    loss = ops.where(target != 1, ops.clamp_min(margin - input, 0), 0.0) + ops.where(target != -1, input, 0.0)
+    return reduced(loss, reduction_of(size_average, reduce, reduction), "hinge_embedding_loss")
+
+
+@op(composite, namespace="nn.functional", samples=[
+    sample(real(3, 4), real(3, 4), np.array([1, -1, 1])), sample(real(4), real(4), np.array(-1), 0.1)])  # fmt: skip
+def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
+    """1 - cos(input1, input2) where target is 1, max(0, cos(input1, input2) - margin) where it is -1."""
+    if target.ndim > 1 or input1.ndim != target.ndim + 1 or input2.ndim != target.ndim + 1:
+        raise RuntimeError(
+            f"cosine_embedding_loss: a 0-d target needs 1-d inputs and a 1-d target 2-d inputs, got shapes "
+            f"{list(input1.shape)}, {list(input2.shape)}, {list(target.shape)}"
+        )
+    tiny = 1e-12
+    length = ops.sqrt((ops.sum(input1 * input1, -1) + tiny) * (ops.sum(input2 * input2, -1) + tiny))
+    cosine = ops.sum(input1 * input2, -1) / length
+    loss = ops.where(target == 1, 1 - cosine, 0.0) + ops.where(target == -1, ops.clamp_min(cosine - margin, 0), 0.0)
+    return reduced(loss, reduction_of(size_average, reduce, reduction), "cosine_embedding_loss")
+
+
+@op(
+    composite, namespace="nn.functional", samples=[sample(real(3, 4), np.where(np.arange(12).reshape(3, 4) % 2, 1, -1))]
+)
+def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
+    """log(1 + exp(-target * input)) for targets 1 and -1."""
+    loss = -ops.logsigmoid(target * input)
+    return reduced(loss, reduction_of(size_average, reduce, reduction), "soft_margin_loss")
+
+
+def _rows(name, input, target, of_class):
+    """Input (N, C) and target with a batch dim; raises where the shapes do not match."""
+    if not input.ndim:
+        input, target = ops.reshape(input, (1,)), ops.reshape(target, () if of_class else (1,))
+    if input.ndim > 2 or input.shape[-1] == 0:
+        raise RuntimeError(f"{name}: input must have shape (N, C) or (C), classes not empty, got {list(input.shape)}")
+    wanted = input.shape[:-1] if of_class else input.shape
+    if of_class and input.ndim == 1 and tuple(target.shape) == (1,):
+        target = ops.reshape(target, ())
+    if tuple(target.shape) != tuple(wanted):
+        raise RuntimeError(
+            f"{name}: target must have shape {list(wanted)} for input {list(input.shape)}, got {list(target.shape)}"
+        )
+    return (ops.unsqueeze(input, 0), ops.unsqueeze(target, 0), True) if input.ndim == 1 else (input, target, False)
+
+
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(real(4, 3), integer(4, high=3)),
+        sample(real(4, 3), integer(4, high=3), 2, 0.5, positive(3), reduction="none"),
+    ],
+)
+def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
+    """Hinge loss over classes: the sum over j != y of weight[y] * max(0, margin - x[y] + x[j]) ** p, over C."""
+    if p not in (1, 2):
+        raise ValueError(f"multi_margin_loss: p must be 1 or 2, got {p}")
+    input, target, alone = _rows("multi_margin_loss", input, target, True)
+    if weight is not None and tuple(weight.shape) != (input.shape[1],):
+        raise ValueError(f"multi_margin_loss: weight must have shape [{input.shape[1]}], got {list(weight.shape)}")
+    places = ops.unsqueeze(target, 1)
+    excess = ops.clamp_min(margin - ops.gather(input, 1, places) + input, 0)
+    excess = excess if p == 1 else excess * excess
+    if weight is not None:
+        excess = excess * ops.unsqueeze(ops.index_select(weight, 0, target), 1)
+    loss = ops.sum(ops.where(np.arange(input.shape[1]) == places, 0.0, excess), 1) / input.shape[1]
+    return _without_batch(loss, alone, reduction_of(size_average, reduce, reduction), "multi_margin_loss")
+
+
+def _without_batch(loss, alone, reduction, name):
+    return reduced(ops.squeeze(loss, 0) if alone else loss, reduction, name)
+
+
+@op(composite, namespace="nn.functional", samples=[sample(real(2, 4), np.array([[3, 0, -1, 1], [1, -1, 0, 0]]))])
+def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
+    """Hinge loss between each target class and each other class, divided by the number of classes.
+
+    ``target`` (N, C) lists the classes of each sample, up to the first -1.
+    """
+    input, target, alone = _rows("multilabel_margin_loss", input, target, False)
+    classes = input.shape[1]
+    listed = ops.cumprod(ops.to(target >= 0, np.int64), 1) > 0
+    safe = ops.where(listed, target, 0)
+    among = ops.any((ops.unsqueeze(safe, 2) == np.arange(classes)) & ops.unsqueeze(listed, 2), 1)
+    excess = ops.clamp_min(1 - ops.unsqueeze(ops.gather(input, 1, safe), 2) + ops.unsqueeze(input, 1), 0)
+    counted = ops.unsqueeze(listed, 2) & ~ops.unsqueeze(among, 1)
+    loss = ops.sum(ops.where(counted, excess, 0.0), (1, 2)) / classes
+    return _without_batch(loss, alone, reduction_of(size_average, reduce, reduction), "multilabel_margin_loss")
+
+
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[sample(real(3, 4), boolean(3, 4)), sample(real(3, 4), boolean(3, 4), positive(4))],
+)
+def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
+    """The mean over classes of the cross-entropy of sigmoid(input) with targets 0 and 1."""
+    target = ops.to(target, input.dtype)
+    loss = -(target * ops.logsigmoid(input) + (1 - target) * ops.logsigmoid(-input))
+    loss = loss if weight is None else loss * weight
+    return reduced(ops.mean(loss, -1), reduction_of(size_average, reduce, reduction), "multilabel_soft_margin_loss")
+
+
+# ---------------------------------------------------------------------------------------------------- distances
+
+
+@op(composite, aliases=["nn.functional.pairwise_distance"], method=False,
+    samples=[sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(4), 1.0, keepdim=True)])  # fmt: skip
+def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
+    """The ``p``-norm of x1 - x2 + eps along the last dim."""
+    return ops.norm(x1 - x2 + eps, p, -1, keepdim)
+
+
+@op(composite, aliases=["nn.functional.pdist"], method=False, samples=[real(4, 3), sample(real(4, 3), 1)])
+def pdist(input, p=2.0):
+    """The ``p``-norm distances of all pairs of rows of (N, M): (0, 1), (0, 2), ..., (1, 2), ..."""
+    if input.ndim != 2:
+        raise RuntimeError(f"pdist: input must have 2 dims, got shape {list(input.shape)}")
+    if p < 0:
+        raise RuntimeError(f"pdist: p must not be negative, got {p}")
+    first, second = np.triu_indices(input.shape[0], 1)
+    return ops.norm(ops.index_select(input, 0, first) - ops.index_select(input, 0, second), p, -1)
+
+
+@op(composite, aliases=["nn.functional.cosine_similarity"], method=False,
+    samples=[sample(real(3, 4), real(3, 4)), sample(real(2, 3, 4), real(3, 1), -2)])  # fmt: skip
+def cosine_similarity(x1, x2, dim=1, eps=1e-8):
+    """The cosine of the angle between vectors along ``dim``: x1 . x2 / (max(|x1|, eps) * max(|x2|, eps))."""
+    shape = broadcast_shapes(x1.shape, x2.shape)
+    x1, x2 = [x if tuple(x.shape) == shape else ops.expand(x, shape) for x in (x1, x2)]
+    first, second = [x / raised_to(ops.norm(x, 2, dim, True), eps) for x in (x1, x2)]
+    return ops.sum(first * second, dim)
+
+
+@op(
+    composite,
+    namespace="nn.functional",
+    samples=[
+        sample(real(3, 4), real(3, 4), real(3, 4)),
+        sample(real(3, 4), real(3, 4), real(3, 4), 0.5, 1.0, swap=True, reduction="none"),
+    ],
+)
+def triplet_margin_loss(
+    anchor, positive, negative, margin=1.0, p=2, eps=1e-6, swap=False, size_average=None, reduce=None, reduction="mean"
+):
+    """max(0, margin + d(anchor, positive) - d(anchor, negative)), d the ``p``-norm distance.
+
+    ``swap`` takes d(positive, negative) for the second distance where it is smaller.
+    """
+    return ops.triplet_margin_with_distance_loss(
+        anchor, positive, negative, distance_function=lambda a, b: ops.pairwise_distance(a, b, p, eps), margin=margin,
+        swap=swap, reduction=reduction_of(size_average, reduce, reduction))  # fmt: skip
+
+
+@op(composite, namespace="nn.functional", samples=[sample(real(3, 4), real(3, 4), real(3, 4), margin=0.5)])
+def triplet_margin_with_distance_loss(anchor, positive, negative, *, distance_function=None, margin=1.0, swap=False,
+                                      reduction="mean"):  # fmt: skip
+    """max(0, margin + d(anchor, positive) - d(anchor, negative)) for any distance d (default: `pairwise_distance`)."""
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(
+            f"triplet_margin_with_distance_loss: reduction must be 'none', 'mean' or 'sum', got {reduction!r}"
+        )
+    if margin <= 0:
+        raise ValueError(f"triplet_margin_with_distance_loss: margin must be positive, got {margin}")
+    if not anchor.ndim == positive.ndim == negative.ndim:
+        raise RuntimeError(
+            "triplet_margin_with_distance_loss: anchor, positive and negative must have as many dims, got shapes "
+            f"{list(anchor.shape)}, {list(positive.shape)}, {list(negative.shape)}"
+        )
+    distance = distance_function or ops.pairwise_distance
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        far = ops.minimum(far, distance(positive, negative))
+    return reduced(ops.clamp_min(margin + near - far, 0), reduction, "triplet_margin_with_distance_loss")
