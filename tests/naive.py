@@ -21,3 +21,13 @@ def gemm(a, b, bias=None, residual=None, alpha=1.0, activation=""):
         if x is not None:
             c = c + x
     return np.where(c < 0, 0, c) if activation == "relu" else c
+
+
+def erf(x):
+    """Error function in x's own precision, by its series of positive terms: it loses no digits, and takes many terms."""
+    x = np.clip(x, -6.5, 6.5)
+    term = total = 2 * np.exp(-x * x) * x / np.sqrt(np.arccos(x.dtype.type(-1)))
+    for n in range(1, 200):
+        term = term * (2 * x * x / (2 * n + 1))
+        total = total + term
+    return total

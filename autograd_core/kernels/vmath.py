@@ -1,0 +1,476 @@
+"""Elementary functions on explicit vectors of float32 and float64: polynomials, because libm takes one element at a time.
+
+Errors are the largest found over dense grids, in units in the last place (ulp) of the true value; infinities, NaN,
+denormal numbers and both zeros come out as in IEEE 754. Every function takes a vector, or one floating-point number.
+Polynomials are near-minimax fits (relative error below a tenth of an ulp) made in 40 digits.
+
+Only ``a * b + c`` is used where a fused multiply-add pays: the compiler fuses it where the processor can, and range
+reductions are exact either way, as their constants leave room for the product.
+"""
+# Bodies are typed by Numba, not by annotations.
+# mypy: ignore-errors
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic, overload
+
+from autograd_core.kernels import simd
+from autograd_core.kernels.runner import FAST
+from autograd_core.kernels.simd import Vector, absolute, bitcast, convert, copysign, full, lane, rint, sqrt, where
+
+# ------------------------------------------------------------------------------------------------------- coefficients
+
+EXP = {
+    "float32": (0.4999999403953552, 0.1666651964187622, 0.04166838899254799, 0.008368773385882378,
+                0.0013814803678542376),
+    "float64": (0.5000000000000011, 0.1666666666666641, 0.04166666666652917, 0.008333333333495207,
+                0.0013888888943927118, 0.00019841269505705984, 2.480149275907953e-05, 2.755758647340288e-06,
+                2.763037966461162e-07, 2.500024779875111e-08),
+}
+"""(exp(r) - 1 - r) / r**2 by powers of r, for |r| <= log(2) / 2."""
+
+LOG = {
+    "float32": (0.3333331346511841, -0.25000008940696716, 0.2000211775302887, -0.16667991876602173,
+                0.14219561219215393, -0.12405648082494736, 0.1188814714550972, -0.1167529746890068,
+                0.06746253371238708),
+    "float64": (0.6666666666666735, 0.39999999999413166, 0.2857142874275819, 0.22222198531810217, 0.18183566639717463,
+                0.15313987416338426, 0.14796618917203158),
+}
+"""float32: (log(1 + f) - f + f**2 / 2) / f**3 by powers of f, for sqrt(1/2) <= 1 + f <= sqrt(2). float64:
+(log((1 + s) / (1 - s)) / s - 2) / s**2 by powers of s**2, for the same range of (1 + s) / (1 - s)."""
+
+ERF = {
+    "float32": (1.1283791065216064, -0.3761262595653534, 0.1128358542919159, -0.026853812858462334,
+                0.005188328213989735, -0.0008010201272554696, 7.853890565456823e-05),
+    "float64": (1.1283791670955126, -0.3761263890318375, 0.11283791670954857, -0.026866170645072893,
+                0.005223977624780861, -0.0008548326978742209, 0.0001205533103690994, -1.4925593507346627e-05,
+                1.6460972827250472e-06, -1.6350025358130944e-07, 1.4657880914870841e-08, -1.136567066366635e-09,
+                5.94527054202034e-11),
+}
+"""erf(x) / x by powers of x**2, for |x| <= 1."""
+
+ERF_TAIL = {
+    "float32": (0.00035399512853473425, 1.127038836479187, 0.6382277011871338, 0.10303553938865662,
+                -0.021804410964250565, 0.0029393730219453573, -0.00018554949201643467),
+    "float64": (0.2079832913334287, 0.15436117429436816, 0.0496984454034495, 0.012713147695383602,
+                0.0024793146966358196, 0.0003316029690992338, 1.9563557889475494e-05, -2.4255496950655356e-06,
+                -5.540058641412177e-07, 4.19833937373004e-09, 1.1751946641082603e-08, -8.997366782634346e-12,
+                -1.801769084576237e-10),
+}
+"""float32: -log(1 - erf(a)) by powers of a, for 1 <= a <= 3.95. float64: exp(a**2) * (1 - erf(a)) by powers of
+14.4 / (a + 3) - 2.6, for 1 <= a <= 6."""
+
+SIN = {
+    "float32": (-0.16666655242443085, 0.008332176133990288, -0.0001951699232449755),
+    "float64": (-0.16666666666666632, 0.008333333333322368, -0.0001984126982976961, 2.7557313678200296e-06,
+                -2.5050755897090512e-08, 1.5896663162828888e-10),
+}
+"""(sin(r) / r - 1) / r**2 by powers of r**2, for |r| <= pi / 4."""
+
+COS = {
+    "float32": (0.04166664555668831, -0.0013887365348637104, 2.4438237232971005e-05),
+    "float64": (0.0416666666666666, -0.0013888888888874062, 2.480158728944185e-05, -2.7557314340190823e-07,
+                2.08757215626958e-09, -1.1359556369724121e-11),
+}
+"""(cos(r) - 1 + r**2 / 2) / r**4 by powers of r**2, for |r| <= pi / 4."""
+
+LN2 = {"float32": (0.693145751953125, 1.4286068203094173e-06), "float64": (0.6931471805598903, 5.497923018708371e-14)}
+"""log(2) in two parts; the first has so few bits that its product with an exponent is exact."""
+
+QUARTER = (1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21)
+"""pi / 2 in three parts of float64; the products of the first two with a number below 2**20 are exact."""
+
+BITS = {"float32": (np.int32, 23, 127), "float64": (np.int64, 52, 1023)}
+"""Integers of the same size, bits of the mantissa, bias of the exponent."""
+
+EXP_RANGE = {"float32": (-104.0, 89.0), "float64": (-746.0, 710.0)}
+"""Where exp is neither 0 nor infinite, and a little more."""
+
+
+# ---------------------------------------------------------------------------------------------------- how it is built
+
+
+def _polynomial(coefficients):
+    """Intrinsic that evaluates the polynomial with these coefficients, lowest power first, by Horner's rule."""
+
+    @intrinsic
+    def polynomial(typingctx, x):
+        def codegen(context, builder, sig, args):
+            kind = args[0].type
+            scalars = [ir.Constant(kind, [float(c)] * kind.count) for c in coefficients]
+            total = scalars[-1]
+            for c in scalars[-2::-1]:
+                total = builder.fadd(builder.fmul(total, args[0], flags=simd.EXACT), c, flags=simd.EXACT)
+            return total
+
+        return signature(x, x), codegen
+
+    return polynomial
+
+
+_INLINE = {"fastmath": FAST, "error_model": "numpy", "forceinline": True}
+
+
+def _functions(build):
+    """Publish what ``build(precision name)`` returns, a function of vectors by name, for vectors and for numbers."""
+    made = {name: build(name) for name in ("float32", "float64")}
+
+    def publish(stub):
+        def choose(x):
+            real = x.dtype if isinstance(x, Vector) else x
+            if not isinstance(real, types.Float):
+                return None
+            body = made[real.name][stub.__name__]
+            if isinstance(x, Vector):
+                return lambda x: body(x)
+            single = Vector(real, 1)
+            return lambda x: lane(body(full(x, single)), 0)
+
+        overload(stub, jit_options=_INLINE)(choose)
+        return stub
+
+    return publish
+
+
+# ------------------------------------------------------------------------------------------ exponentials and what uses them
+
+
+def _exponential(name):
+    """exp, expm1, sigmoid and tanh of one precision."""
+    integer, mantissa, bias = BITS[name]
+    to_bits, to_real = simd.scalar(integer), simd.scalar(name)
+    low, high = EXP_RANGE[name]
+    ln2_high, ln2_low = LN2[name]
+    curve = _polynomial(EXP[name])
+    magic = 1.5 * 2.0**mantissa  # a number of this size has no bits left behind the point: adding it rounds
+    offset = int(np.dtype(name).type(magic).view(integer))
+    log2_e, tiny = 1 / math.log(2), -math.log(2) * (mantissa + 3)  # expm1 is -1 below
+    largest = (bias + 1.45) * math.log(2)  # beyond what expm1 can return, and its factor does not overflow yet
+
+    @simd.device
+    def reduced(x):
+        """(2**n's exponent n, r, exp(r) - 1 - r) with x = n * log(2) + r."""
+        shifted = x * log2_e + magic
+        n = shifted - magic
+        r = x - n * ln2_high - n * ln2_low
+        return bitcast(shifted, to_bits) - offset, r, r * r * curve(r)
+
+    @simd.device
+    def power(n):
+        return bitcast((n + bias) << mantissa, to_real)
+
+    @simd.device
+    def exp(x):
+        x = where(x > high, high, where(x < low, low, x))
+        n, r, rest = reduced(x)
+        half = n >> 1  # in two steps, so that neither factor overflows and denormal results are rounded once
+        return (r + rest + 1) * power(half) * power(n - half)
+
+    @simd.device
+    def expm1(x):
+        limited = where(x > largest, largest, where(x < tiny, tiny, x))
+        n, r, rest = reduced(limited)
+        factor = power(n - 1)
+        whole = ((r + rest) * factor + (factor - 0.5)) * 2
+        return copysign(where(n == 0, r + rest, whole), x)
+
+    @simd.device
+    def sigmoid(x):
+        small = exp(-absolute(x))
+        whole = small + 1
+        lost = small - (whole - 1)
+        found = where(x < 0, small, 1) / whole  # small in the numerator: exact to the end of the denormals
+        return found - found * where(x < 0, 1 - found, found) * lost
+
+    @simd.device
+    def tanh(x):
+        grown = expm1(absolute(x) * 2)
+        bounded = where(grown > 1e18, 1e18, grown)  # so that infinity does not become NaN
+        return copysign(bounded / (bounded + 2), x)
+
+    return {"exp": exp, "expm1": expm1, "sigmoid": sigmoid, "tanh": tanh}
+
+
+_publish = _functions(_exponential)
+
+
+@_publish
+def exp(x):
+    """Exponential. Error: 1.0 ulp."""
+
+
+@_publish
+def expm1(x):
+    """exp(x) - 1, exact also near zero. Error: 2 ulp."""
+
+
+@_publish
+def sigmoid(x):
+    """Logistic function 1 / (1 + exp(-x)). Error: 2 ulp."""
+
+
+@_publish
+def tanh(x):
+    """Hyperbolic tangent. Error: 4 ulp."""
+
+
+# ------------------------------------------------------------------------------------------------------------ logarithms
+
+
+def _logarithm(name):
+    """log and log1p of one precision."""
+    integer, mantissa, bias = BITS[name]
+    to_bits, to_real = simd.scalar(integer), simd.scalar(name)
+    ln2_high, ln2_low = LN2[name]
+    curve, single = _polynomial(LOG[name]), name == "float32"
+    smallest = float(np.finfo(name).tiny)  # that is not denormal
+    lift, lifted = 2.0 ** (mantissa + 2), mantissa + 2
+    root = int(np.dtype(name).type(math.sqrt(0.5)).view(integer))
+    below_mantissa = (1 << mantissa) - 1
+
+    if single:
+
+        @simd.device
+        def near_one(f):
+            return f * f * (f * curve(f) - 0.5)
+    else:
+
+        @simd.device
+        def near_one(f):
+            s = f / (f + 2)
+            square, half = s * s, f * f * 0.5
+            return s * (half + square * curve(square)) - half
+
+    @simd.device
+    def of_positive(x, extra):
+        """log(x) + extra for finite x > 0."""
+        denormal = x < smallest
+        bits = bitcast(where(denormal, x * lift, x), to_bits) - root
+        e = convert(bits >> mantissa, to_real)
+        e = where(denormal, e - lifted, e)
+        f = bitcast((bits & below_mantissa) + root, to_real) - 1
+        return e * ln2_high + (f + (near_one(f) + (e * ln2_low + extra)))
+
+    @simd.device
+    def with_edges(x, value):
+        value = where(x == 0, -np.inf, value)
+        value = where(x < 0, np.nan, value)
+        return where(x < np.inf, value, x + x)  # infinity and NaN themselves
+
+    @simd.device
+    def log(x):
+        return with_edges(x, of_positive(x, 0.0))
+
+    @simd.device
+    def log1p(x):
+        whole = x + 1
+        lost = where(absolute(x) < 1, x - (whole - 1), 1 - (whole - x))
+        found = with_edges(whole, of_positive(whole, lost / whole))
+        return where(absolute(x) < smallest, x, found)
+
+    return {"log": log, "log1p": log1p}
+
+
+_publish = _functions(_logarithm)
+
+
+@_publish
+def log(x):
+    """Natural logarithm. Error: 1 ulp."""
+
+
+@_publish
+def log1p(x):
+    """log(1 + x), exact also near zero. Error: 2 ulp."""
+
+
+# -------------------------------------------------------------------------------------------------------- error function
+
+
+def _error_function(name):
+    """erf and erfc of one precision."""
+    near, tail, single = _polynomial(ERF[name]), _polynomial(ERF_TAIL[name]), name == "float32"
+    end = 3.95 if single else 6.0  # erf is 1 from here on
+
+    if single:
+
+        @simd.device
+        def beyond(a):
+            return exp(-tail(a))
+    else:
+
+        @simd.device
+        def beyond(a):
+            return exp(-a * a) * tail(14.4 / (a + 3) - 2.6)
+
+    @simd.device
+    def erf(x):
+        a = absolute(x)
+        limited = where(a > end, end, a)
+        far = copysign(1 - beyond(limited), x)
+        return where(a < 1, x * near(where(a < 1, x * x, 1)), far)
+
+    return {"erf": erf}
+
+
+_publish = _functions(_error_function)
+
+
+@_publish
+def erf(x):
+    """Error function. Error: 2 ulp."""
+
+
+# --------------------------------------------------------------------------------------------------------- trigonometry
+
+
+def _trigonometry(name):
+    """sin and cos of one precision."""
+    sine, cosine = _polynomial(SIN[name]), _polynomial(COS[name])
+    wide, to_wide, to_bits = simd.scalar(np.float64), simd.scalar(name), simd.scalar(np.int64)
+    magic, limit = 1.5 * 2.0**52, 2.0**19 * math.pi
+    offset = int(np.float64(magic).view(np.int64))
+    first, second, third = QUARTER
+
+    @simd.device
+    def reduced(x):
+        """(the number of the quadrant, the angle from its middle); float32 in float64, for the bits that cancel."""
+        x = convert(x, wide)
+        shifted = x * (2 / math.pi) + magic
+        n = shifted - magic
+        r = x - n * first - n * second - n * third
+        return bitcast(shifted, to_bits) - offset, convert(r, to_wide)
+
+    @simd.device
+    def wave(x, turn):
+        quadrant, r = reduced(where(absolute(x) < limit, x, 0))
+        quadrant += turn
+        square = r * r
+        odd = r + r * square * sine(square)
+        even = 1 - square * 0.5 + square * square * cosine(square)
+        found = where((quadrant & 1) == 0, odd, even)
+        return where((quadrant & 2) == 0, found, -found)
+
+    @simd.device
+    def sin(x):
+        if simd.all_lanes(absolute(x) < limit):
+            return where(x == 0, x, wave(x, 0))
+        return libm_sin(x)
+
+    @simd.device
+    def cos(x):
+        if simd.all_lanes(absolute(x) < limit):
+            return wave(x, 1)
+        return libm_cos(x)
+
+    return {"sin": sin, "cos": cos}
+
+
+def _per_lane(name, count):
+    """Intrinsic that calls the C library's function of ``count`` float64 for each lane: slow, for what is rare."""
+
+    def typed(args):
+        kind = simd._common(*args)
+        if not isinstance(simd._base(kind), types.Float):
+            return None
+
+        def codegen(context, builder, sig, values):
+            values = [simd._as(context, builder, v, k, kind) for v, k in zip(values, args, strict=True)]
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(simd.F64, [simd.F64] * count), name)
+            element = simd._element(simd._base(kind))
+
+            def one(*parts):
+                single = element == simd.F32
+                found = builder.call(function, [builder.fpext(p, simd.F64) if single else p for p in parts])
+                return builder.fptrunc(found, element) if single else found
+
+            if not isinstance(kind, Vector):
+                return one(*values)
+            result = ir.Constant(simd._llvm(kind), ir.Undefined)
+            for i in range(kind.lanes):
+                place = ir.Constant(simd.I32, i)
+                result = builder.insert_element(
+                    result, one(*[builder.extract_element(v, place) for v in values]), place)
+            return result
+
+        return signature(kind, *args), codegen
+
+    if count == 1:
+        def made(typingctx, x):
+            return typed((x,))
+    else:
+        def made(typingctx, x, y):
+            return typed((x, y))
+    made.__name__ = made.__qualname__ = name
+    made.__doc__ = f"The C library's {name}, lane by lane."
+    return intrinsic(made)
+
+
+libm_sin, libm_cos, libm_pow = _per_lane("sin", 1), _per_lane("cos", 1), _per_lane("pow", 2)
+tan, asin, acos, atan = (_per_lane(name, 1) for name in ("tan", "asin", "acos", "atan"))
+sinh, cosh, asinh, acosh, atanh = (_per_lane(name, 1) for name in ("sinh", "cosh", "asinh", "acosh", "atanh"))
+exp2, log2, log10, erfc, lgamma = (_per_lane(name, 1) for name in ("exp2", "log2", "log10", "erfc", "lgamma"))
+atan2, fmod = _per_lane("atan2", 2), _per_lane("fmod", 2)
+
+_publish = _functions(_trigonometry)
+
+
+@_publish
+def sin(x):
+    """Sine of an angle in radians. Error: 2 ulp."""
+
+
+@_publish
+def cos(x):
+    """Cosine of an angle in radians. Error: 2 ulp."""
+
+
+# --------------------------------------------------------------------------------------------------------- powers, roots
+
+
+def pow(x, y):
+    """``x`` to the power ``y``, with IEEE's special cases. Error: 1 ulp (float32, worked out in float64), libm's else."""
+
+
+@overload(pow, jit_options=_INLINE)
+def _choose_pow(x, y):
+    kind = simd._common(x, y)
+    if not isinstance(kind, Vector) or kind.dtype != types.float32:
+        return lambda x, y: libm_pow(x, y)
+    wide, single = simd.scalar(np.float64), types.float32
+
+    def power(x, y):
+        x, y = full_like(x, kind), full_like(y, kind)
+        size = absolute(x)
+        found = convert(exp(convert(y, wide) * log(convert(size, wide))), single)
+        whole = rint(y) == y
+        odd = whole & (rint(y * 0.5) * 2 != y)
+        found = where((x < 0) & (x > -np.inf) & ~whole, np.nan, found)
+        found = where(odd, copysign(found, x), found)
+        return where((y == 0) | (x == 1) | ((x == -1) & (absolute(y) == np.inf)), 1, found)
+
+    return power
+
+
+@intrinsic
+def full_like(typingctx, value, kind):
+    """``value``, a number or a vector, as a vector of type ``kind``."""
+    wanted = kind.instance_type if hasattr(kind, "instance_type") else kind
+
+    def codegen(context, builder, sig, args):
+        return simd._as(context, builder, args[0], value, wanted)
+
+    return signature(wanted, value, kind), codegen
+
+
+@simd.device
+def rsqrt(x):
+    """One over the square root. Error: 1 ulp."""
+    return 1 / sqrt(x)
