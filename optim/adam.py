@@ -54,8 +54,9 @@ class Adam(Optimizer):
             raise ValueError("betas must be either both floats or both Tensors")
         if any(isinstance(b, Tensor) and b.numel() != 1 for b in betas):
             raise ValueError("Tensor betas must be 1-element")
-        if foreach and not capturable and any(isinstance(v, Tensor) for v in (lr, *betas)):
-            raise ValueError("lr and betas as Tensors are not supported for capturable=False and foreach=True")
+        for name, value in (("lr", lr), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
+            if foreach and not capturable and isinstance(value, Tensor):
+                raise ValueError(f"{name} as a Tensor is not supported for capturable=False and foreach=True")
         defaults["betas"] = tuple(betas)
         super().__init__(params, defaults)
 

@@ -357,9 +357,9 @@ class Optimizer:
         if len({id(p) for p in params}) != len(params):
             warnings.warn("optimizer contains a parameter group with duplicate parameters", stacklevel=4)
         if any(("param_names" in group) != named for group in self.param_groups):
-            raise ValueError("all optimizer param groups should be with/without names, "
-                             f"but one group comes {'with' if named else 'without'} and another "
-                             f"{'without' if named else 'with'} names")  # fmt: skip
+            new, others = ("with", "without") if named else ("without", "with")
+            raise ValueError("all optimizer param groups should be with/without names. cannot add param group "
+                             f"{new} names to the optimizer {others} names")  # fmt: skip
         if {id(p) for p in params} & {id(p) for group in self.param_groups for p in group["params"]}:
             raise ValueError("some parameters appear in more than one parameter group")
 

@@ -76,10 +76,12 @@ class LRScheduler:
     def _initial_step(self):
         self._step_count = 0
         self._is_initial = True
+        stepped, self.optimizer._opt_called = self.optimizer._opt_called, True  # schedules within are not to warn
         try:
             self.step()
         finally:
             self._is_initial = False
+            self.optimizer._opt_called = stepped
 
     def get_last_lr(self) -> list:
         """The learning rates that the last ``step`` set, one a group."""
