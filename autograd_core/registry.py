@@ -219,7 +219,7 @@ class Op:
     def plain(self, args, static):
         """The op on arrays and numbers alone, without Tensors: what gradient rules get in an ordinary backward."""
         arrays = list(args)
-        if type(args[0]) is not ndarray and not any(isinstance(a, (ndarray, np.generic)) for a in args):
+        if args and type(args[0]) is not ndarray and not any(isinstance(a, (ndarray, np.generic)) for a in args):
             self._refuse(args)
         if self.prepare is not None:
             static = self.prepare(arrays, static)

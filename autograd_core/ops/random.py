@@ -121,8 +121,7 @@ def _high_part(words, span):
 
 
 @op(random, namespace="internal",
-    samples=[sample(0.3, shape=(3, 4), dtype=np.dtype(bool), **DRAW),
-             sample(positive(4, high=1), shape=(3, 4), dtype=np.dtype(np.float32), **DRAW)])  # fmt: skip
+    samples=[sample(positive(4, high=1), shape=(3, 4), dtype=np.dtype(np.float32), **DRAW)])  # fmt: skip
 def coins(probability, *, shape, dtype, seed, offset):
     """1 with ``probability`` (a number, or an array that broadcasts to ``shape``), else 0: word < 2**32 probability."""
     if isinstance(probability, ndarray):
