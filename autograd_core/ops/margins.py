@@ -69,12 +69,12 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
 def _rows(name, input, target, of_class):
     """Input (N, C) and target with a batch dim; raises where the shapes do not match."""
     if not input.ndim:
-        input, target = ops.reshape(input, (1,)), ops.reshape(target, () if of_class else (1,))
+        input, target = ops.reshape(input, (1,)), target if of_class else ops.reshape(target, (1,))
     if input.ndim > 2 or input.shape[-1] == 0:
         raise RuntimeError(f"{name}: input must have shape (N, C) or (C), classes not empty, got {list(input.shape)}")
     wanted = input.shape[:-1] if of_class else input.shape
     if of_class and input.ndim == 1 and tuple(target.shape) == (1,):
-        target = ops.reshape(target, ())
+        return ops.unsqueeze(input, 0), target, False
     if tuple(target.shape) != tuple(wanted):
         raise RuntimeError(
             f"{name}: target must have shape {list(wanted)} for input {list(input.shape)}, got {list(target.shape)}"
