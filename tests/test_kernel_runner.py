@@ -10,7 +10,7 @@ import pytest
 from kernel_kit import run_everywhere, using_threads
 
 from autograd_core import kernels
-from autograd_core.kernels import cache, host, threads
+from autograd_core.kernels import blas, cache, host, threads
 from autograd_core.kernels.lazy import simd, tiles
 from autograd_core.kernels.plan import Call, Plan, Program, Spec, bits, execute, inp, out, scratch
 from autograd_core.kernels.runner import range_kernel
@@ -303,7 +303,7 @@ def test_budget_comes_from_the_environment():
 
 
 def test_blas_is_kept_on_one_thread():
-    assert threads.blas_one_thread() in (True, False)  # False: a BLAS that takes no orders, which is no error
+    assert blas.blas_one_thread() in (True, False)  # False: a BLAS that takes no orders, which is no error
 
 
 # ---------------------------------------------------------------------------------------------------------------- cache

@@ -8,9 +8,12 @@ from math import prod
 import numpy as np
 
 from .. import ops
-from ..registry import composite, contraction, op
+from ..kernels.blas import blas_one_thread
+from ..registry import Kernel, composite, contraction, op
 from ..shapes import normalize_dim
 from .samples import real, sample
+
+blas_one_thread()  # its pool would fight with ours, and its bits depend on the number of threads
 
 # ---------------------------------------------------------------------------------------------------- matrix products
 
@@ -63,7 +66,7 @@ def right_gradient(g, input, ndim):
     return ops.matmul(ops.transpose(input, -2, -1), g)
 
 
-@op(contraction, promote=False, onnx="MatMul", aliases=["linalg.matmul"],
+@op(contraction, promote=False, onnx="MatMul", aliases=["linalg.matmul"], kernel=Kernel("gemm:matmul"),
     vjp=[lambda g, other, input_shape: left_gradient(g, other, len(input_shape)),
          lambda g, input, other_shape: right_gradient(g, input, len(other_shape))],
     samples=[sample(real(3, 4), real(4, 2)), sample(real(4), real(4)), sample(real(3, 4), real(4)),
@@ -80,6 +83,7 @@ def matmul(input, other):
 
 
 @op(contraction, promote=False, onnx="MatMul", samples=[sample(real(3, 4), real(4, 2))],
+    kernel=Kernel("gemm:matmul", when=lambda input, mat2: input.ndim == 2 == mat2.ndim),
     vjp=[lambda g, mat2: ops.matmul(g, ops.transpose(mat2, 0, 1)),
          lambda g, input: ops.matmul(ops.transpose(input, 0, 1), g)])  # fmt: skip
 def mm(input, mat2):
@@ -93,6 +97,7 @@ def mm(input, mat2):
 
 
 @op(contraction, promote=False, onnx="MatMul", samples=[sample(real(2, 3, 4), real(2, 4, 2))],
+    kernel=Kernel("gemm:matmul", when=lambda input, mat2: input.ndim == 3 == mat2.ndim and len(input) == len(mat2)),
     vjp=[lambda g, mat2: ops.matmul(g, ops.transpose(mat2, 1, 2)),
          lambda g, input: ops.matmul(ops.transpose(input, 1, 2), g)])  # fmt: skip
 def bmm(input, mat2):
@@ -115,6 +120,7 @@ def _linear_weight(g, input, weight_shape):
 
 
 @op(contraction, namespace="nn.functional", promote=False, out=False, signature="input, weight, bias=None", onnx="Gemm",
+    kernel=Kernel("gemm:linear"),
     vjp=[lambda g, weight: _linear_input(g, weight),
          lambda g, input, weight_shape: _linear_weight(g, input, weight_shape), lambda g: g],
     samples=[sample(real(3, 4), real(2, 4), real(2)), sample(real(5, 3, 4), real(2, 4)),
