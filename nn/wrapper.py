@@ -39,8 +39,9 @@ class Wrapper(Module):
             cls._signature = inspect.Signature([inspect.Parameter(k, kind, default=v) for k, v in settings.items()])
         if shown is not None:
             cls._shown = tuple(shown.split())
-        if "__init__" not in cls.__dict__:
-            cls.__signature__ = cls._signature  # type: ignore[attr-defined]
+        own = cls.__dict__.get("__init__")
+        takes_anything = own is None or own.__code__.co_argcount == 1
+        cls.__signature__ = cls._signature if takes_anything else _without_self(own)  # type: ignore[attr-defined]
 
     def __init__(self, *args, **kwargs):
         super().__init__()
@@ -64,6 +65,11 @@ class Wrapper(Module):
         """The settings that matter: ``inplace`` only where it is on."""
         names = self._settings if self._shown is None else self._shown
         return ", ".join([f"{name}={getattr(self, name)}" for name in names if name != "inplace" or self.inplace])
+
+
+def _without_self(function):
+    found = inspect.signature(function)
+    return found.replace(parameters=list(found.parameters.values())[1:])
 
 
 def legacy_reduction(size_average, reduce) -> str:
