@@ -70,6 +70,7 @@ from .generator import initial_seed as initial_seed
 from .generator import manual_seed as manual_seed
 from .generator import seed as seed
 from .generator import set_rng_state as set_rng_state
+from . import ops as ops
 from .info import device as device
 from .info import finfo as finfo
 from .info import iinfo as iinfo
@@ -97,7 +98,6 @@ random: ModuleType
 cuda: ModuleType
 nn: ModuleType
 optim: ModuleType
-ops: ModuleType
 strided: Any
 contiguous_format: Any
 channels_last: Any
@@ -201,7 +201,8 @@ def _function(name: str, record: Op, method=False) -> list[str]:
             star = True
         star |= p.kind is p.VAR_POSITIONAL
         lead = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
-        kind = "_Data" if p.name in record.parameters and p.name != "out" else "Any"
+        primitive = record.family.name != "composite"
+        kind = "_Data" if primitive and p.name in record.parameters and not lead else "Any"
         if p.default is None and kind != "Any":
             kind += " | None"
         words.append(f"{lead}{p.name}: {kind}{' = ...' if p.default is not p.empty else ''}")
