@@ -93,7 +93,7 @@ def _roots(tensors, gradients, create_graph):
             if tensor.array.size != 1:
                 raise RuntimeError(f"grad can be implicitly created only for scalar outputs, got {shape_text(tensor)}; "
                                    "pass the gradient to start from")  # fmt: skip
-            gradient = np.ones_like(tensor.array)
+            gradient = np.ones(tensor.array.shape, tensor.array.dtype)
             gradient = wrap(gradient) if create_graph else gradient
         else:
             if not isinstance(gradient, Tensor):

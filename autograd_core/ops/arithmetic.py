@@ -64,7 +64,10 @@ def _scaled(g, alpha):
 
 
 def _alpha_setting(arrays, settings):
-    alpha, kind = settings["alpha"], common_dtype(arrays).kind
+    alpha = settings["alpha"]
+    if type(alpha) is int:
+        return settings
+    kind = common_dtype(arrays).kind
     if isinstance(alpha, bool) and kind != "b":
         raise RuntimeError("alpha is a bool, which only bool tensors allow")
     if isinstance(alpha, float) and kind != "f":
@@ -73,7 +76,7 @@ def _alpha_setting(arrays, settings):
 
 
 def _difference_setting(arrays, settings):
-    if any(map(is_bool, arrays)):
+    if any([type(a) is not float and is_bool(a) for a in arrays]):
         raise RuntimeError("subtraction with bool tensors is not supported; use ^ or logical_xor, or convert them")
     return _alpha_setting(arrays, settings)
 

@@ -39,7 +39,7 @@ def one_dim_setting(arrays, settings):
 
 def restore(g, dim, keepdim, ndim):
     """The gradient of a reduction's result with the reduced dims back as size 1, ready to be broadcast."""
-    if keepdim or not dim:
+    if keepdim or not g.ndim:
         return g
     shape = list(g.shape)
     for d in sorted(dim):
