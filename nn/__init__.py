@@ -172,7 +172,7 @@ from .transformer import (
     TransformerEncoderLayer,
 )
 
-_LATER = frozenset(["data", "models", "train", "cli", "modules"])
+_LATER = frozenset(["cli", "data", "models", "report", "train"])
 
 
 def __getattr__(name):

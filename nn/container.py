@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
-from autograd_core.tensor import Tensor
+from autograd_core import Tensor
 
 from .module import Module
 from .parameter import Parameter

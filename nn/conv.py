@@ -197,7 +197,7 @@ class _Lazy(LazyModuleMixin):
     _dims: int
 
     @property
-    def _size_dim(self):  # type: ignore[override]
+    def _size_dim(self):
         return -self._dims - 1
 
     def _check_input_dim(self, input):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from autograd_core.tensor import Tensor, no_grad
+from autograd_core import Tensor
+from autograd_core.tensor import no_grad
 
 from . import functional as F
 from . import init

@@ -11,10 +11,13 @@ from collections import OrderedDict
 
 import numpy as np
 
-from autograd_core import ops  # noqa: F401  (records must stand before another one is added)
+from autograd_core import (
+    Tensor,
+    ops,  # noqa: F401  (records must stand before another one is added)
+)
 from autograd_core.ops.samples import real, sample
 from autograd_core.registry import network, op
-from autograd_core.tensor import RemovableHandle, Tensor, wrap
+from autograd_core.tensor import RemovableHandle, wrap
 
 HOOK_KINDS = frozenset(
     f"_{kind}_hooks{form}"
@@ -33,8 +36,10 @@ class GlobalHooks:
     _hooked = False
 
     def __init__(self):
-        for name in HOOK_KINDS:
-            setattr(self, name, OrderedDict())
+        self.__dict__.update({name: OrderedDict() for name in HOOK_KINDS})
+
+    def __getattr__(self, name) -> OrderedDict:
+        raise AttributeError(f"there are no hooks of the kind {name}")
 
 
 everywhere = GlobalHooks()
@@ -208,7 +213,7 @@ class BackwardHooks:
         returned = _as_tuple(returned)
         if len(returned) != len(before):
             error = RuntimeError(f"{kind}: the hook returned {len(returned)} gradients, but expected {len(before)}")
-            error.explained = True  # type: ignore[attr-defined]  # the engine need not add where it was called
+            error.explained = True  # the engine need not add where it was called
             raise error
         return returned
 

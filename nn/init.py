@@ -8,8 +8,8 @@ from functools import wraps
 
 import numpy as np
 
-from autograd_core import storage
-from autograd_core.tensor import Tensor, no_grad, wrap
+from autograd_core import Tensor, storage
+from autograd_core.tensor import no_grad, wrap
 
 _GAINS = {"sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 _LINEAR = frozenset(
@@ -45,19 +45,19 @@ def _drawn(shape, method, *args, generator=None):
     return getattr(wrap(np.empty(shape)), method)(*args, generator=generator).array
 
 
-@no_grad
+@no_grad()
 def uniform_(tensor: Tensor, a=0.0, b=1.0, generator=None) -> Tensor:
     """Fill with numbers drawn evenly from [a, b)."""
     return tensor.uniform_(a, b, generator=generator)
 
 
-@no_grad
+@no_grad()
 def normal_(tensor: Tensor, mean=0.0, std=1.0, generator=None) -> Tensor:
     """Fill with numbers drawn from the normal distribution."""
     return tensor.normal_(mean, std, generator=generator)
 
 
-@no_grad
+@no_grad()
 def trunc_normal_(tensor: Tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None) -> Tensor:
     """Fill with numbers drawn from the normal distribution, restricted to [a, b].
 
@@ -82,7 +82,7 @@ def trunc_normal_(tensor: Tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=No
     return _put(tensor, np.clip(values * std + mean, a, b).reshape(tensor.array.shape))
 
 
-@no_grad
+@no_grad()
 def constant_(tensor: Tensor, val) -> Tensor:
     """Fill with ``val``."""
     return _put(tensor, val)
@@ -167,7 +167,7 @@ def kaiming_normal_(tensor: Tensor, a=0, mode="fan_in", nonlinearity="leaky_relu
     return normal_(tensor, 0.0, std, generator)
 
 
-@no_grad
+@no_grad()
 def orthogonal_(tensor: Tensor, gain=1, generator=None) -> Tensor:
     """Fill with a random matrix whose rows or columns are orthonormal, times ``gain`` (Saxe et al., 2014).
 
@@ -184,7 +184,7 @@ def orthogonal_(tensor: Tensor, gain=1, generator=None) -> Tensor:
     return _put(tensor, gain * (q.T if rows < columns else q).reshape(tensor.shape))
 
 
-@no_grad
+@no_grad()
 def sparse_(tensor: Tensor, sparsity, std=0.01, generator=None) -> Tensor:
     """Fill a matrix from a normal distribution, with a share ``sparsity`` of every column set to zero."""
     if tensor.ndim != 2:

@@ -34,7 +34,7 @@ class LazyModuleMixin(Module):
             raise RuntimeError(f"module {self._get_name()} has not been fully initialized")
         if self.cls_to_become is None:
             return super().__call__(*args, **kwargs)
-        self.__class__ = self.cls_to_become  # type: ignore[assignment]
+        self.__class__ = self.cls_to_become
         return self(*args, **kwargs)
 
     def has_uninitialized_params(self) -> bool:
@@ -60,7 +60,7 @@ class LazyModuleMixin(Module):
     def reset_parameters(self) -> None:
         """Draw new values, where there are any."""
         if not self.has_uninitialized_params() and self.__dict__.get(self._size_name) != 0:
-            super().reset_parameters()
+            super().reset_parameters()  # type: ignore[misc]  # of the layer that this is mixed into
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         for name, tensor in (*self._parameters.items(), *self._buffers.items()):

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from autograd_core import Tensor
 from autograd_core.shapes import DType, dtype_of
-from autograd_core.tensor import Tensor, no_grad, state
+from autograd_core.tensor import no_grad, state
 
 from . import parameter
 from .hooks import HOOK_KINDS, STATE_HOOK_KINDS, Handle, add_hook, call_with_hooks, everywhere, registered
@@ -323,12 +324,8 @@ class Module(Stateful):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or set them to zero with ``set_to_none=False``."""
         for tensor in self.parameters():
-            if tensor._grad is not None:
-                if set_to_none:
-                    tensor._grad = None
-                else:
-                    tensor._grad = tensor._grad.detach()
-                    tensor._grad.zero_()
+            if tensor.grad is not None:
+                tensor.grad = None if set_to_none else tensor.grad.detach().zero_()
 
     # -------------------------------------------------- types and devices
 
@@ -341,8 +338,8 @@ class Module(Stateful):
             for tensor in self._parameters.values():
                 if tensor is not None:
                     tensor.data = fn(tensor)
-                    if tensor._grad is not None:
-                        tensor._grad = fn(tensor._grad)
+                    if tensor.grad is not None:
+                        tensor.grad = fn(tensor.grad)
             for name, tensor in self._buffers.items():
                 if tensor is not None:
                     self._buffers[name] = fn(tensor)

@@ -14,6 +14,14 @@ from .parameter import UninitializedBuffer, add_parameters
 from .wrapper import NEEDED, Wrapper
 
 
+def _ones_and_zeros(layer):
+    """The initial scale and shift of a normalisation, where it has them."""
+    if layer.weight is not None:
+        init.ones_(layer.weight)
+    if layer.bias is not None:
+        init.zeros_(layer.bias)
+
+
 class _RunningNorm(Module):
     """What batch and instance normalisation share: scale and shift, and running statistics."""
 
@@ -50,10 +58,7 @@ class _RunningNorm(Module):
     def reset_parameters(self):
         """Scale 1, shift 0, running statistics anew."""
         self.reset_running_stats()
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        _ones_and_zeros(self)
 
     def _check_input_dim(self, input):
         if input.ndim not in self._ndims:
@@ -243,10 +248,7 @@ class LayerNorm(Module):
 
     def reset_parameters(self):
         """Scale 1, shift 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        _ones_and_zeros(self)
 
     def forward(self, input):
         """Normalise."""
@@ -294,7 +296,9 @@ class GroupNorm(Module):
         add_parameters(self, shapes, weight=affine, bias=affine and bias, device=device, dtype=dtype)
         self.reset_parameters()
 
-    reset_parameters = LayerNorm.reset_parameters
+    def reset_parameters(self):
+        """Scale 1, shift 0."""
+        _ones_and_zeros(self)
 
     def forward(self, input):
         """Normalise."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from autograd_core import Tensor
 from autograd_core.shapes import as_shape, numpy_dtype
-from autograd_core.tensor import Tensor, as_array
+from autograd_core.tensor import as_array
 
 
 def check_device(device) -> None:
@@ -56,11 +57,12 @@ class _Uninitialized:
     """What lazy parameters and buffers share: no shape until ``materialize``."""
 
     _becomes: type
+    array: np.ndarray
 
     def materialize(self, shape, device=None, dtype=None) -> None:
         """Give the tensor ``shape`` (and ``dtype``); its values are not set."""
         self.array = empty(shape, device, self.array.dtype if dtype is None else dtype).array
-        self.__class__ = self._becomes  # type: ignore[assignment]
+        self.__class__ = self._becomes
 
     @property
     def shape(self):

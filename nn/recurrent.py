@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import warnings
 
 import autograd_core as ag
@@ -57,7 +56,7 @@ class RNNBase(Module):
         rows = GATES[mode] * hidden_size
         for layer in range(num_layers):
             in_size = input_size if layer == 0 else out_size * (2 if bidirectional else 1)
-            shapes = {"weight_ih": (rows, in_size), "weight_hh": (rows, out_size)}
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, in_size), "weight_hh": (rows, out_size)}
             if bias:
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
             if proj_size:
@@ -70,7 +69,7 @@ class RNNBase(Module):
         self.reset_parameters()
 
     def _check(self, hidden_size, num_layers, dropout, proj_size, mode):
-        if not isinstance(dropout, numbers.Number) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
+        if not isinstance(dropout, (int, float)) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError("dropout should be a number in range [0, 1] representing the probability of an element "
                              f"being zeroed, got {dropout!r}")  # fmt: skip
         if dropout > 0 and num_layers == 1:

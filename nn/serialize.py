@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from autograd_core import Tensor
 from autograd_core.shapes import DType
-from autograd_core.tensor import Tensor, wrap
+from autograd_core.tensor import wrap
 
 from .module import Module
 from .parameter import check_device
@@ -137,15 +138,16 @@ def _rebuild(structure, tensors):
         return [_rebuild(v, tensors) for v in structure]
     if not isinstance(structure, dict):
         return structure
-    (key, value), *rest = structure.items() or [("", None)]
-    if not rest and key == "$":
-        return tensors[value]
-    if not rest and key == "$dtype":
-        return DType._of[np.dtype(value)]
-    if not rest and key == "$tuple":
-        return tuple(_rebuild(v, tensors) for v in value)
-    if not rest and key == "$dict":
-        return {_rebuild(k, tensors): _rebuild(v, tensors) for k, v in value}
+    if len(structure) == 1:
+        ((key, value),) = structure.items()
+        if key == "$":
+            return tensors[value]
+        if key == "$dtype":
+            return DType._of[np.dtype(value)]
+        if key == "$tuple":
+            return tuple(_rebuild(v, tensors) for v in value)
+        if key == "$dict":
+            return {_rebuild(k, tensors): _rebuild(v, tensors) for k, v in value}
     return {k: _rebuild(v, tensors) for k, v in structure.items()}
 
 

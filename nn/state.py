@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping
 from functools import wraps
+from typing import Any
 
 import numpy as np
 
-from autograd_core.tensor import Tensor, no_grad, wrap
+from autograd_core import Tensor
+from autograd_core.tensor import no_grad, wrap
 
 from .hooks import Handle
 from .parameter import Buffer, Parameter, is_lazy
@@ -36,17 +38,21 @@ class Stateful:
     _parameters: dict
     _buffers: dict
     _non_persistent_buffers_set: set
+    _state_dict_hooks: OrderedDict
+    _state_dict_pre_hooks: OrderedDict
+    _load_state_dict_pre_hooks: OrderedDict
+    _load_state_dict_post_hooks: OrderedDict
 
     # -------------------------------------------------- out
 
-    def state_dict(self, *args, destination=None, prefix="", keep_vars=False):
+    def state_dict(self, *args: Any, destination=None, prefix="", keep_vars=False):
         """All parameters and persistent buffers by their dotted names, as detached tensors that share the memory.
 
         ``destination`` is a dictionary to be filled; ``prefix`` is put before every name; ``keep_vars`` gives the
         parameters themselves.
         """
         if args:  # an older calling convention, still found in overriding methods
-            destination, prefix, keep_vars = (*args, *(destination, prefix, keep_vars)[len(args) :])
+            destination, prefix, keep_vars = args + (destination, prefix, keep_vars)[len(args) :]
         if destination is None:
             destination = OrderedDict()
             destination._metadata = OrderedDict()

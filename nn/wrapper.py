@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 from . import functional as F
 from .module import Module
@@ -41,7 +43,7 @@ class Wrapper(Module):
             cls._shown = tuple(shown.split())
         own = cls.__dict__.get("__init__")
         takes_anything = own is None or own.__code__.co_argcount == 1
-        cls.__signature__ = cls._signature if takes_anything else _without_self(own)  # type: ignore[attr-defined]
+        cls.__signature__ = cls._signature if takes_anything else _without_self(own)
 
     def __init__(self, *args, **kwargs):
         super().__init__()
@@ -56,10 +58,12 @@ class Wrapper(Module):
         bound.apply_defaults()
         return bound.arguments
 
-    def forward(self, input):
+    def _of_input(self, input):
         """Call the function with the settings."""
         held = self.__dict__
         return getattr(F, self._function)(input, **{name: held[name] for name in self._settings})
+
+    forward: Callable[..., Any] = _of_input  # an attribute to type checkers: subclasses may take other inputs
 
     def extra_repr(self):
         """The settings that matter: ``inplace`` only where it is on."""

@@ -6,7 +6,8 @@ import functools
 import warnings
 
 import autograd_core as ag
-from autograd_core.tensor import Tensor, no_grad
+from autograd_core import Tensor
+from autograd_core.tensor import no_grad
 
 
 def _listed(tensors):
@@ -23,7 +24,7 @@ def _gradients(parameters):
     return [p.grad for p in _listed(parameters) if p.grad is not None]
 
 
-@no_grad
+@no_grad()
 def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=None) -> Tensor:
     """The ``norm_type``-norm of all ``tensors`` as if they were one vector."""
     norm_type = float(norm_type)
@@ -39,7 +40,7 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
     return total
 
 
-@no_grad
+@no_grad()
 def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None) -> None:
     """Multiply all gradients by max_norm / total_norm, where that is below 1."""
     gradients = _gradients(parameters)
@@ -49,7 +50,7 @@ def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None) -> Non
             gradient.mul_(factor)
 
 
-@no_grad
+@no_grad()
 def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False, foreach=None) -> Tensor:
     """Scale the gradients of ``parameters`` so that their common norm is at most ``max_norm``; returns the norm before.
 
@@ -62,7 +63,7 @@ def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=Fals
     return total
 
 
-@no_grad
+@no_grad()
 def clip_grad_value_(parameters, clip_value, foreach=None) -> None:
     """Cut every element of the gradients off at ±``clip_value``."""
     limit = float(clip_value)

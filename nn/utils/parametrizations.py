@@ -75,7 +75,7 @@ class _Orthogonal(Module):
             q = self.base @ q
         return q.mT if wide else q
 
-    @no_grad
+    @no_grad()
     def right_inverse(self, q):
         """The unrestricted matrix behind ``q``; with a base, ``q`` (made orthogonal) becomes the base."""
         wide = q.shape[-2] < q.shape[-1]

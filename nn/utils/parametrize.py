@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 from contextlib import contextmanager, suppress
 
-from autograd_core.tensor import Tensor, no_grad
+from autograd_core import Tensor
+from autograd_core.tensor import no_grad
 
 from ..container import ModuleDict, ModuleList
 from ..parameter import Buffer, Parameter

@@ -7,7 +7,7 @@ from collections import namedtuple
 import numpy as np
 
 import autograd_core as ag
-from autograd_core.tensor import Tensor
+from autograd_core import Tensor
 
 _Fields = namedtuple("_Fields", "data batch_sizes sorted_indices unsorted_indices")
 

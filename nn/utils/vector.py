@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import autograd_core as ag
-from autograd_core.tensor import Tensor
+from autograd_core import Tensor
 
 
 def parameters_to_vector(parameters) -> Tensor:
