@@ -74,6 +74,7 @@ uint64: dtype
 uint8: dtype
 
 class Tensor:
+    array: np.ndarray[Any, Any]
     @property
     def H(self) -> Any: ...
     @property

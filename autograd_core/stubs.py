@@ -110,7 +110,7 @@ def _dtypes():
 
 
 def _tensor_class() -> list[str]:
-    lines = ["class Tensor:"]
+    lines = ["class Tensor:", "    array: np.ndarray[Any, Any]"]
     for name, member in sorted(vars(Tensor).items()):
         if name in _HAND or (name.startswith("_") and not re.fullmatch(r"__\w+__|_version", name)):
             continue
