@@ -24,7 +24,7 @@ def gemm(a, b, bias=None, residual=None, alpha=1.0, activation=""):
 
 
 def erf(x):
-    """Error function in x's own precision, by its series of positive terms: it loses no digits, and takes many terms."""
+    """Error function in x's own precision, by its series of positive terms, which loses no digits and takes many."""
     x = np.clip(x, -6.5, 6.5)
     term = total = 2 * np.exp(-x * x) * x / np.sqrt(np.arccos(x.dtype.type(-1)))
     for n in range(1, 200):

@@ -1,4 +1,4 @@
-"""Elementary functions on explicit vectors of float32 and float64: polynomials, because libm takes one element at a time.
+"""Elementary functions on explicit vectors of float32 and float64: polynomials, as libm takes one element at a time.
 
 Errors are the largest found over dense grids, in units in the last place (ulp) of the true value; infinities, NaN,
 denormal numbers and both zeros come out as in IEEE 754. Every function takes a vector, or one floating-point number.
@@ -128,7 +128,7 @@ def _functions(build):
                 return None
             body = made[real.name][stub.__name__]
             if isinstance(x, Vector):
-                return lambda x: body(x)
+                return lambda x: body(x)  # noqa: PLW0108 (Numba asks for this signature)
             single = Vector(real, 1)
             return lambda x: lane(body(full(x, single)), 0)
 
@@ -138,7 +138,7 @@ def _functions(build):
     return publish
 
 
-# ------------------------------------------------------------------------------------------ exponentials and what uses them
+# ---------------------------------------------------------------------------- exponentials and what uses them
 
 
 def _exponential(name):
@@ -220,12 +220,12 @@ def tanh(x):
     """Hyperbolic tangent. Error: 4 ulp."""
 
 
-# ------------------------------------------------------------------------------------------------------------ logarithms
+# --------------------------------------------------------------------------------------------------------- logarithms
 
 
 def _logarithm(name):
     """log and log1p of one precision."""
-    integer, mantissa, bias = BITS[name]
+    integer, mantissa, _ = BITS[name]
     to_bits, to_real = simd.scalar(integer), simd.scalar(name)
     ln2_high, ln2_low = LN2[name]
     curve, single = _polynomial(LOG[name]), name == "float32"
@@ -290,7 +290,7 @@ def log1p(x):
     """log(1 + x), exact also near zero. Error: 2 ulp."""
 
 
-# -------------------------------------------------------------------------------------------------------- error function
+# ----------------------------------------------------------------------------------------------------- error function
 
 
 def _error_function(name):
@@ -432,18 +432,18 @@ def cos(x):
     """Cosine of an angle in radians. Error: 2 ulp."""
 
 
-# --------------------------------------------------------------------------------------------------------- powers, roots
+# ------------------------------------------------------------------------------------------------------ powers, roots
 
 
 def pow(x, y):
-    """``x`` to the power ``y``, with IEEE's special cases. Error: 1 ulp (float32, worked out in float64), libm's else."""
+    """``x`` to the power ``y``. Error: 1 ulp (float32, worked out in float64), that of libm in float64."""
 
 
 @overload(pow, jit_options=_INLINE)
 def _choose_pow(x, y):
     kind = simd._common(x, y)
     if not isinstance(kind, Vector) or kind.dtype != types.float32:
-        return lambda x, y: libm_pow(x, y)
+        return lambda x, y: libm_pow(x, y)  # noqa: PLW0108 (as above)
     wide, single = simd.scalar(np.float64), types.float32
 
     def power(x, y):
