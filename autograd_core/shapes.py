@@ -148,7 +148,7 @@ def common_dtype(values) -> np.dtype:
                 zero_d = _promote_pair(value.dtype, zero_d)
         elif value is not None:
             number = _promote_pair(_scalar_dtype(value), number)
-    result = None
+    result: Any = None
     for weaker in (number, zero_d, shaped):
         if result is None or (weaker is not None and _CATEGORY[weaker.kind] >= _CATEGORY[result.kind]):
             result = weaker if weaker is not None else result
@@ -157,21 +157,18 @@ def common_dtype(values) -> np.dtype:
 
 def promote(values: list) -> list:
     """Cast arrays and numbers to their common type. Equal types and numbers of no higher kind pass untouched."""
-    first = None
-    for value in values:
-        kind = type(value)
-        if kind is ndarray:
-            if first is None:
-                first = value.dtype
-            elif value.dtype is not first:
+    dtype = getattr(values[0], "dtype", None) or getattr(values[-1], "dtype", None)
+    if dtype is not None and dtype.char in "fdeFD":
+        for value in values:
+            kind = type(value)
+            if kind is ndarray:
+                if value.dtype is not dtype:
+                    break
+            elif kind is not float and kind is not int and value is not None and kind is not bool:
                 break
-    else:
-        if first is not None and first.kind in "fc" and all(type(v) in _PLAIN for v in values):
+        else:
             return values
     return cast_all(values, common_dtype(values))
-
-
-_PLAIN = frozenset([ndarray, float, int, bool, type(None)])
 
 
 def promote_to_float(values: list) -> list:
@@ -293,11 +290,11 @@ def infer_size(shape, numel: int) -> tuple[int, ...]:
 
 def broadcast_shapes(*shapes) -> Size:
     """The shape that all the given shapes (tuples or ints) broadcast to."""
-    shapes = [(s,) if hasattr(s, "__index__") else tuple(s) for s in shapes]
+    each = [(s,) if hasattr(s, "__index__") else tuple(s) for s in shapes]
     try:
-        return Size(np.broadcast_shapes(*shapes))
+        return Size(np.broadcast_shapes(*each))
     except ValueError:
-        listed = ", ".join(str(list(s)) for s in shapes)
+        listed = ", ".join(str(list(s)) for s in each)
         raise RuntimeError(f"shapes {listed} cannot be broadcast to a single shape") from None
 
 

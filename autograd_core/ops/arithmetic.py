@@ -63,30 +63,25 @@ def _scaled(g, alpha):
     return g if alpha == 1 else g * alpha
 
 
-def _alpha_setting(arrays, settings):
-    alpha = settings["alpha"]
+def _no_bools(arrays, settings):
+    if any([type(a) is not float and is_bool(a) for a in arrays]):
+        raise RuntimeError("subtraction with bool tensors is not supported; use ^ or logical_xor, or convert them")
+    return settings
+
+
+def _times_alpha(other, alpha):
     if type(alpha) is int:
-        return settings
-    kind = common_dtype(arrays).kind
+        return other if alpha == 1 else np.multiply(other, alpha)
+    kind = common_dtype([other]).kind
     if isinstance(alpha, bool) and kind != "b":
         raise RuntimeError("alpha is a bool, which only bool tensors allow")
     if isinstance(alpha, float) and kind != "f":
         raise RuntimeError(f"alpha must not be a float for integer tensors, got {alpha}")
-    return settings
-
-
-def _difference_setting(arrays, settings):
-    if any([type(a) is not float and is_bool(a) for a in arrays]):
-        raise RuntimeError("subtraction with bool tensors is not supported; use ^ or logical_xor, or convert them")
-    return _alpha_setting(arrays, settings)
-
-
-def _times_alpha(other, alpha):
-    return other if alpha == 1 else np.multiply(other, alpha)
+    return np.multiply(other, alpha)
 
 
 @op(arithmetic, signature="input, other, *, alpha=1", vjp=[lambda g: g, lambda g, alpha: _scaled(g, alpha)],
-    prepare=_alpha_setting, scalar="input + alpha * other", onnx="Add",
+    scalar="input + alpha * other", onnx="Add",
     samples=[*BINARY, sample(real(3, 4), real(4), alpha=2.5)])  # fmt: skip
 def add(input, other, *, alpha):
     """Sum: input + alpha * other."""
@@ -94,7 +89,7 @@ def add(input, other, *, alpha):
 
 
 @op(arithmetic, signature="input, other, *, alpha=1", vjp=[lambda g: g, lambda g, alpha: -_scaled(g, alpha)],
-    prepare=_difference_setting, scalar="input - alpha * other", onnx="Sub", aliases=["subtract"],
+    prepare=_no_bools, scalar="input - alpha * other", onnx="Sub", aliases=["subtract"],
     samples=[*BINARY, sample(real(3, 4), real(4), alpha=2.5)])  # fmt: skip
 def sub(input, other, *, alpha):
     """Difference: input - alpha * other."""
@@ -102,7 +97,7 @@ def sub(input, other, *, alpha):
 
 
 @op(arithmetic, signature="input, other, *, alpha=1", vjp=[lambda g, alpha: -_scaled(g, alpha), lambda g: g],
-    prepare=_difference_setting, promote=tensors("rsub", 0), scalar="other - alpha * input", method=False,
+    prepare=_no_bools, promote=tensors("rsub", 0), scalar="other - alpha * input", method=False,
     samples=[*BINARY, sample(real(3, 4), real(4), alpha=2.5)])  # fmt: skip
 def rsub(input, other, *, alpha):
     """Difference the other way round: other - alpha * input."""
