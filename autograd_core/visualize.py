@@ -107,11 +107,11 @@ def draw(target, *inputs, model=None, title: str = "", backward: bool = True, de
 
 def dot(graph: Graph, depth: int | None = None) -> str:
     """The graph as DOT text."""
-    look = 'rankdir=TB, fontname="Helvetica", fontsize=11, nodesep=0.25, ranksep=0.3, labelloc=t'
+    look = 'rankdir=TB, fontname="Helvetica,Arial,sans-serif", fontsize=11, nodesep=0.25, ranksep=0.3, labelloc=t'
     lines = [
         "digraph {",
         f"  graph [{look}, label={_quoted(graph.title)}];",
-        '  node [fontname="Helvetica", fontsize=10, height=0.3, margin="0.12,0.05"];',
+        '  node [fontname="Helvetica,Arial,sans-serif", fontsize=10, height=0.3, margin="0.16,0.05"];',
         '  edge [color="#555555", arrowsize=0.6];',
     ]
     for side in ("forward", "backward"):

@@ -34,6 +34,7 @@ def curves(history, path) -> None:
             if history[key]:
                 axis.plot(history["epoch"][: len(history[key])], history[key], marker="o", markersize=3, label=label)
         axis.set(xlabel="epoch", title=name)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
     _save(figure, plt, path)

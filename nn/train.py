@@ -206,7 +206,8 @@ class ProgressBar(Callback):
 
     def on_train_end(self, run):
         """Close the display."""
-        self.progress.stop()
+        if self.progress.live.is_started:
+            self.progress.stop()
         if run.interrupted:
             self.console.print("interrupted: the best weights so far are kept", highlight=False)
 
@@ -263,7 +264,7 @@ def fit(
     if history is None:
         history = History()
         listed.insert(0, history)
-    run = Run(model, optimizer, epochs, len(loader) if hasattr(loader, "__len__") else None)
+    run = Run(model, optimizer, epochs, len(loader) if isinstance(loader, Sized) else None)
 
     def tell(event):
         for callback in listed:

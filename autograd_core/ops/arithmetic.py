@@ -64,7 +64,7 @@ def _scaled(g, alpha):
 
 
 def _no_bools(arrays, settings):
-    if any([type(a) is not float and is_bool(a) for a in arrays]):
+    if any(type(a) is not float and is_bool(a) for a in arrays):
         raise RuntimeError("subtraction with bool tensors is not supported; use ^ or logical_xor, or convert them")
     return settings
 
