@@ -63,9 +63,6 @@ def trunc_normal_(tensor: Tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=No
 
     ``a`` and ``b`` are values, not multiples of ``std``.
     """
-    if mean < a - 2 * std or mean > b + 2 * std:
-        warnings.warn("mean is more than 2 std from [a, b] in nn.init.trunc_normal_. "
-                      "The distribution of values may be incorrect.", stacklevel=3)  # fmt: skip
     low, high = (a - mean) / std, (b - mean) / std
     values = np.empty(tensor.array.size)
     missing = np.arange(values.size)
@@ -152,7 +149,7 @@ def kaiming_uniform_(tensor: Tensor, a=0, mode="fan_in", nonlinearity="leaky_rel
     ``a`` is the negative slope of a ``leaky_relu``; ``mode`` keeps the variance forward (fan_in) or backward (fan_out).
     """
     if 0 in tensor.shape:
-        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=2)
+        warnings.warn("the tensor has no elements, so nothing is drawn", stacklevel=2)
         return tensor
     bound = math.sqrt(3) * calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode))
     return uniform_(tensor, -bound, bound, generator)
@@ -161,7 +158,7 @@ def kaiming_uniform_(tensor: Tensor, a=0, mode="fan_in", nonlinearity="leaky_rel
 def kaiming_normal_(tensor: Tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", generator=None) -> Tensor:
     """Fill from a normal distribution of standard deviation gain / √fan (He et al., 2015); see `kaiming_uniform_`."""
     if 0 in tensor.shape:
-        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=2)
+        warnings.warn("the tensor has no elements, so nothing is drawn", stacklevel=2)
         return tensor
     std = calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode))
     return normal_(tensor, 0.0, std, generator)
@@ -201,7 +198,7 @@ def _older(function):
 
     @wraps(function)
     def called(*args, **kwargs):
-        warnings.warn(f"nn.init.{known} is now deprecated in favor of nn.init.{known}_.", FutureWarning, stacklevel=2)
+        warnings.warn(f"nn.init.{known} is the older name of nn.init.{known}_", FutureWarning, stacklevel=2)
         return function(*args, **kwargs)
 
     called.__name__ = called.__qualname__ = known

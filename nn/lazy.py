@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 from .module import Module
 from .parameter import UninitializedParameter, is_lazy
 
@@ -18,11 +16,6 @@ class LazyModuleMixin(Module):
     cls_to_become: type | None = None
     _size_name = "in_features"
     _size_dim = -1
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        warnings.warn("Lazy modules are a new feature under heavy development "
-                      "so changes to the API or functionality can happen at any moment.", stacklevel=3)  # fmt: skip
 
     def _wait(self, names, make=UninitializedParameter, **kind):
         for name in names:

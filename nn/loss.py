@@ -201,8 +201,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             raise ValueError("cutoffs should be a sequence of length larger than 0")
         if (cutoffs != sorted(set(cutoffs)) or min(cutoffs) <= 0 or max(cutoffs) > n_classes - 1
                 or any(int(c) != c for c in cutoffs)):  # fmt: skip
-            raise ValueError("cutoffs should be a sequence of unique, positive integers sorted in an increasing order, "
-                             "where each value is between 1 and n_classes-1")  # fmt: skip
+            raise ValueError(f"cutoffs must be increasing ints from 1 to n_classes - 1 = {n_classes - 1}, got "
+                             f"{cutoffs}")  # fmt: skip
         self.in_features, self.n_classes, self.cutoffs = in_features, n_classes, [*cutoffs, n_classes]
         self.div_value, self.head_bias = div_value, head_bias
         self.shortlist_size = self.cutoffs[0]

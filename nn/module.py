@@ -154,9 +154,8 @@ class Module(Stateful):
                 raise TypeError(f"cannot assign '{_type_name(param)}' object to parameter '{name}' (nn.Parameter or "
                                 "None required)")  # fmt: skip
             if param.grad_fn is not None:
-                raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be "
-                                 "created explicitly; to express it as a function of another Tensor, compute the value "
-                                 "in forward()")  # fmt: skip
+                raise ValueError(f"parameter '{name}' must be a leaf, got a non-leaf tensor; compute it from "
+                                 "parameters in forward()")  # fmt: skip
         self._parameters[name] = registered("parameter", self, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:

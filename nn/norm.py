@@ -127,9 +127,8 @@ class _InstanceNorm(_RunningNorm):
         if local_metadata.get("version") is None and not self.track_running_stats:
             stale = [prefix + k for k in ("running_mean", "running_var") if prefix + k in state_dict]
             if stale:
-                errors.append(f"Unexpected running stats buffer(s) {' and '.join(stale)} for {type(self).__name__} "
-                              "with track_running_stats=False. If the checkpoint is from a model that tracked none, "
-                              "remove them")  # fmt: skip
+                errors.append(f"{type(self).__name__} tracks no running statistics, but the state dict holds "
+                              f"{', '.join(stale)}")  # fmt: skip
                 for key in stale:
                     state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)

@@ -73,9 +73,7 @@ class RNNBase(Module):
             raise ValueError("dropout should be a number in range [0, 1] representing the probability of an element "
                              f"being zeroed, got {dropout!r}")  # fmt: skip
         if dropout > 0 and num_layers == 1:
-            warnings.warn("dropout option adds dropout after all but last recurrent layer, so non-zero dropout "
-                          f"expects num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
-                          stacklevel=4)  # fmt: skip
+            warnings.warn(f"dropout={dropout} has no effect: it acts between layers, there is one", stacklevel=4)
         if not isinstance(hidden_size, int):
             raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
         for name, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):

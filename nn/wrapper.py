@@ -80,6 +80,6 @@ def legacy_reduction(size_average, reduce) -> str:
     """The ``reduction`` that two older arguments of the losses stand for."""
     mean, on = (True if flag is None else flag for flag in (size_average, reduce))
     found = "none" if not on else "mean" if mean else "sum"
-    warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{found}' instead.",
+    warnings.warn(f"size_average and reduce are older arguments; write reduction='{found}' instead",
                   stacklevel=4)  # fmt: skip
     return found

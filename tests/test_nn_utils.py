@@ -319,9 +319,9 @@ def test_pruning_whole_channels_and_many_layers():
     net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     prune.global_unstructured([(net[0], "weight"), (net[1], "weight")], prune.L1Unstructured, amount=0.25)
     assert sum((layer.weight_mask == 0).sum().item() for layer in net) == 8
-    with pytest.raises(ValueError, match="should either be a float"):
+    with pytest.raises(ValueError, match="must be a share"):
         prune.random_unstructured(nn.Linear(2, 2), "weight", amount=1.5)
-    with pytest.raises(ValueError, match="has to be pruned before"):
+    with pytest.raises(ValueError, match="is not pruned"):
         prune.remove(nn.Linear(2, 2), "weight")
 
 

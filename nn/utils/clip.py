@@ -16,7 +16,7 @@ def _listed(tensors):
         return [tensors]
     found = list(tensors)
     if not found:
-        warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=3)
+        warnings.warn("there are no parameters, so no gradient is clipped", stacklevel=3)
     return found
 
 
@@ -34,9 +34,8 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
     norms = ag.stack([ag.linalg.vector_norm(t, norm_type) for t in tensors])
     total = norms[0] if len(tensors) == 1 else ag.linalg.vector_norm(norms, norm_type)
     if error_if_nonfinite and not bool(total.isfinite()):
-        raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it "
-                           "cannot be clipped. To disable this error and scale the gradients by the non-finite norm "
-                           "anyway, set `error_if_nonfinite=False`")  # fmt: skip
+        raise RuntimeError(f"the norm of order {norm_type} of all gradients is {total.item()}, a non-finite number; "
+                           "with error_if_nonfinite=False they are scaled all the same")  # fmt: skip
     return total
 
 
@@ -74,6 +73,5 @@ def clip_grad_value_(parameters, clip_value, foreach=None) -> None:
 @functools.wraps(clip_grad_norm_)
 def clip_grad_norm(*args, **kwargs):
     """The older name of `clip_grad_norm_`."""
-    warnings.warn("nn.utils.clip_grad_norm is now deprecated in favor of nn.utils.clip_grad_norm_.", FutureWarning,
-                  stacklevel=2)  # fmt: skip
+    warnings.warn("clip_grad_norm is the older name of clip_grad_norm_", FutureWarning, stacklevel=2)
     return clip_grad_norm_(*args, **kwargs)

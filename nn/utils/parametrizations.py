@@ -90,8 +90,8 @@ class _Orthogonal(Module):
             self.base = base
             return ag.tensor(np.broadcast_to(-np.eye(*q.shape[-2:], dtype=q.array.dtype), q.shape))
         if self.orthogonal_map != "householder":
-            raise NotImplementedError("It is not possible to assign to the matrix exponential or the Cayley "
-                                      "parametrizations when use_trivialization=False.")  # fmt: skip
+            raise NotImplementedError("without a base, no matrix can be assigned through the map "
+                                      f"{self.orthogonal_map!r}")  # fmt: skip
         raw, tau = np.linalg.qr(tall.array, mode="raw")
         found = np.ascontiguousarray(np.swapaxes(raw, -1, -2))
         diagonal = np.sign(np.diagonal(found, axis1=-2, axis2=-1))

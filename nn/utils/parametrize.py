@@ -66,8 +66,8 @@ class ParametrizationList(ModuleList):
                 self._keep(f"original{i}", tensor, original)
             return
         if not unsafe and given.dtype != original.dtype:
-            raise ValueError("When `right_inverse` outputs one tensor, it may not change the dtype.\noriginal.dtype: "
-                             f"{original.dtype}\nright_inverse(original).dtype: {given.dtype}")  # fmt: skip
+            raise ValueError(f"right_inverse may not change the dtype of a single tensor, got {given.dtype} for "
+                             f"{original.dtype}")  # fmt: skip
         if isinstance(original, Parameter):  # the user's own tensor stays the parameter: optimizers may know it already
             with no_grad():
                 original.data = given
@@ -113,7 +113,7 @@ def _make_class(module):
     plain = type(module)
 
     def refuse(self):
-        raise RuntimeError("Serialization of parametrized modules is only supported through state_dict()")
+        raise RuntimeError("a parametrized module cannot be pickled; save its state_dict()")
 
     def deepcopy(self, memo):
         copied = self.__new__(type(self))
@@ -176,8 +176,8 @@ def register_parametrization(module, tensor_name, parametrization, *, unsafe=Fal
             raise ValueError(f"A parametrization must return a tensor. Got {type(value).__name__}.")
         for what, was, now in (("dtype", before[1], value.dtype), ("shape", before[0], value.shape)):
             if was != now:
-                raise ValueError(f"Registering a parametrization may not change the {what} of the tensor, unless "
-                                 f"`unsafe` flag is enabled.\nunparametrized: {was}\nparametrized: {now}")  # fmt: skip
+                raise ValueError(f"a parametrization may not change the {what} of the tensor without unsafe=True: "
+                                 f"{was} became {now}")  # fmt: skip
     return module
 
 
@@ -211,11 +211,10 @@ def remove_parametrizations(module, tensor_name, leave_parametrized=True):
     The tensor keeps its value, or with ``leave_parametrized=False`` takes that of the original.
     """
     if not is_parametrized(module, tensor_name):
-        raise ValueError(f"Module {module} does not have a parametrization on {tensor_name}")
+        raise ValueError(f"{tensor_name} of {type(module).__name__} is not parametrized")
     held = module.parametrizations[tensor_name]
     if not held.is_tensor and not leave_parametrized:
-        raise ValueError("Cannot leave unparametrized (`leave_parametrized=False`) a tensor that is parametrized in "
-                         "terms of a sequence of tensors.")  # fmt: skip
+        raise ValueError("leave_parametrized=False needs a single original tensor, this parametrization has several")
     original = held.original if held.is_tensor else held.original0
     is_parameter = isinstance(original, Parameter)
     if leave_parametrized:

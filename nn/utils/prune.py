@@ -17,16 +17,15 @@ from autograd_core.tensor import no_grad, wrap
 def _number_to_prune(amount, size):
     """``amount`` as a number of elements: a float is a share of ``size``."""
     if isinstance(amount, bool) or not isinstance(amount, (int, float)):
-        raise TypeError(f"Invalid type for amount: {amount}. Must be int or float.")
+        raise TypeError(f"amount must be an int or a float, got {amount!r}")
     if isinstance(amount, float):
         if not 0.0 <= amount <= 1.0:
-            raise ValueError(f"amount={amount} should either be a float in the range [0.0, 1.0] or a non-negative "
-                             "integer")  # fmt: skip
+            raise ValueError(f"amount must be a share from 0.0 to 1.0 or a number of elements, got {amount}")
         return round(amount * size)
     if amount < 0:
-        raise ValueError(f"amount={amount} should either be a float in the range [0.0, 1.0] or a non-negative integer")
+        raise ValueError(f"amount must be a share from 0.0 to 1.0 or a number of elements, got {amount}")
     if amount > size:
-        raise ValueError(f"amount={amount} should be smaller than the number of parameters to prune={size}")
+        raise ValueError(f"amount={amount} is more than the {size} elements that there are")
     return amount
 
 
@@ -70,8 +69,8 @@ class BasePruningMethod(ABC):
         original = getattr(module, name)
         scores = original if importance_scores is None else importance_scores
         if scores.shape != original.shape:
-            raise AssertionError(f"importance_scores should have the same shape as parameter {name} of {module}, "
-                                 f"got {scores.shape} vs {original.shape}")  # fmt: skip
+            raise AssertionError(f"importance_scores must have the shape of {name}, {original.shape}, got "
+                                 f"{scores.shape}")  # fmt: skip
         before = getattr(module, name + "_mask") if earlier else None
         if earlier:
             container = PruningContainer(earlier[1])
@@ -95,15 +94,14 @@ class BasePruningMethod(ABC):
         """A pruned copy of the tensor ``t``."""
         scores = t if importance_scores is None else importance_scores
         if scores.shape != t.shape:
-            raise AssertionError(f"importance_scores should have the same shape as tensor t, got {scores.shape} vs "
-                                 f"{t.shape}")  # fmt: skip
+            raise AssertionError(f"importance_scores must have the shape of t, {t.shape}, got {scores.shape}")
         return t * self.compute_mask(scores, ag.ones_like(t) if default_mask is None else default_mask)
 
     def remove(self, module):
         """Make pruning permanent: the parameter becomes the product with its mask."""
         name = self._tensor_name
         if _hook(module, name) is None:
-            raise AssertionError(f"Module {module} has to be pruned before pruning can be removed")
+            raise AssertionError(f"{name} of {type(module).__name__} is not pruned, so nothing can be removed")
         with no_grad():
             pruned = self.apply_mask(module)
         delattr(module, name)
@@ -139,8 +137,7 @@ class PruningContainer(BasePruningMethod):
         if not isinstance(method, BasePruningMethod) and method is not None:
             raise TypeError(f"{type(method)} is not a BasePruningMethod subclass")
         if method is not None and self._tensor_name != method._tensor_name:
-            raise ValueError(f"Can only add pruning methods acting on the parameter named '{self._tensor_name}' to "
-                             f"PruningContainer {self}. Found '{method._tensor_name}'")  # fmt: skip
+            raise ValueError(f"all methods must prune {self._tensor_name!r}, got one for {method._tensor_name!r}")
         self._pruning_methods += (method,)
 
     def __len__(self):
@@ -222,10 +219,9 @@ class _Structured(BasePruningMethod):
     def compute_mask(self, t, default_mask):
         """Zeros over the whole of the channels with the smallest scores."""
         if t.ndim <= 1:
-            raise ValueError("Structured pruning can only be applied to multidimensional tensors. Found tensor of "
-                             f"shape {t.shape}")  # fmt: skip
+            raise ValueError(f"structured pruning needs at least 2 dimensions, got shape {list(t.shape)}")
         if not -t.ndim <= self.dim < t.ndim:
-            raise IndexError(f"Invalid index {self.dim} for tensor of size {t.shape}")
+            raise IndexError(f"dim={self.dim} is out of range for shape {list(t.shape)}")
         values = np.moveaxis(_array(t), self.dim, 0)
         mask = _array(default_mask).copy()
         count = _number_to_prune(self.amount, len(values))
@@ -305,10 +301,10 @@ def custom_from_mask(module, name, mask):
 def global_unstructured(parameters, pruning_method, importance_scores=None, **kwargs):
     """Prune the (module, name) ``parameters`` as if they were one tensor, by an unstructured method."""
     if not isinstance(parameters, (list, tuple)):
-        raise TypeError("global_unstructured(): parameters is not an Iterable of (module, name) pairs")
+        raise TypeError("global_unstructured: parameters must be a list of (module, name) pairs")
     scores = importance_scores or {}
     if not isinstance(scores, dict):
-        raise TypeError("global_unstructured(): importance_scores must be of type dict")
+        raise TypeError("global_unstructured: importance_scores must be a dict")
     values = [scores.get((m, n), getattr(m, n)).detach().reshape(-1) for m, n in parameters]
     masks = [getattr(m, n + "_mask", ag.ones_like(getattr(m, n))).detach().reshape(-1) for m, n in parameters]
     container = PruningContainer()
@@ -317,8 +313,8 @@ def global_unstructured(parameters, pruning_method, importance_scores=None, **kw
     method._tensor_name = "temp"
     container.add_pruning_method(method)
     if method.PRUNING_TYPE != "unstructured":
-        raise TypeError('Only "unstructured" PRUNING_TYPE supported for the `pruning_method`. '
-                        f"Found method {pruning_method} of type {method.PRUNING_TYPE}")  # fmt: skip
+        raise TypeError(f"global_unstructured: needs an unstructured method, got the {method.PRUNING_TYPE} "
+                        f"{pruning_method}")  # fmt: skip
     mask = container.compute_mask(ag.cat(values), ag.cat(masks))
     start = 0
     for module, name in parameters:
@@ -332,7 +328,7 @@ def remove(module, name):
     """Make the pruning of a parameter permanent and take mask and original away; returns ``module``."""
     found = _hook(module, name)
     if found is None:
-        raise ValueError(f"Parameter '{name}' of module {module} has to be pruned before pruning can be removed")
+        raise ValueError(f"{name} of {type(module).__name__} is not pruned, so nothing can be removed")
     found[1].remove(module)
     del module._forward_pre_hooks[found[0]]
     return module

@@ -108,9 +108,8 @@ def pack_padded_sequence(input, lengths, batch_first=False, enforce_sorted=True)
     order = None
     if enforce_sorted:
         if (np.diff(lengths) > 0).any():
-            raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You "
-                               "can pass `enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to "
-                               "sidestep this requirement")  # fmt: skip
+            raise RuntimeError("lengths must be sorted in decreasing order, or enforce_sorted=False sort them here; "
+                               f"got {lengths.tolist()}")  # fmt: skip
     else:
         order = np.argsort(-lengths, kind="stable")
         lengths = lengths[order]
