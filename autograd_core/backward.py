@@ -156,7 +156,7 @@ class _Pass:
 
     def _find_needed(self, roots):
         """Mark the nodes that lead to the wanted tensors (parents have smaller numbers than children)."""
-        self.targets = {}
+        self.targets: dict[tuple, list[int]] = {}
         for position, tensor in enumerate(self.wanted):
             key = (tensor.node, tensor.index) if tensor.node is not None else (tensor, 0)
             self.targets.setdefault(key, []).append(position)
@@ -259,7 +259,8 @@ class _Pass:
                 gradient = np.array(gradient)  # returned twice as one and the same array
             sent.append(id(gradient))
             if type(parent) is Node:
-                gradient = _fit(gradient, *parent.meta[index], node)
+                shape, dtype = parent.meta[index]
+                gradient = _fit(gradient, shape, dtype, node)
             else:
                 gradient = self._for_leaf(parent, gradient, node, slots)
             self._deliver(parent, index, gradient)

@@ -9,6 +9,7 @@ stands for each sample instead.
 from __future__ import annotations
 
 from functools import wraps
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Batched(Tensor):
     level: _Vmap
 
     @property
-    def array(self):
+    def array(self):  # type: ignore[override]  # reading it is what must be seen
         """Values cannot be looked at for all samples at once."""
         raise _NeedLoop
 
@@ -41,11 +42,11 @@ class Batched(Tensor):
     def __len__(self):
         return len(self.full[0])
 
-    def requires_grad_(self, requires_grad=True):
-        """Differentiating inside is done sample by sample."""
+    def _one_by_one(self, *args: Any, **kwargs: Any) -> Any:
+        """Differentiating and changing in place inside is done sample by sample."""
         raise _NeedLoop
 
-    detach = clone_in_place = backward = _become = __setitem__ = requires_grad_
+    requires_grad_ = detach = backward = _become = __setitem__ = _one_by_one
 
 
 def _batched(full, level):

@@ -16,7 +16,7 @@ class Context:
     """What `Function.forward` hands to `Function.backward`: ``ctx`` in PyTorch's words."""
 
     def __init__(self):
-        self.needs_input_grad = ()
+        self.needs_input_grad: tuple[bool, ...] = ()
         self.materialize = True
         self._saved = []
         self._dirty = ()
@@ -149,7 +149,7 @@ class Function:
 
     @classmethod
     def _rule(cls, gradients, ctx):
-        grads = gradients if isinstance(gradients, tuple) else (gradients,)
+        grads = list(gradients) if isinstance(gradients, tuple) else [gradients]
         recorded = any(isinstance(g, Tensor) for g in grads)
         if ctx.materialize:
             grads = [wrap(np.zeros(*m)) if g is None and m else g for g, m in zip(grads, ctx._node.meta, strict=True)]

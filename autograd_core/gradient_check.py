@@ -254,5 +254,6 @@ def first_wrong_op(func, inputs) -> str | None:
         if worst is not None:
             where = provenance.describe(place)
             values = f"(along a random direction: analytic {worst.analytic:.8g}, numeric {worst.numeric:.8g})"
-            return f"first operation with a wrong rule: {name}, argument {worst.input}, at {where or 'unknown'} {values}"
+            argument = f"{name}, argument {worst.input}"
+            return f"first operation with a wrong rule: {argument}, at {where or 'unknown'} {values}"
     return None

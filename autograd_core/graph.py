@@ -90,10 +90,11 @@ def _op_vertex(key, op, static, shapes, dtype, scope, place, saved=None):
 def graph_of(tensor: Tensor, model=None, title: str = "") -> Graph:
     """The recorded history of ``tensor``, oldest operation first. ``model`` lends its parameters' names."""
     names, graph, keys = _names_of(model), Graph(title), {}
-    if tensor.grad_fn is None:
+    root = tensor.grad_fn
+    if root is None:
         raise ValueError("the tensor has no history: it was made by the user, or recording was off")
     seen: set[Node] = set()
-    stack = [tensor.node]
+    stack = [root]
     while stack:
         node = stack.pop()
         if node in seen:
@@ -109,7 +110,7 @@ def graph_of(tensor: Tensor, model=None, title: str = "") -> Graph:
                 keys[parent] = graph.add(_leaf_vertex(f"t{len(keys)}", parent, names, node.scope))
             graph.edges.append((keys[parent], key))
     out = graph.add(Vertex("out", "output", tensor.name or "output", (tensor.array.shape,), str(tensor.array.dtype)))
-    graph.edges.append((keys[tensor.node], out))
+    graph.edges.append((keys[root], out))
     return graph
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+from types import FrameType
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _ROOT = os.path.dirname(_HERE)
@@ -24,7 +25,7 @@ def _written_by_user(filename):
 
 def site(depth: int = 2):
     """The (code, instruction offset) of the nearest frame outside this library, from ``depth`` frames up; or None."""
-    frame = sys._getframe(depth)
+    frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         code = frame.f_code
         users = _is_users.get(code.co_filename)

@@ -252,7 +252,8 @@ def _compiled(text, **names):
 
 def _kernel_runner(body, kernel: Kernel):
     """The body, or its kernel for inputs that are large enough and of a kind that the kernel serves."""
-    planner = execute = None
+    planner: Any = None
+    execute: Any = None
 
     def run(*arrays, **static):
         nonlocal planner, execute

@@ -39,7 +39,7 @@ class Write(NamedTuple):
         base = np.ndarray((1,), self.dtype, buffer=_bytes(owner), offset=self.offset) if owner.size else owner
         written = as_strided(base, self.shape, self.strides)
         try:
-            return np.shares_memory(written, array, max_work=100_000)
+            return np.shares_memory(written, array, max_work=100_000)  # type: ignore[arg-type]  # NumPy's stub knows -1 and 0 alone
         except np.exceptions.TooHardError:
             return np.may_share_memory(written, array)
 
@@ -67,7 +67,7 @@ def owner_of(array: np.ndarray) -> np.ndarray:
 
 def _bytes(owner):
     flat = owner if owner.flags.forc else as_strided(owner, (owner.size,), (owner.itemsize,))
-    return memoryview(flat.reshape(-1, order="A").view(np.uint8))
+    return flat.reshape(-1, order="A").view(np.uint8).data
 
 
 def log_write(array: np.ndarray, site=None) -> None:

