@@ -143,15 +143,14 @@ def test_bad_commands_say_what_is_wrong(capsys):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one child")
 def test_ctrl_c_leaves_a_report(tmp_path):
-    code = f"import sys; from nn.cli import main; sys.exit(main(['train', 'xor', '--epochs', '1000000', '--out', {str(tmp_path)!r}]))"
-    child = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True)
-    while True:
-        line = child.stdout.readline()
-        assert line, "it ended before it began"
-        if line.startswith("epoch  5"):
-            break
-    child.send_signal(signal.SIGINT)
-    out, _ = child.communicate(timeout=120)
-    assert child.returncode == 130
-    assert out.strip().splitlines()[-1].startswith("test accuracy:")
+    arguments = ["train", "xor", "--epochs", "1000000", "--out", str(tmp_path)]
+    code = f"import sys; from nn.cli import main; sys.exit(main({arguments!r}))"
+    with subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True) as child:
+        for line in child.stdout:
+            if line.startswith("epoch  5"):
+                break
+        child.send_signal(signal.SIGINT)
+        lines = child.stdout.read().strip().splitlines()
+        assert child.wait(timeout=120) == 130
+    assert lines[-1].startswith("test accuracy:")
     assert (tmp_path / "model.safetensors").exists()
