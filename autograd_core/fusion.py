@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .kernels.elementwise import NUMBER, OPERATORS, SIMD, VMATH, Loop, Output, plan_loop
+from .kernels.elementwise import NUMBER, SIMD, VMATH, Loop, Output, plan_loop
 from .kernels.plan import execute
 from .registry import Op
 from .shapes import default_dtype, ndarray
 from .tensor import Tensor, Watcher, new
 
-SERVED = frozenset("float32 float64 int32 int64 uint8 bool".split())
+SERVED = frozenset(["float32", "float64", "int32", "int64", "uint8", "bool"])
 """Dtypes of arrays that loops read."""
 
 MOST_VARIANTS = 8

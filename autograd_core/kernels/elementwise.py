@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autograd_core.kernels import cache, host
-from autograd_core.kernels.lazy import simd, vmath
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, out, scratch
 from autograd_core.kernels.runner import RangeKernel
 
@@ -33,11 +32,10 @@ FLAT_BLOCK = 4096  # elements of one unit of work: some microseconds
 ROW_BLOCK = 1024  # of a reduction: at most 64 to 256 additions one after the other in a lane, then pairs
 GRAIN = 16384  # elements that a chunk holds at least
 
-OPERATORS = frozenset("+ - * / & | ^ << >> < <= == != >= >".split())
+OPERATORS = frozenset(["+", "-", "*", "/", "&", "|", "^", "<<", ">>", "<", "<=", "==", "!=", ">=", ">"])
 SIMD = {"where": "where", "minimum": "minimum", "maximum": "maximum", "abs": "absolute", "sqrt": "sqrt",
         "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint", "copysign": "copysign"}  # fmt: skip
-VMATH = frozenset("exp expm1 exp2 log log1p log2 log10 tanh sigmoid erf erfc sin cos tan asin acos atan sinh cosh asinh "
-                  "acosh atanh atan2 fmod lgamma pow rsqrt".split())  # fmt: skip
+VMATH = frozenset(["exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "tanh", "sigmoid", "erf", "erfc", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "atan2", "fmod", "lgamma", "pow", "rsqrt"])  # fmt: skip
 REDUCTIONS = ("sum", "mean", "max", "min")
 
 
@@ -66,7 +64,7 @@ class Loop(NamedTuple):
     @property
     def lanes(self) -> int:
         """Elements of one vector: as many as the narrowest floating-point type fills a register with."""
-        narrow = "float32" in self.dtypes or "float64" not in self.dtypes and "int64" not in self.dtypes
+        narrow = "float32" in self.dtypes or ("float64" not in self.dtypes and "int64" not in self.dtypes)
         return host.lanes(np.float32 if narrow else np.float64)
 
 
