@@ -99,10 +99,11 @@ class Call:
 class Plan:
     """Calls to be run in order, with the outputs and the scratch memory (pieces of so many bytes) that they need.
 
-    Outputs in ``zero`` are zeroed before. A kernel that works in place refers to its inputs and has no outputs.
+    Outputs in ``zero`` are zeroed before. An output that is not wanted is None, and stays None in the result. A kernel
+    that works in place refers to its inputs and has no outputs.
     """
 
-    outputs: tuple[Spec, ...]
+    outputs: tuple[Spec | None, ...]
     calls: tuple[Call, ...]
     scratch: tuple[int, ...] = ()
     zero: tuple[int, ...] = ()
@@ -223,9 +224,16 @@ class _Bound:
         self.shared = any(call.size > call.grain for call in calls)
         self.run = release if self.shared else keep
         self.pack = struct.Struct(f"{3 + inputs + len(plan.outputs)}q").pack
-        self.empty = [functools.partial(np.zeros if i in plan.zero else np.empty, spec.shape, spec.dtype)
-                      if spec.strides is None else functools.partial(_strided, spec, i in plan.zero)
-                      for i, spec in enumerate(plan.outputs)]
+        self.empty = [_maker(spec, i in plan.zero) for i, spec in enumerate(plan.outputs)]
+
+
+def _maker(spec: Spec | None, zero: bool) -> Callable[[], np.ndarray | None]:
+    """A function that makes the output (None if it is not wanted)."""
+    if spec is None:
+        return lambda: None
+    if spec.strides is not None:
+        return functools.partial(_strided, spec, zero)
+    return functools.partial(np.zeros if zero else np.empty, spec.shape, spec.dtype)
 
 
 def _strided(spec: Spec, zero: bool) -> np.ndarray:
