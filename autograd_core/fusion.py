@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .kernels.elementwise import NUMBER, SIMD, VMATH, Loop, Output, plan_loop
+from .kernels.elementwise import LANEWISE, NUMBER, SIMD, VMATH, Loop, Output, plan_loop
 from .kernels.plan import execute
 from .registry import Op
 from .shapes import default_dtype, ndarray
@@ -380,15 +380,15 @@ def power(base, exponent):
     if isinstance(base, Value) and not base.dtype.startswith("float"):
         raise NotFusable("powers of integers")
     if isinstance(exponent, Number):
-        known = exponent.now in POWERS
-        exponent.trace.guards.append(f"{exponent.text} == {exponent.now!r}" if known else f"{exponent.text} not in POWERS")
+        known, text = exponent.now in POWERS, exponent.text
+        exponent.trace.guards.append(f"{text} == {exponent.now!r}" if known else f"{text} not in POWERS")
         exponent = exponent.now if known else exponent
     if isinstance(exponent, (int, float)) and not isinstance(exponent, Number) and exponent in POWERS:
         return POWERS[exponent](base)
     return call("pow", base, exponent)
 
 
-# ---------------------------------------------------------------------------------------------------- scalar expressions
+# --------------------------------------------------------------------------------------------------- scalar expressions
 
 
 def _where(test, first, second):
@@ -526,14 +526,15 @@ class _Tracer(Watcher):
 
 
 class Variant(NamedTuple):
-    """One loop of a function: for which numbers it holds, how it is planned, and how its results are handed out."""
+    """One loop of a function: the numbers that it holds for, the bytes from which it pays, how it is planned."""
 
     holds: Callable
-    loop: Loop | None
-    planner: Callable | None
+    least: float = math.inf
+    loop: Loop | None = None
+    planner: Callable | None = None
 
 
-def traced(function: Callable, title: str, names: Sequence[str], arguments: Sequence, arrays: Sequence[str]):
+def traced(function: Callable, arguments: Sequence, arrays: Sequence[str]):
     """(trace, results) of ``function`` on ``arguments``, where the next of ``arrays`` (dtypes) stands for each `ARRAY`.
 
     Numbers become run-time numbers; anything else is a constant.
@@ -570,22 +571,26 @@ def outputs_of(trace: Trace, found) -> list[Value]:
 
 
 class Fused:
-    """A function of arrays and numbers that runs as one loop where it can, and returns NotImplemented else.
+    """A function of arrays and numbers that runs as one loop where it can and pays, and returns NotImplemented else.
 
-    ``function`` is traced once for each set of dtypes, constants, and answers that it asks of its numbers.
+    ``function`` is traced once for each set of dtypes, constants, and answers that it asks of its numbers. ``check`` is
+    called with the arguments, arrays cut to one element, for the errors that it raises.
     """
 
-    def __init__(self, function: Callable, title: str, names: Sequence[str]) -> None:
-        self.function, self.title, self.names = function, title, names
+    def __init__(self, function: Callable, title: str, names: Sequence[str], check: Callable | None = None) -> None:
+        self.function, self.title, self.names, self.check = function, title, names, check
         self.variants: dict[tuple, list[Variant]] = {}
+        self.checked: set[tuple] = set()
 
     def __call__(self, *arguments):
         arrays, numbers, key = [], [], []
         for argument in arguments:
             kind = type(argument)
             if kind is ndarray:
+                if argument.dtype.char not in EAGER:
+                    return NotImplemented
                 arrays.append(argument)
-                key.append(argument.dtype)
+                key.append(argument.dtype.char)
             elif kind is float or kind is int:
                 numbers.append(argument)
                 key.append(None)
@@ -593,9 +598,13 @@ class Fused:
                 return NotImplemented
             else:
                 key.append((argument,))
-        variant = self.variant(tuple(key), arguments, arrays, numbers)
-        if variant.planner is None:
+        key = tuple(key)
+        variant = self.variant(key, arguments, arrays, numbers)
+        if max([a.nbytes for a in arrays]) < variant.least:
             return NotImplemented
+        if self.check is not None and (key, *numbers) not in self.checked:
+            self.check(*[a[(slice(0, 1),) * a.ndim] if type(a) is ndarray else a for a in arguments])
+            self.checked.add((key, *numbers))
         if numbers:
             arrays.append(np.array(numbers, np.float64))
         return execute(variant.planner, arrays)
@@ -606,7 +615,7 @@ class Fused:
         for variant in variants:
             if variant.holds(numbers):
                 return variant
-        made = _NO_VARIANT if len(variants) >= MOST_VARIANTS else self.trace(arguments, arrays)
+        made = NO_VARIANT if len(variants) >= MOST_VARIANTS else self.trace(arguments, arrays)
         variants.append(made)
         return made
 
@@ -615,20 +624,37 @@ class Fused:
         marked = [ARRAY if type(a) is ndarray else a for a in arguments]
         names = [n for n, a in zip(self.names, arguments, strict=True) if type(a) is ndarray]
         try:
-            trace, found = traced(self.function, self.title, names, marked, [a.dtype.name for a in arrays])
+            trace, found = traced(self.function, marked, [a.dtype.name for a in arrays])
             loop = trace.loop(self.title, names, outputs_of(trace, found))
         except NotFusable:
-            return _NO_VARIANT
-        return Variant(guard(trace), loop, functools.partial(plan_loop, loop=loop, gather=False))
+            return NO_VARIANT
+        if any(function in LANEWISE and not (function == "pow" and dtype == "float32")
+               for function, _, dtype in loop.steps):  # fmt: skip
+            return NO_VARIANT
+        return Variant(guard(trace), least(loop), loop, functools.partial(plan_loop, loop=loop, gather=False))
+
+
+EAGER = frozenset("fd?")
+"""Dtypes of arrays that are worked on in fused loops outside of compiled programs."""
+
+ONE_PASS = 1 << 20
+"""Bytes from which a function that NumPy does in one pass gains, by the use of all cores."""
+
+
+def least(loop: Loop) -> int:
+    """From how many bytes on a loop is quicker than NumPy: at once where it saves passes, later where it does not."""
+    steps = [step for step in loop.steps if step[2] != NUMBER and step[0] != "convert"]
+    saves = len(steps) > 1 or steps[0][0] in ("erf", "sigmoid")
+    return 0 if saves else ONE_PASS
 
 
 def guard(trace: Trace) -> Callable:
     """A function of the numbers that says whether a trace holds for them."""
     text = " and ".join(dict.fromkeys(trace.guards)) or "True"
-    return eval(f"lambda n: {text}", {"POWERS": POWERS, "inf": math.inf})  # noqa: S307 (written by `compare` and `power`)
+    return eval(f"lambda n: {text}", {"POWERS": POWERS})  # noqa: S307 (the text was written by `compare` and `power`)
 
 
-_NO_VARIANT = Variant(lambda n: True, None, None)
+NO_VARIANT = Variant(lambda n: True)
 
 
 # ---------------------------------------------------------------------------------------------------- operations
@@ -638,21 +664,22 @@ def fused_op(op: Op) -> Fused:
     """The operation of a record as one loop, on its arrays and settings in order."""
     count = len(op.parameters)
 
+    def settings(arguments):
+        return dict(zip(op.settings, arguments[count:], strict=True))
+
     def body(*arguments):
-        args, settings = arguments[:count], dict(zip(op.settings, arguments[count:], strict=True))
-        return _through_door(op, args, settings)
+        known = [a.value if isinstance(a, Symbol) else a for a in arguments[:count]]
+        trace = next(a.trace for a in known if isinstance(a, Value))
+        return symbol(lower(op, trace, known, settings(arguments)))
+
+    def check(*arguments):
+        op.function(*arguments[:count], **settings(arguments))
 
     names = (*op.parameters, *op.settings)
-    return Fused(body, f"{op.qualified}({', '.join(names)}) = {op.scalar}", names)
+    return Fused(body, f"{op.qualified}({', '.join(names)}) = {op.scalar}", names, check if op.settings else None)
 
 
-def _through_door(op, args, settings):
-    known = [a.value if isinstance(a, Symbol) else a for a in args]
-    trace = next(a.trace for a in known if isinstance(a, Value))
-    return symbol(lower(op, trace, known, settings))
-
-
-def fused_rule(op: Op, rule: Callable, position: int) -> Fused:
+def fused_rule(op: Op, rule: Callable) -> Fused:
     """A gradient rule of a record as one loop, on what the rule asks for."""
     names = rule.__code__.co_varnames[: rule.__code__.co_argcount]
-    return Fused(rule, f"gradient {position} of {op.qualified}({', '.join(op.parameters)})", names)
+    return Fused(rule, f"a gradient of {op.qualified}({', '.join(op.parameters)}): {op.scalar}", names)

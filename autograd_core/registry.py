@@ -66,6 +66,12 @@ random = Family("random", None, False, "#f3e0ff", "draws from a generator")
 creation = Family("creation", None, False, "#eeeeee", "new tensors")
 composite = Family("composite", None, False, "#ffffff", "written in terms of other operations; no rule of its own")
 
+FUSED = (elementwise, arithmetic)
+"""Families whose large arrays are worked on in fused loops, gradients included."""
+
+LARGE = 1 << 17
+"""Bytes from which an array is large: fused loops are thought of."""
+
 FAMILIES = {f.name: f for f in vars().copy().values() if isinstance(f, Family)}
 
 
@@ -167,8 +173,13 @@ class Op:
         return made
 
     def _caller(self, rule, keep, needs):
-        text = f"lambda g, s, st: rule({', '.join(self._words(rule, keep))})"
-        return _compiled(text, rule=rule, needs=needs)
+        words = self._words(rule, keep)
+        call = f"({', '.join(words)})"
+        if "g" not in words or self.outputs is not None or self.family not in FUSED:
+            return _compiled(f"lambda g, s, st: rule{call}", rule=rule, needs=needs)
+        large = _fused(lambda fusion: fusion.fused_rule(self, rule), rule)
+        text = f"lambda g, s, st: rule{call} if g.nbytes < {LARGE} else large{call}"
+        return _compiled(text, rule=rule, large=large, needs=needs)
 
     def _words(self, rule, keep):
         """What to hand to each parameter of a rule; entries of ``keep`` are added as it asks for saved values."""
@@ -273,6 +284,35 @@ def _kernel_runner(body, kernel: Kernel):
     return run
 
 
+def _fused(make, body):
+    """``body`` on large arrays: the fused loop that ``make`` makes at first use, or the body where there is none."""
+    loop = None
+
+    def run(*arguments):
+        nonlocal loop
+        if loop is None:
+            loop = make(import_module("autograd_core.fusion"))
+        result = loop(*arguments)
+        return body(*arguments) if result is NotImplemented else result
+
+    return run
+
+
+def _fused_runner(record):
+    """The body of an elementwise op, or its fused loop where the first argument is a large array."""
+    body, given = record.function, [*record.parameters, *[f"{k}={k}" for k in record.settings]]
+    count, first = len(record.parameters), record.parameters[0]
+
+    def plain(*arguments):
+        return body(*arguments[:count], **dict(zip(record.settings, arguments[count:], strict=True)))
+
+    large = _fused(lambda fusion: fusion.fused_op(record), plain)
+    names = ", ".join([*record.parameters, *["*"] * bool(record.settings), *record.settings])
+    text = (f"lambda {names}: body({', '.join(given)}) if type({first}) is not ndarray or {first}.nbytes < {LARGE} "
+            f"else large({', '.join([*record.parameters, *record.settings])})")  # fmt: skip
+    return _compiled(text, body=body, large=large, ndarray=ndarray)
+
+
 def _parameters(function):
     code = function.__code__
     names = code.co_varnames
@@ -327,7 +367,8 @@ def op(family: Family, *, vjp=None, signature=None, samples=(), scalar=None, ker
             composite, batch, onnx, namespace, aliases=tuple(aliases), parameters=tuple(positional), variadic=variadic,
             settings=dict.fromkeys(keyword),
         )  # fmt: skip
-        record.run = _kernel_runner(function, kernel) if kernel else function
+        fuses = scalar is not None and family in FUSED and not variadic
+        record.run = _kernel_runner(function, kernel) if kernel else _fused_runner(record) if fuses else function
         record.signature = signature or _own_signature(function)
         is_composite = family.name == "composite"
         first = (record.signature.replace("*", "").split(",")[0].split("=")[0]).strip()

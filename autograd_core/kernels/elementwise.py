@@ -1,9 +1,9 @@
 """Fused elementwise loops: a list of typed assignments becomes a readable Python file, then machine code on vectors.
 
 A :class:`Loop` says what is worked out for one element. Its *values* are numbered: the inputs, then the run-time
-numbers (float64), then the steps. A step is ``(function, operands, dtype)``; an operand is the number of a value, or the
-text of a constant. ``dtype`` is a NumPy name, or :data:`NUMBER` for what depends on run-time numbers alone and is worked
-out once, in double precision, before the loop.
+numbers (float64), then the steps. A step is ``(function, operands, dtype)``; an operand is the number of a value, or
+the text of a constant. ``dtype`` is a NumPy name, or :data:`NUMBER` for what depends on run-time numbers alone and is
+worked out once, in double precision, before the loop.
 
 Two drivers call the body: *flat* goes through segments of contiguous memory (one array, or all the parameters of an
 optimizer), *rows* through any strides and broadcasting, and closes with sums, means or extremes over the last
@@ -35,7 +35,11 @@ GRAIN = 16384  # elements that a chunk holds at least
 OPERATORS = frozenset(["+", "-", "*", "/", "&", "|", "^", "<<", ">>", "<", "<=", "==", "!=", ">=", ">"])
 SIMD = {"where": "where", "minimum": "minimum", "maximum": "maximum", "abs": "absolute", "sqrt": "sqrt",
         "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint", "copysign": "copysign"}  # fmt: skip
-VMATH = frozenset(["exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "tanh", "sigmoid", "erf", "erfc", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "atan2", "fmod", "lgamma", "pow", "rsqrt"])  # fmt: skip
+LANEWISE = frozenset(["acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cosh", "erfc", "exp2", "fmod",
+                      "lgamma", "log10", "log2", "pow", "sinh", "tan"])  # fmt: skip
+"""Functions that the C library works out lane by lane (`pow` in float64 alone): no quicker than NumPy's."""
+
+VMATH = LANEWISE | {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "rsqrt"}
 REDUCTIONS = ("sum", "mean", "max", "min")
 
 
@@ -108,16 +112,12 @@ class _Writer:
 
     def body(self) -> list[str]:
         """The function of one vector of each input that returns the outputs."""
-        loop, first = self.loop, len(self.loop.inputs) + self.loop.numbers
+        loop = self.loop
         numbers = [self.names[i] for i in self.numbers_used()]
         lines = ["@simd.device", f"def element({', '.join([*self.names[: len(loop.inputs)], *numbers])}):"]
         lines += [f"    {self.step(i)}" for i, step in enumerate(loop.steps) if step[2] != NUMBER]
-        results = [self._result(output) for output in loop.outputs]
-        assert first <= len(self.names)
+        results = [self.names[output.value] for output in loop.outputs]
         return [*lines, f"    return {', '.join(results)}{',' if len(results) == 1 else ''}"]
-
-    def _result(self, output: Output) -> str:
-        return self.names[output.value]
 
     def numbers_used(self) -> list[int]:
         """The values worked out before the loop that the body needs."""
@@ -238,7 +238,7 @@ def flat_source(loop: Loop, lanes: int, targets: tuple[int | None, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-# ----------------------------------------------------------------------------------------------------------- any strides
+# ------------------------------------------------------------------------------------------------------ any strides
 
 ROWS_HEAD = 4  # words before the sizes: numbers, length of a row, block, blocks a row
 IDENTITY = {"sum": "0", "mean": "0", "max": "-np.inf", "min": "np.inf"}
@@ -287,8 +287,8 @@ def rows_source(loop: Loop, lanes: int, dims: int, modes: str) -> str:
         if output.reduce:
             lines += [f"        total{i} = simd.full({_identity(output.reduce, dtype)}, {vector_name(dtype)})"]
         else:
-            lines += [f"        o_{i} = simd.advance(simd.pointer(a[{outputs + i}], {type_name(_in_memory(dtype))}), "
-                      "row * length)"]  # fmt: skip
+            start = f"simd.pointer(a[{outputs + i}], {type_name(_in_memory(dtype))})"
+            lines += [f"        o_{i} = simd.advance({start}, row * length)"]
     lines += ["        whole = begin + (end - begin) // LANES * LANES",
               "        for i in range(begin, whole, LANES):",
               f"            {left} = {writer.call(_row_vectors(loop, names, modes, True))}",
@@ -313,7 +313,8 @@ def _row_vectors(loop: Loop, names: Sequence[str], modes: str, whole: bool) -> l
             index = "i + simd.iota(V_INT64)" if whole else "simd.minimum(whole + simd.iota(V_INT64), end - 1)"
             text = f"simd.gather(p_{name}, ({index}) * step_{name}, {kind})"
         else:
-            text = f"simd.load(p_{name}, i, {kind})" if whole else f"simd.load_part(p_{name}, whole, end - whole, {kind})"
+            text = (f"simd.load(p_{name}, i, {kind})" if whole else
+                    f"simd.load_part(p_{name}, whole, end - whole, {kind})")  # fmt: skip
         found.append(_loaded(text, dtype))
     return found
 
@@ -430,6 +431,8 @@ def plan_loop(*arrays: Array, loop: Loop, axes: int = 0, gather: bool = True) ->
         return None
     shape = np.broadcast_shapes(*[a.shape for a in given])
     reduced = any(output.reduce for output in loop.outputs)
+    if reduced and 0 in shape:
+        return None
     if not reduced and all(a.shape == shape for a in given):
         strides = _common_dense_strides(shape, given)
         if strides is not None:
@@ -492,7 +495,8 @@ def plan_update(*arrays: Array, loop: Loop, targets: tuple[int, ...]) -> Plan | 
     return Plan((), (Call(kernel, context, units, GRAIN // FLAT_BLOCK),))
 
 
-def _collapsed(sizes: Sequence[int], strides: Sequence[Sequence[int]], border: int) -> tuple[list[int], list[list[int]]]:
+def _collapsed(sizes: Sequence[int], strides: Sequence[Sequence[int]],
+               border: int) -> tuple[list[int], list[list[int]]]:  # fmt: skip
     """Merge neighbouring dimensions that are one for every array, none across ``border``; those of size 1 go."""
     kept: list[int] = []
     steps: list[list[int]] = [[] for _ in strides]
