@@ -25,7 +25,10 @@ import re
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 from importlib import import_module
+from inspect import Parameter
+from inspect import signature as signature_of
 from typing import Any
 
 import numpy as np
@@ -347,13 +350,14 @@ def _names_in(signature):
 
 def op(family: Family, *, vjp=None, signature=None, samples=(), scalar=None, kernel=None, prepare=None, promote=None,
        outputs=None, hidden=(), constant_outputs=(), view=False, composite=None, batch=None, onnx=None, namespace="",
-       method=None, inplace=None, out=True, aliases=(), name=None):  # fmt: skip
+       method=None, inplace=None, out=None, aliases=(), name=None):  # fmt: skip
     """Register the decorated function as an operation; returns its public function. See the module's docstring.
 
     ``vjp``: a list with one rule an array argument (None: no gradient), or one rule for all that returns a tuple, or
     ``()`` with ``composite``: its gradient is that of the composite. ``prepare(arrays, settings)`` returns normalised
     settings. ``promote``: how inputs are brought to a common type, the family's by default, False for none.
-    ``outputs``: names of several outputs. ``constant_outputs``: indices of those that never have a gradient.
+    ``outputs``: names of several outputs. ``constant_outputs``: indices of those that never have a gradient. ``out``:
+    whether the public function takes ``out=``; primitives do by default, composites where it is said.
     """
 
     def register(function):
@@ -374,8 +378,8 @@ def op(family: Family, *, vjp=None, signature=None, samples=(), scalar=None, ker
         first = (record.signature.replace("*", "").split(",")[0].split("=")[0]).strip()
         record.method = (namespace == "" and first == "input") if method is None else method
         record.inplace = (record.method and family.inplace) if inplace is None else inplace
-        record.out = out
-        record.public = function if is_composite else _public(record, function)
+        record.out = not is_composite if out is None else out
+        record.public = _public(record, function) if not is_composite else _with_out(function) if out else function
         record.public_call = record.public
         if not is_composite:
             record.check_rules()
@@ -433,6 +437,20 @@ def _public(record, function):
     return made
 
 
+def _with_out(function):
+    """A composite that also takes ``out=``: where its result is written."""
+
+    @wraps(function)
+    def public(*args, out=None, **kwargs):
+        result = function(*args, **kwargs)
+        return result if out is None else write_out(out, result)
+
+    plain = signature_of(function)
+    added = Parameter("out", Parameter.KEYWORD_ONLY, default=None)
+    public.__signature__ = plain.replace(parameters=[*plain.parameters.values(), added])  # type: ignore[attr-defined]
+    return public
+
+
 def _publish(record):
     for known in (record.name, *record.aliases):
         qualified = f"{record.namespace}.{known}" if record.namespace and "." not in known else known
@@ -475,10 +493,17 @@ def _overwrite(target, result, known, before):
     while nodes:
         node = nodes.pop()
         if type(node) is Node and node.number > before:
-            node.saved = tuple([np.array(v) if type(v) is ndarray and np.may_share_memory(v, target.array) else v
+            node.saved = tuple([_copied(v) if type(v) is ndarray and np.may_share_memory(v, target.array) else v
                                 for v in node.saved])  # fmt: skip
             nodes += [parent for parent, _ in node.edges]
     return target._become(result, known)
+
+
+def _copied(array):
+    made = np.array(array)
+    if state.watch is not None:
+        state.watch.copied(array, made)
+    return made
 
 
 def write_out(out, result):

@@ -1,5 +1,6 @@
 """Every record of the registry, through everything that is derived from it. One more op costs no test here."""
 
+import inspect
 import json
 import os
 from pathlib import Path
@@ -286,6 +287,28 @@ def test_in_place_forms(name):
             returned = getattr(target, record.name + "_")(*call.args[1:], **call.kwargs)
         assert returned is target
         assert np.allclose(target.array, expected.array, equal_nan=True)
+
+
+TAKES_OUT = [
+    (name, number)
+    for name, number in CASES
+    if "out" in inspect.signature(RECORDS[name].public).parameters
+    and RECORDS[name].namespace != "internal"
+    and (name, number) != ("nonzero", 1)  # a tuple of unknown length: as_tuple=True excludes out=
+]
+
+
+@pytest.mark.parametrize(("name", "number"), TAKES_OUT, ids=[f"{n}-{k}" for n, k in TAKES_OUT])
+def test_out(name, number):
+    """``out=`` is filled, whatever its size was, and returned."""
+    call = Call(name, number)
+    with ag.no_grad():
+        expected = call()
+        out = [ag.empty(0, dtype=t.dtype) for t in tensors(expected)]
+        call.kwargs["out"] = out[0] if isinstance(expected, Tensor) else tuple(out)
+        assert call() is call.kwargs["out"]
+    for filled, reference in zip(out, tensors(expected), strict=True):
+        assert np.array_equal(filled.array, reference.array, equal_nan=True)
 
 
 def torch_results():

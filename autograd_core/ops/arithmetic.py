@@ -280,7 +280,8 @@ def pow(input, exponent):
     return np.power(input, exponent) if simple is None else simple(input)
 
 
-@op(composite, samples=[sample(positive(3, 4), 2), sample(positive(3), real(3)), sample(2, real(3))], inplace=True)
+@op(composite, out=True, inplace=True,
+    samples=[sample(positive(3, 4), 2), sample(positive(3), real(3)), sample(2, real(3))])  # fmt: skip
 def float_power(input, exponent):
     """Power worked out, and returned, in float64."""
     if is_number(input) and is_number(exponent):
@@ -288,7 +289,7 @@ def float_power(input, exponent):
     return ops.pow(*[float(v) if is_number(v) else ops.to(v, dtype=np.float64) for v in (input, exponent)])
 
 
-@op(composite, samples=[sample(real(3, 4), integer(4, low=-3))], inplace=True)
+@op(composite, out=True, samples=[sample(real(3, 4), integer(4, low=-3))], inplace=True)
 def ldexp(input, other):
     """Product with a power of two: input * 2**other."""
     if is_number(input) or is_number(other):

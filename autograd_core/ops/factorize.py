@@ -282,13 +282,13 @@ def lu_parts(LU, pivots):
     return LUParts(P, *_unpack(LU))
 
 
-@op(composite, namespace="linalg", samples=SHAPES)
+@op(composite, out=True, namespace="linalg", samples=SHAPES)
 def lu(A, *, pivot=True):
     """A = P L U with a permutation P, unit lower triangular L and upper triangular U."""
     return lu_parts(*lu_factor(A, pivot=pivot))
 
 
-@op(composite, method=False,
+@op(composite, out=True, method=False,
     samples=[sample(real(3, 3), np.array([2, 3, 3], np.int32)),
              sample(real(3, 2), np.array([3, 3], np.int32))])  # fmt: skip
 def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):

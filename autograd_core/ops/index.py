@@ -302,7 +302,7 @@ def _flat_rows(rows):
 SLICES = [sample(real(3, 4), 0, integer(5, high=3)), sample(real(3, 4), -1, integer(2, high=4))]
 
 
-@op(composite, samples=SLICES)
+@op(composite, out=True, samples=SLICES)
 def index_select(input, dim, index):
     """The slices along ``dim`` that the 1-d ``index`` names."""
     dim, spec = along("index_select", input, dim, index)
@@ -337,13 +337,13 @@ PLACED = [sample(real(3, 4), 0, integer(2, high=3), real(2, 4)), sample(real(3, 
 UNIQUE = [sample(real(3, 4), 0, np.array([2, 0]), real(2, 4)), sample(real(3, 4), 1, np.array([1]), real(3, 1))]
 
 
-@op(composite, samples=PLACED, inplace=True)
+@op(composite, out=True, samples=PLACED, inplace=True)
 def index_add(input, dim, index, source, *, alpha=1):
     """A copy of the input with ``alpha`` times the slices of ``source`` added to those that ``index`` names."""
     return _replace_slices("index_add", input, dim, index, source if alpha == 1 else source * alpha, True)
 
 
-@op(composite, samples=UNIQUE, inplace=True)
+@op(composite, out=True, samples=UNIQUE, inplace=True)
 def index_copy(input, dim, index, source):
     """A copy of the input with the slices that ``index`` names replaced by those of ``source``."""
     return _replace_slices("index_copy", input, dim, index, source, False)
@@ -373,7 +373,7 @@ def index_put(input, indices, values, accumulate=False):
     return ops.place(input, values, *arrays, spec=spec, accumulate=accumulate)
 
 
-@op(composite, samples=[sample(real(3, 4), integer(2, 2, high=12))])
+@op(composite, out=True, samples=[sample(real(3, 4), integer(2, 2, high=12))])
 def take(input, index):
     """Elements by their number in flat order, in the shape of ``index``; negative numbers count from the end."""
     check_integers("take", index)
@@ -417,7 +417,8 @@ def select_scatter(input, src, dim, index):
     return ops.place(input, src, spec=(FULL,) * normalize_dim(dim, input.ndim) + (int(index),), accumulate=False)
 
 
-@op(composite, samples=[sample(real(3, 4), real(3, 2), 1, 1, 3), sample(real(5, 2), real(2, 2), 0, None, 4, 2)])
+@op(composite, out=True,
+    samples=[sample(real(3, 4), real(3, 2), 1, 1, 3), sample(real(5, 2), real(2, 2), 0, None, 4, 2)])  # fmt: skip
 def slice_scatter(input, src, dim=0, start=None, end=None, step=1):
     """A copy of the input with the slice ``start:end:step`` of ``dim`` replaced by ``src``."""
     place = (FULL,) * normalize_dim(dim, input.ndim) + (slice(start, end, step),)
@@ -440,3 +441,17 @@ def nonzero(input, *, as_tuple=False, out=None):
     if as_tuple:
         return ops.unbind(argwhere(input if input.ndim else ops.reshape(input, (1,))), 1)
     return argwhere(input, out=out)
+
+
+@op(composite, samples=[sample(integer(2, 3, high=12), (3, 4)), sample(integer(5, high=4), 4)])
+def unravel_index(indices, shape):
+    """The coordinates of elements numbered in flat order in a tensor of ``shape``: one tensor of int64 a dimension."""
+    check_integers("unravel_index", indices)
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"unravel_index: shape must not have negative sizes, got {sizes}")
+    rest, places = ops.to(indices, np.int64), []
+    for size in reversed(sizes):
+        places.append(rest % size)
+        rest = rest // size
+    return tuple(reversed(places))

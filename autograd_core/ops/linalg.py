@@ -76,7 +76,7 @@ def inv(A):
     return _inverse(A, "linalg.inv")
 
 
-@op(composite, samples=SQUARE)
+@op(composite, out=True, samples=SQUARE)
 def inverse(input):
     """Inverses of square matrices; a singular one is an error."""
     return inv(input)
@@ -131,7 +131,7 @@ def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
     return result if out is None else write_out(out, result)
 
 
-@op(composite, samples=[sample(real(3, 2), definite(3, 3)), sample(real(3, 2), definite(3, 3), True)])
+@op(composite, out=True, samples=[sample(real(3, 2), definite(3, 3)), sample(real(3, 2), definite(3, 3), True)])
 def cholesky_solve(input, L, upper=False):
     """X with A @ X = input, given the Cholesky factor ``L`` of A."""
     square("cholesky_solve", L)
@@ -143,7 +143,7 @@ def cholesky_solve(input, L, upper=False):
     return solve_substitution(turned(lower), half, upper=True, unit=False)
 
 
-@op(composite, samples=[definite(3, 3), sample(definite(3, 3), True)])
+@op(composite, out=True, samples=[definite(3, 3), sample(definite(3, 3), True)])
 def cholesky_inverse(input, upper=False):
     """The inverse of A, given its Cholesky factor."""
     square("cholesky_inverse", input)
@@ -410,7 +410,7 @@ def vander(x, *, N=None):
     return ops.cat([ones, ops.cumprod(powers, -1)], -1)
 
 
-@op(composite, namespace="linalg", outputs="solution residuals rank singular_values",
+@op(composite, out=True, namespace="linalg", outputs="solution residuals rank singular_values",
     samples=[sample(real(4, 3), real(4, 2)), sample(real(3, 4), real(3, 2))])  # fmt: skip
 def lstsq(A, B, rcond=None, *, driver=None):
     """Least squares: X of smallest norm that minimises |A @ X - B|, as (solution, residuals, rank, singular_values).

@@ -171,21 +171,21 @@ def _vectors(name, input, other):
                      f"and {other.dtype} {list(other.shape)}")  # fmt: skip
 
 
-@op(composite, samples=[sample(real(4), real(4))])
+@op(composite, out=True, samples=[sample(real(4), real(4))])
 def dot(input, tensor):
     """Inner product of two vectors."""
     _vectors("dot", input, tensor)
     return ops.matmul(input, tensor)
 
 
-@op(composite, samples=[sample(real(4), real(4))])
+@op(composite, out=True, samples=[sample(real(4), real(4))])
 def vdot(input, other):
     """Inner product of two vectors (with the first conjugated, were it complex)."""
     _vectors("vdot", input, other)
     return ops.matmul(input, other)
 
 
-@op(composite, samples=[sample(real(3, 4), real(4))])
+@op(composite, out=True, samples=[sample(real(3, 4), real(4))])
 def mv(input, vec):
     """Product of a matrix and a vector."""
     _require(input.ndim == 2 and vec.ndim == 1 and input.shape[1] == vec.shape[0],
@@ -194,7 +194,8 @@ def mv(input, vec):
     return ops.matmul(input, vec)
 
 
-@op(composite, samples=[sample(real(3, 4), real(2, 4)), sample(real(4), real(4)), sample(real(2, 3, 4), real(5, 4))])
+@op(composite, out=True,
+    samples=[sample(real(3, 4), real(2, 4)), sample(real(4), real(4)), sample(real(2, 3, 4), real(5, 4))])  # fmt: skip
 def inner(input, other):
     """Sums of products over the last dims: out[i.., j..] = sum_k input[i.., k] other[j.., k]; 0-d inputs multiply."""
     if input.ndim == 0 or other.ndim == 0:
@@ -204,7 +205,7 @@ def inner(input, other):
     return ops.tensordot(input, other, ([-1], [-1]))
 
 
-@op(composite, aliases=["ger"], samples=[sample(real(3), real(4))])
+@op(composite, out=True, aliases=["ger"], samples=[sample(real(3), real(4))])
 def outer(input, vec2):
     """All products of the elements of two vectors."""
     _require(input.ndim == 1 and vec2.ndim == 1,
@@ -212,7 +213,8 @@ def outer(input, vec2):
     return ops.reshape(input, (-1, 1)) * vec2
 
 
-@op(composite, namespace="linalg", samples=[sample(real(3, 4), real(3, 4)), sample(real(2, 3), real(3), dim=0)])
+@op(composite, out=True, namespace="linalg",
+    samples=[sample(real(3, 4), real(3, 4)), sample(real(2, 3), real(3), dim=0)])  # fmt: skip
 def vecdot(x, y, *, dim=-1):
     """Inner products along one dimension, the others broadcast."""
     _require(x.dtype == y.dtype, lambda: f"linalg.vecdot: expected one dtype, got {x.dtype} and {y.dtype}")
@@ -237,7 +239,7 @@ def _blend(name, input, product, beta, alpha, promote=False):
     return product + (input if beta == 1 else input * beta)
 
 
-@op(composite, inplace=True,
+@op(composite, out=True, inplace=True,
     samples=[sample(real(3, 2), real(3, 4), real(4, 2)),
              sample(real(2), real(3, 4), real(4, 2), beta=0.5)])  # fmt: skip
 def addmm(input, mat1, mat2, *, beta=1, alpha=1):
@@ -245,13 +247,13 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     return _blend("addmm", input, ops.mm(mat1, mat2), beta, alpha)
 
 
-@op(composite, inplace=True, samples=[sample(real(3), real(3, 4), real(4), alpha=2)])
+@op(composite, out=True, inplace=True, samples=[sample(real(3), real(3, 4), real(4), alpha=2)])
 def addmv(input, mat, vec, *, beta=1, alpha=1):
     """beta * input + alpha * (mat @ vec) for a matrix and a vector."""
     return _blend("addmv", input, ops.mv(mat, vec), beta, alpha)
 
 
-@op(composite, inplace=True, samples=[sample(real(3, 4), real(3), real(4), beta=0.5)])
+@op(composite, out=True, inplace=True, samples=[sample(real(3, 4), real(3), real(4), beta=0.5)])
 def addr(input, vec1, vec2, *, beta=1, alpha=1):
     """beta * input + alpha * outer(vec1, vec2)."""
     product = ops.outer(vec1, vec2)
@@ -260,13 +262,13 @@ def addr(input, vec1, vec2, *, beta=1, alpha=1):
     return _blend("addr", input, product, beta, alpha, promote=True)
 
 
-@op(composite, inplace=True, samples=[sample(real(2, 3, 2), real(2, 3, 4), real(2, 4, 2), beta=0.5, alpha=2)])
+@op(composite, out=True, inplace=True, samples=[sample(real(2, 3, 2), real(2, 3, 4), real(2, 4, 2), beta=0.5, alpha=2)])
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta * input + alpha * (batch1 @ batch2) for stacks of matrices."""
     return _blend("baddbmm", input, ops.bmm(batch1, batch2), beta, alpha)
 
 
-@op(composite, inplace=True, samples=[sample(real(3, 2), real(2, 3, 4), real(2, 4, 2), beta=0.5)])
+@op(composite, out=True, inplace=True, samples=[sample(real(3, 2), real(2, 3, 4), real(2, 4, 2), beta=0.5)])
 def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta * input + alpha * sum over the stack of (batch1 @ batch2)."""
     return _blend("addbmm", input, ops.sum(ops.bmm(batch1, batch2), 0), beta, alpha)
@@ -275,7 +277,7 @@ def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
 # ---------------------------------------------------------------------------------------------------- general products
 
 
-@op(composite, method=False,
+@op(composite, out=True, method=False,
     samples=[sample(real(3, 4), real(4, 2), 1), sample(real(2, 3, 4), real(4, 5, 3), ([1, 2], [2, 0]))])  # fmt: skip
 def tensordot(a, b, dims=2):
     """Sums of products over several dims: ``dims`` last of ``a`` with first of ``b``, or a pair of lists of dims."""
@@ -304,7 +306,7 @@ def tensordot(a, b, dims=2):
     return ops.reshape(ops.mm(flat_a, flat_b), (*rows, *columns))
 
 
-@op(composite, samples=[sample(real(2, 3), real(4)), sample(real(2, 2), real(3, 2))])
+@op(composite, out=True, samples=[sample(real(2, 3), real(4)), sample(real(2, 2), real(3, 2))])
 def kron(input, other):
     """Kronecker product: every element of ``input`` times all of ``other``; missing leading dims count as 1."""
     ndim = max(input.ndim, other.ndim)
@@ -331,7 +333,7 @@ def linalg_cross(input, other, *, dim):
     return np.cross(input, other, axis=dim)
 
 
-@op(composite, samples=[sample(real(2, 3), real(2, 3))])
+@op(composite, out=True, samples=[sample(real(2, 3), real(2, 3))])
 def cross(input, other, dim=None):
     """Vector products of the 3-vectors along ``dim`` (by default the first dimension of size 3)."""
     if dim is None:
@@ -340,7 +342,7 @@ def cross(input, other, dim=None):
     return linalg_cross(input, other, dim=dim)
 
 
-@op(composite, namespace="linalg", samples=[sample([real(2, 3), real(3, 4), real(4)])])
+@op(composite, out=True, namespace="linalg", samples=[sample([real(2, 3), real(3, 4), real(4)])])
 def multi_dot(tensors):
     """Product of several matrices in the order that takes the fewest multiplications; the ends may be vectors."""
     _require(len(tensors) >= 2, lambda: f"linalg.multi_dot: expected at least 2 tensors, got {len(tensors)}")
@@ -372,7 +374,7 @@ def _best_splits(sizes):
     return split
 
 
-@op(composite, method=False, samples=[sample(real(2, 3), real(3, 4), real(4, 2))])
+@op(composite, out=True, method=False, samples=[sample(real(2, 3), real(3, 4), real(4, 2))])
 def chain_matmul(*matrices):
     """Product of several matrices in the cheapest order; see `linalg.multi_dot`."""
     return multi_dot(matrices)

@@ -204,7 +204,7 @@ def cdist(x1, x2, p=2.0, compute_mode=USE_MM):
     return vector_norm(differences, p, -1) if x1.shape[-1] else ops.sum(differences, -1)
 
 
-@op(composite, inplace=True, samples=[sample(real(3, 4), 2, 0, 1.0), sample(real(3, 4), 1, -1, 0.5)])
+@op(composite, out=True, inplace=True, samples=[sample(real(3, 4), 2, 0, 1.0), sample(real(3, 4), 1, -1, 0.5)])
 def renorm(input, p, dim, maxnorm):
     """The slices along ``dim`` whose ``p``-norm exceeds ``maxnorm`` scaled down to it."""
     if input.ndim < 2 or p <= 0 or maxnorm < 0:

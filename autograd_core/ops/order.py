@@ -74,7 +74,7 @@ def argsort(input, *, dim, descending, stable):
     return order_of(input, dim, descending) if input.ndim else np.zeros((), np.int64)
 
 
-@op(composite, samples=[distinct(3, 4)])
+@op(composite, out=True, samples=[distinct(3, 4)])
 def msort(input):
     """The elements in order along the first dimension."""
     return sort(input, 0)[0]
@@ -185,13 +185,13 @@ def _median(input, dim, keepdim, ignore_nan):
 MEDIANS = [distinct(3, 5), sample(distinct(3, 4), 1), sample(distinct(3, 5), dim=0, keepdim=True)]
 
 
-@op(composite, samples=MEDIANS)
+@op(composite, out=True, samples=MEDIANS)
 def median(input, dim=None, keepdim=False):
     """The median of all elements; or along ``dim``, as (values, indices). The lower of two middle ones."""
     return _median(input, dim, keepdim, False)
 
 
-@op(composite, samples=MEDIANS)
+@op(composite, out=True, samples=MEDIANS)
 def nanmedian(input, dim=None, keepdim=False):
     """As `median`, without the NaN among the elements."""
     return _median(input, dim, keepdim, True)
@@ -217,7 +217,7 @@ def mode(input, *, dim, keepdim):
 # ---------------------------------------------------------------------------------------------------- quantiles
 
 
-@op(composite,
+@op(composite, out=True,
     samples=[sample(distinct(3, 4), 0.4), sample(distinct(3, 5), 0.25, 1, True),
              sample(distinct(3, 5), 0.7, interpolation="lower")])  # fmt: skip
 def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
@@ -228,7 +228,7 @@ def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     return _quantile("quantile", input, q, dim, keepdim, interpolation, False)
 
 
-@op(composite, samples=[sample(distinct(3, 4), 0.4), sample(distinct(3, 5), 0.25, 1, True)])
+@op(composite, out=True, samples=[sample(distinct(3, 4), 0.4), sample(distinct(3, 5), 0.25, 1, True)])
 def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     """As `quantile`, without the NaN among the elements."""
     return _quantile("nanquantile", input, q, dim, keepdim, interpolation, True)

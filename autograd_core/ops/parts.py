@@ -294,7 +294,7 @@ def diag_embed(input, offset=0, dim1=-2, dim2=-1):
     return ops.diagonal_in_zeros(input, tuple(shape), offset, first, second)
 
 
-@op(composite, samples=[real(3), sample(real(3, 4), 1)])
+@op(composite, out=True, samples=[real(3), sample(real(3, 4), 1)])
 def diag(input, diagonal=0):
     """A matrix with the 1-d input on its diagonal, or the diagonal of a matrix."""
     if input.ndim == 1:

@@ -98,13 +98,13 @@ def mean(input, *, dim, keepdim, dtype):
     return add_reduce(input, dim, keepdim, kind) / kind.type(count_of(input.shape, dim))
 
 
-@op(composite, samples=DIMS)
+@op(composite, out=True, samples=DIMS)
 def nansum(input, dim=None, keepdim=False, *, dtype=None):
     """Sum over ``dim`` with NaN taken as 0."""
     return ops.sum(ops.where(ops.isnan(input), 0, input), dim, keepdim, dtype=dtype)
 
 
-@op(composite, samples=DIMS)
+@op(composite, out=True, samples=DIMS)
 def nanmean(input, dim=None, keepdim=False, *, dtype=None):
     """Mean over ``dim`` of what is not NaN."""
     need_float("nanmean", np.dtype(input.dtype if not isinstance(input, Tensor) else input.array.dtype))
@@ -194,7 +194,7 @@ def amin(input, *, dim, keepdim):
 MinMax = namedtuple("MinMax", "min max")
 
 
-@op(composite, samples=[distinct(3, 4), sample(distinct(3, 4), dim=1)])
+@op(composite, out=True, samples=[distinct(3, 4), sample(distinct(3, 4), dim=1)])
 def aminmax(input, *, dim=None, keepdim=False):
     """Smallest and largest value over ``dim``, as (min, max)."""
     dims = () if dim is None else normalize_dim(dim, input.ndim)

@@ -192,6 +192,7 @@ SCATTERS = {"add": "scatter_sum", "sum": "scatter_sum", "multiply": "scatter_pro
 
 @op(
     composite,
+    out=True,
     samples=[
         sample(real(3, 4), 0, np.array([[2, 0, 1, 1]]), real(1, 4)),
         sample(real(3, 4), 1, np.array([[0], [3]]), 2.5),
@@ -219,7 +220,7 @@ def scatter(input, dim, index, src=None, *, value=None, reduce=None):
     return getattr(ops, SCATTERS[reduce])(input, index, src, dim=dim)
 
 
-@op(composite, samples=[sample(real(3, 4), 0, integer(2, 4, high=3), real(2, 4))], inplace=True)
+@op(composite, out=True, samples=[sample(real(3, 4), 0, integer(2, 4, high=3), real(2, 4))], inplace=True)
 def scatter_add(input, dim, index, src):
     """A copy of the input with ``src`` added where `gather` would read."""
     return ops.scatter_sum(input, index, _cut(src, index), dim=dim)
@@ -246,7 +247,7 @@ def _neutral(reduce, dtype):
     return 1 if reduce == "prod" else 0
 
 
-@op(composite, samples=TO_REDUCE, inplace=True)
+@op(composite, out=True, samples=TO_REDUCE, inplace=True)
 def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
     """A copy of the input in which each place named by ``index`` holds the ``reduce`` of ``src`` there.
 
@@ -271,6 +272,7 @@ def scatter_reduce(input, dim, index, src, reduce, *, include_self=True):
 
 @op(
     composite,
+    out=True,
     samples=[sample(real(3, 4), 0, integer(2, high=3), real(2, 4), r) for r in ("prod", "mean", "amax")],
     inplace=True,
 )

@@ -92,7 +92,7 @@ Tensor.polygamma = _polygamma_method  # type: ignore[attr-defined]
 Tensor.polygamma_ = in_place(_polygamma_method, "polygamma")  # type: ignore[attr-defined]
 
 
-@op(composite, samples=[sample(positive(3, 4, low=1.5), 2), sample(positive(3), 1)], inplace=True,
+@op(composite, out=True, samples=[sample(positive(3, 4, low=1.5), 2), sample(positive(3), 1)], inplace=True,
     aliases=["special.multigammaln"])  # fmt: skip
 def mvlgamma(input, p):
     """Logarithm of the ``p``-variate gamma function: p (p - 1) / 4 log(pi) + sum of lgamma(input - j / 2), j < p."""

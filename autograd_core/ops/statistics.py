@@ -106,6 +106,28 @@ def histc(input, *, bins, min, max):
     return np.bincount(places, minlength=bins).astype(input.dtype)
 
 
+@op(reduction, signature="input, weights=None, minlength=0", out=False,
+    vjp=[None, lambda g, input: ops.index_select(g, 0, input)],
+    samples=[integer(6, high=4), sample(integer(6, high=4), None, 8), sample(integer(6, high=4), real(6))])  # fmt: skip
+def bincount(input, weights, *, minlength):
+    """How often each of 0, 1, 2, ... occurs in a vector of integers, or the sum of its ``weights``.
+
+    The result has max(input) + 1 elements, or ``minlength`` if that is more. Counts are int64, sums float32 for float32
+    weights and else float64.
+    """
+    if input.ndim != 1 or input.dtype.kind not in "iu" or (input.size and input.min() < 0):
+        raise RuntimeError(f"bincount: input must be a vector of integers >= 0, got {input.dtype} {list(input.shape)}")
+    if minlength < 0:
+        raise RuntimeError(f"bincount: minlength must be >= 0, got {minlength}")
+    if weights is None:
+        return np.bincount(input.astype(np.int64), minlength=minlength)
+    if weights.shape != input.shape:
+        raise RuntimeError(f"bincount: weights must have the input's shape {list(input.shape)}, got "
+                           f"{list(weights.shape)}")  # fmt: skip
+    sums = np.bincount(input.astype(np.int64), weights, minlength)
+    return sums.astype(weights.dtype if weights.dtype == np.float32 else np.float64, copy=False)
+
+
 def _edges(name, column, bins, limits):
     if isinstance(bins, (int, np.integer)):
         if bins < 1:
@@ -194,7 +216,7 @@ def _slice(dim, start, stop):
     return (*[slice(None)] * dim, slice(start, stop))
 
 
-@op(composite,
+@op(composite, out=True,
     samples=[real(3, 4), sample(real(3, 4), 2, 0), sample(real(3, 4), 1, 1, real(3, 1), real(3, 2)),
              sample(integer(5))])  # fmt: skip
 def diff(input, n=1, dim=-1, prepend=None, append=None):
