@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import ops
-from ..registry import network, op
+from ..registry import Kernel, network, op
 from ..shapes import same_dtype
 from .samples import real, sample
 from .second_order import gradient_of
@@ -242,6 +242,7 @@ def _check_sizes(arrays, settings):
     hidden=("saved",),
     promote=same_dtype,
     prepare=_check_sizes,
+    kernel=Kernel("recurrent:lstm", above=1024),
     vjp=lambda gs, input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, out, saved, reverse, batch_sizes, needs: (
         ops.lstm_backward(
             input,
@@ -287,6 +288,7 @@ def _lstm_gradient(
     namespace="internal",
     vjp=(),
     composite=_lstm_gradient,
+    kernel=Kernel("recurrent:lstm_backward", above=1024),
     samples=[
         sample(
             real(3, 2, 3),
@@ -314,6 +316,7 @@ def lstm_backward(
 
 
 @op(network, namespace="internal", outputs="out h", hidden=("saved",), promote=same_dtype, prepare=_check_sizes,
+    kernel=Kernel("recurrent:gru", above=1024),
     vjp=lambda gs, input, h0, w_ih, w_hh, b_ih, b_hh, out, saved, reverse, batch_sizes, needs: ops.gru_backward(
         input, h0, w_ih, w_hh, b_ih, b_hh, out, saved, *gs, reverse=reverse, batch_sizes=batch_sizes, needs=needs),
     samples=[sample(real(3, 2, 3), real(2, 2), *_weights(3), **SETTINGS),
@@ -342,6 +345,7 @@ def _one_state_gradient(cell, inputs, grads, reverse, batch_sizes, needs):
     namespace="internal",
     vjp=(),
     composite=_gru_gradient,
+    kernel=Kernel("recurrent:gru_backward", above=1024),
     samples=[
         sample(
             real(3, 2, 3),
@@ -368,6 +372,7 @@ def gru_backward(input, h0, w_ih, w_hh, b_ih, b_hh, out, saved, g_out, g_h, *, r
     outputs="out h",
     promote=same_dtype,
     prepare=_check_sizes,
+    kernel=Kernel("recurrent:rnn", above=1024),
     vjp=lambda gs, input, h0, w_ih, w_hh, b_ih, b_hh, out, nonlinearity, reverse, batch_sizes, needs: ops.rnn_backward(
         input,
         h0,
@@ -407,6 +412,7 @@ def _rnn_gradient(input, h0, w_ih, w_hh, b_ih, b_hh, out, g_out, g_h, *, nonline
     namespace="internal",
     vjp=(),
     composite=_rnn_gradient,
+    kernel=Kernel("recurrent:rnn_backward", above=1024),
     samples=[
         sample(
             real(3, 2, 3),
