@@ -97,8 +97,9 @@ def test_the_command_line_trains_and_leaves_everything(tmp_path, capsys):
     assert re.fullmatch(r"test accuracy: [01]\.\d{4}", last)
     for name in ("graph.svg", "curves.png", "gradients.txt", "model.safetensors", "metrics.jsonl", "report.html"):
         assert (tmp_path / name).stat().st_size > 0
-    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 60
-    assert {"epoch", "loss", "accuracy", "val_loss"} <= set(json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0]))
+    metrics = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert len(metrics) == 60
+    assert {"epoch", "loss", "accuracy", "val_loss"} <= set(json.loads(metrics[0]))
     worst = float(re.search(r"largest relative error: (\S+)", (tmp_path / "gradients.txt").read_text()).group(1))
     assert worst < 1e-5
     page = (tmp_path / "report.html").read_text()
