@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .kernels.elementwise import LANEWISE, NUMBER, SIMD, VMATH, Loop, Output, plan_loop
+from .kernels.elementwise import LANEWISE, NUMBER, SIMD, VMATH, Loop, Output, plan_loop, plan_update
 from .kernels.plan import execute
 from .registry import Op
 from .shapes import default_dtype, ndarray
@@ -683,3 +683,81 @@ def fused_rule(op: Op, rule: Callable) -> Fused:
     """A gradient rule of a record as one loop, on what the rule asks for."""
     names = rule.__code__.co_varnames[: rule.__code__.co_argcount]
     return Fused(rule, f"a gradient of {op.qualified}({', '.join(op.parameters)}): {op.scalar}", names)
+
+
+# ---------------------------------------------------------------------------------------------------- optimizers
+
+
+class FusedUpdate:
+    """An optimizer's ``update`` as one loop over many parameters and their state, written in place.
+
+    ``update(parameter, gradient, state, settings)`` returns the new parameter and the new state, as `optim.Optimizer`
+    describes. It is traced once for each dtype, set of state entries, and answers that it asks of the settings.
+    """
+
+    def __init__(self, update: Callable) -> None:
+        self.update = update
+        self.variants: dict[tuple, list[Variant]] = {}
+
+    def __call__(self, parameters: Sequence[tuple], settings: dict) -> bool:
+        """Update ``parameters`` (values, gradient, state arrays by name), all of one dtype; False if it cannot."""
+        numbers: list[float] = []
+        key: list = [parameters[0][0].dtype.name, tuple(parameters[0][2])]
+        for name, value in settings.items():
+            if name not in NO_SETTINGS:
+                kinds = _flatten(value, numbers)
+                key.append((name, kinds))
+        variant = self._variant(tuple(key), settings, numbers)
+        if variant.planner is None:
+            return False
+        arrays = [np.array(numbers or [0.0], np.float64)]
+        for values, gradient, state in parameters:
+            arrays += (values, gradient, *state.values())
+        return execute(variant.planner, arrays) is not NotImplemented
+
+    def _variant(self, key, settings, numbers) -> Variant:
+        variants = self.variants.setdefault(key, [])
+        for variant in variants:
+            if variant.holds(numbers):
+                return variant
+        made = NO_VARIANT if len(variants) >= MOST_VARIANTS else self._trace(key[0], key[1], settings)
+        variants.append(made)
+        return made
+
+    def _trace(self, dtype, state_names, settings) -> Variant:
+        trace = Trace()
+        parameter, gradient, *kept = [symbol(trace.input(dtype)) for _ in range(2 + len(state_names))]
+        group = {k: v if k in NO_SETTINGS else _as_numbers(v, trace) for k, v in settings.items()}
+        try:
+            with _Tracer(trace):
+                new, new_state = self.update(parameter, gradient, dict(zip(state_names, kept, strict=True)), group)
+            if not new_state.keys() <= set(state_names):
+                return NO_VARIANT  # state that begins with this step
+            written = [(0, new), *[(2 + state_names.index(k), v) for k, v in new_state.items()]]
+            targets = [(t, v.value) for t, v in written if v.value.place != ("input", t)]
+        except NotFusable:
+            return NO_VARIANT
+        names = ("parameter", "gradient", *state_names)
+        loop = trace.loop(getattr(self.update, "__qualname__", "update"), names, [v for _, v in targets])
+        planner = functools.partial(plan_update, loop=loop, targets=tuple([t for t, _ in targets]))
+        return Variant(guard(trace), 0, loop, planner)
+
+
+NO_SETTINGS = frozenset(["params", "param_names"])
+"""Entries of a parameter group that are no settings."""
+
+
+def _flatten(value, numbers):
+    """Append the numbers of a setting to ``numbers``; returns what else there is to know about it."""
+    if type(value) in (int, float):
+        numbers.append(value)
+        return None
+    if type(value) is tuple:
+        return tuple([_flatten(v, numbers) for v in value])
+    return value if value.__hash__ is not None else repr(value)
+
+
+def _as_numbers(value, trace):
+    if type(value) in (int, float):
+        return trace.number(value)
+    return tuple([_as_numbers(v, trace) for v in value]) if type(value) is tuple else value
