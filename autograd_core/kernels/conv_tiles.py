@@ -187,14 +187,14 @@ def add_image(typingctx, tile, count, a, b, table, taps, tap_step):
 
 
 @intrinsic
-def turn_rows(typingctx, source, row_step, rows, count, target, width, kind):
-    """Write ``count`` elements of each of ``rows`` rows of ``source`` as rows of ``target``, ``width`` apart: a square
-    of the vector type ``kind``. Where there are fewer rows than lanes the last is repeated; no memory beyond is read.
+def turn_rows(typingctx, source, row_step, rows, count, target, width, stored, kind):
+    """Write ``count`` columns of ``rows`` rows of ``source`` as rows of ``target``, ``width`` apart, the first ``stored``
+    elements of each. Where there are fewer rows than lanes of the vector type ``kind`` the last one is repeated.
     """
     wanted = kind.instance_type
 
     def codegen(context, builder, sig, args):
-        source, row_step, rows, count, target, width, _ = args
+        source, row_step, rows, count, target, width, stored, _ = args
         vector, lanes, loaded = _llvm(wanted), wanted.lanes, []
         last = builder.sub(rows, _whole(1))
         for r in range(lanes):
@@ -202,8 +202,8 @@ def turn_rows(typingctx, source, row_step, rows, count, target, width, kind):
             loaded.append(_load_part(builder, source, builder.mul(row, row_step), count, vector))
         for r, row in enumerate(_turned(builder, loaded)):
             with builder.if_then(builder.icmp_signed("<", _whole(r), count)):
-                _store(builder, row, target, builder.mul(width, _whole(r)), wanted.dtype)
+                _store_part(builder, row, target, builder.mul(width, _whole(r)), stored)
         return context.get_dummy_value()
 
     integer = types.int64
-    return signature(types.void, source, integer, integer, integer, target, integer, kind), codegen
+    return signature(types.void, source, integer, integer, integer, target, integer, integer, kind), codegen

@@ -1,0 +1,507 @@
+"""Convolution: the forward pass and the gradients of input and weight, in one to three dimensions.
+
+Forward and input gradient are correlations: y[p] = sum over channels and taps of w[tap] * x[step * p + tap_step * tap -
+before]. The input gradient at stride s is s correlations a dimension of the gradient with every s-th tap of the turned
+filter, one for each remainder of the position modulo s. Images are framed with zeros, one at a time in a chunk's own
+memory, and read where they lie: nothing is unfolded. Weights are copied into panels.
+"""
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autograd_core.kernels import conv_correlate, conv_prepare, conv_weight, host
+from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, is_c_ordered, out, scratch
+
+CHUNK = 4_000_000  # floating-point operations of a chunk at least
+MOST_CHUNKS = 32
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of a correlation: place p of the target reads pixel step * p + tap_step * t - before for tap t."""
+
+    size: int
+    before: int
+    taps: int
+    tap_step: int
+    places: int
+    step: int
+    target_start: int = 0
+    target_step: int = 1
+    weight_start: int = 0
+    weight_step: int = 1
+
+    @property
+    def extent(self) -> int:
+        """How many pixels of the framed image are read."""
+        return (self.places - 1) * self.step + (self.taps - 1) * self.tap_step + 1
+
+    @property
+    def inside(self) -> bool:
+        """Whether only pixels of the image are read, none around it."""
+        return self.before <= 0 and self.extent - self.before <= self.size
+
+
+POINT = Axis(1, 0, 1, 1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A correlation of ``batch`` images; strides in elements: (image, channel, three dimensions).
+
+    ``weight_strides`` are (group, output, channel) and the three dimensions.
+    """
+
+    dtype: np.dtype
+    batch: int
+    groups: int
+    channels: int
+    outputs: int
+    axes: tuple[Axis, Axis, Axis]
+    source: Ref
+    source_strides: tuple[int, ...]
+    weight_strides: tuple[int, ...]
+    bias: Ref | None
+    target_strides: tuple[int, ...]
+
+    @property
+    def taps(self) -> int:
+        """Taps of the filter."""
+        return math.prod(a.taps for a in self.axes)
+
+    @property
+    def places(self) -> int:
+        """Pixels of the target."""
+        return math.prod(a.places for a in self.axes)
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of all images."""
+        return 2 * self.batch * self.groups * self.channels * self.outputs * self.taps * self.places
+
+
+def three(values: tuple[int, ...], fill: int) -> tuple[int, ...]:
+    """Sizes, strides or settings of up to three dimensions as three, ``fill`` in front."""
+    return (fill,) * (3 - len(values)) + tuple(values)
+
+
+def element_strides(x: Array) -> tuple[int, ...] | None:
+    """Strides of (N, C, D, H, W) in elements; None where they are not whole."""
+    if any(s % x.dtype.itemsize for s in x.strides):
+        return None
+    strides = tuple(s // x.dtype.itemsize for s in x.strides)
+    return strides[:2] + three(strides[2:], 0)
+
+
+def dense(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a C-ordered array in elements."""
+    return tuple(math.prod(shape[i + 1:]) for i in range(len(shape)))
+
+
+def flatten(c: Correlation) -> Correlation:
+    """A filter of one tap that steps by one sees pixels in a row, whatever dimensions they come from."""
+    one = all(a.taps == 1 and a.step == 1 and a.before == 0 and a.places == a.size and a.target_step == 1
+              and a.target_start == 0 for a in c.axes)
+    sizes, count = tuple(a.size for a in c.axes), c.places
+    line = dense(sizes)
+    if not one or any(s != d and n > 1 for strides in (c.source_strides, c.target_strides)
+                      for s, d, n in zip(strides[2:], line, sizes, strict=True)):
+        return c
+    start = sum(a.weight_start for a in c.axes)
+    axes = (POINT, POINT, Axis(count, 0, 1, 1, count, 1, weight_start=start))
+    return replace(c, axes=axes, source_strides=(*c.source_strides[:2], 0, 0, 1),
+                   target_strides=(*c.target_strides[:2], 0, 0, 1))
+
+
+# ------------------------------------------------------------------------------------------------------- laying out
+
+
+def in_frame(c: Correlation, phases: int = 1, spare: int = 0) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
+    """A frame around an image: its words (see conv_prepare), its elements, and the strides of source pixels in it."""
+    depth, height, width = (a.extent for a in c.axes)
+    width = -(-width // phases) * phases
+    planes = c.groups * c.channels
+    size = planes * depth * height * width
+    words = (planes, depth, height, width, *(a.before for a in c.axes), *(a.size for a in c.axes),
+             *c.source_strides[1:], phases, size)
+    return words, size + spare, (size, depth * height * width, height * width, width, 1)
+
+
+def packing(c: Correlation, weight: Ref, target: Ref, width: int) -> tuple[Call, int, int]:
+    """The call that copies weights into panels at ``target``, the elements of a panel, and the panels of a group."""
+    group, output, channel, *steps = c.weight_strides
+    taps = tuple(a.taps for a in c.axes)
+    strides = tuple(s * a.weight_step for s, a in zip(steps, c.axes, strict=True))
+    start = sum(s * a.weight_start for s, a in zip(steps, c.axes, strict=True))
+    lanes, runs, run = host.lanes(c.dtype), c.channels, c.taps
+    packed = [(n, s) for n, s in zip(taps, strides, strict=True) if n > 1] or [(1, 1)]
+    inner, contiguous = 1, {1: True, -1: True}
+    for n, s in reversed(packed):
+        contiguous = {sign: ok and s == sign * inner for sign, ok in contiguous.items()}
+        inner *= n
+    layout = "any"
+    if width % lanes == 0 and output == 1:
+        layout = "rows"
+    elif width % lanes == 0 and contiguous[1]:
+        layout = "turned"
+        if channel == c.taps:  # the channels follow one another, too
+            each = next(n for n in range(min(c.channels, max(1, 256 // c.taps)), 0, -1) if c.channels % n == 0)
+            runs, run = c.channels // each, c.taps * each
+    elif width % lanes == 0 and contiguous[-1]:
+        layout = "reversed"
+    blocks = -(-c.outputs // width)
+    steps_ = 1 + c.channels * c.taps
+    context = (weight, 0 if c.bias is None else c.bias, target, runs, blocks, c.outputs, run, group, output,
+               channel * (run // c.taps), start, *taps, *strides)
+    kernel = conv_prepare.pack_weights(c.dtype, lanes, width, layout)
+    units = c.groups * blocks * runs
+    grain = max(1, -(-units // max(1, units * run * width // 16384)))
+    return Call(kernel, context, units, grain), steps_ * width, blocks
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a correlation is cut into units and chunks."""
+
+    framed: str  # "" (read where it lies), "unit" (each chunk frames its images), "before" (a call of its own)
+    panel_blocks: int
+    row_blocks: int
+    grain: int
+
+
+def divide(c: Correlation, panels: int, rows: int, weight_bytes: int, inside: bool) -> Work:
+    """Chunks are images where there are enough; panels of weights where these do not fit the cache; else rows, too."""
+    chunks = max(1, min(MOST_CHUNKS, c.operations // CHUNK))
+    if weight_bytes > host.caches()[1] // 2 and panels > 1:
+        return Work("" if inside else "before", panels, 1, c.batch)
+    if c.batch >= min(chunks, 8):
+        return Work("" if inside else "unit", 1, 1, -(-c.batch // chunks))
+    row_blocks = min(rows, -(-chunks // c.batch))
+    return Work("" if inside else "before", 1, row_blocks, 1)
+
+
+# ------------------------------------------------------------------------------------------------------------ tiles
+
+
+def accumulators() -> int:
+    """How many registers a tile may take: the rest is for operands and for the compiler's freedom."""
+    return host.registers() * 3 // 4
+
+
+def cycles(rows: int, vectors: int, shared_loads: int) -> float:
+    """Estimated cycles of a step: multiply-adds, loads, latency, for two units and two loads a cycle."""
+    return max(rows * vectors / 2, shared_loads / 2, 4) + 0.3
+
+
+def channel_tile(c: Correlation, lanes: int) -> tuple[float, int, int, int]:
+    """(estimated cycles of an image, rows, vectors, fast) of the best tile of pixels by channels."""
+    height, width = c.axes[1].places, c.axes[2].places
+    best = (math.inf, 1, 1, 1)
+    for vectors in (1, 2, 3, 4):
+        most = accumulators() // vectors
+        fast = -(-width // -(-width // most))
+        for lines in range(1, min(height, most // fast, 4) + 1 if fast == width else 2):
+            rows = lines * fast
+            count = -(-height // lines) * -(-width // fast) * -(-c.outputs // (vectors * lanes)) * c.axes[0].places
+            step = cycles(rows, vectors, rows + vectors)
+            cost = count * c.groups * (c.channels * c.taps * step + rows * vectors * 5 + 20)
+            best = min(best, (cost, rows, vectors, fast))
+    return best
+
+
+def pixel_tile(c: Correlation, lanes: int) -> tuple[float, int, int]:
+    """(estimated cycles of an image, rows, vectors) of the best tile of channels by pixels."""
+    height, width = c.axes[1].places, c.axes[2].places
+    best = (math.inf, 1, 1)
+    for vectors in range(1, 9):
+        if vectors > 1 and (vectors - 1) * lanes >= width:
+            break
+        for rows in range(1, min(c.outputs, 8) + 1):
+            if rows * vectors > accumulators():
+                break
+            count = height * -(-width // (vectors * lanes)) * -(-c.outputs // rows) * c.axes[0].places
+            step = cycles(rows, vectors, rows + 2 * vectors)  # a vector of pixels lies across two lines of the cache
+            cost = count * c.groups * (c.channels * c.taps * step + rows * vectors * 2 + 20)
+            best = min(best, (cost, rows, vectors))
+    return best
+
+
+# ------------------------------------------------------------------------------------------------------ correlations
+
+
+def correlate(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
+    """The calls of a correlation; scratch memory is added to ``pieces``."""
+    c = flatten(c)
+    lanes, itemsize = host.lanes(c.dtype), c.dtype.itemsize
+    depth, height, width = c.axes
+    by_channel, by_pixel = channel_tile(c, lanes), pixel_tile(c, lanes)
+    calls = []
+    if by_channel[0] <= by_pixel[0]:
+        _, rows, vectors, fast = by_channel
+        panel, phases, spare, lines = vectors * lanes, 1, 0, rows // fast
+        inside = all(a.inside for a in c.axes) and c.source_strides[4] == 1
+        taps = width.taps if width.taps <= 8 else 1
+        tap_step, column_step = width.tap_step, c.target_strides[4] * width.target_step
+        kernel = conv_correlate.by_channels(c.dtype, lanes, rows, vectors, fast, width.step, taps, tap_step, column_step)
+    else:
+        _, rows, vectors = by_pixel
+        panel, phases, spare, lines, inside = rows, width.step, vectors * lanes + 64 // itemsize, 1, False
+        taps = width.taps if width.taps <= 8 and phases == 1 else 1
+        tap_step, column_step = width.tap_step if taps > 1 else 1, c.target_strides[4] * width.target_step
+        kernel = conv_correlate.by_pixels(c.dtype, lanes, rows, vectors, taps, tap_step, column_step)
+    pieces.append(0)
+    packed = scratch(len(pieces) - 1)
+    call, panel_size, group_panels = packing(c, weight, packed, panel)
+    panels = c.groups * group_panels
+    pieces[-1] = panels * panel_size * itemsize
+    calls.append(call)
+    row_tiles = depth.places * -(-height.places // lines)
+    work = divide(c, panels, row_tiles, pieces[-1], inside)
+    frame, frame_size, strides = in_frame(c, phases, spare)
+    source, start = c.source, 0
+    if work.framed == "before":
+        source = scratch(len(pieces))
+        pieces.append((c.batch * frame[-1] + spare) * itemsize)
+        calls.append(Call(conv_prepare.frame_images(c.dtype, lanes),
+                          (c.source, source, c.source_strides[0], *frame), c.batch * frame[0],
+                          max(1, 16384 // max(1, strides[1]))))
+    elif not work.framed:
+        strides = c.source_strides
+        start = -sum(a.before * s for a, s in zip(c.axes, strides[2:], strict=True))
+    table = offsets(c, strides, taps, phases)
+    units = work.panel_blocks * c.batch * work.row_blocks
+    chunk_size = rows * panel if panel % lanes == 0 else rows * vectors * lanes
+    chunk_size += frame_size if work.framed == "unit" else 0
+    chunk_size = -(-chunk_size // 16) * 16
+    memory = scratch(len(pieces))
+    pieces.append(-(-units // work.grain) * chunk_size * itemsize)
+    target_start = sum(a.target_start * s for a, s in zip(c.axes, c.target_strides[2:], strict=True))
+    target_steps = [a.target_step * s for a, s in zip(c.axes, c.target_strides[2:], strict=True)]
+    context = (
+        source, packed, out(0), memory, chunk_size, work.grain,
+        c.source_strides[0] if work.framed == "unit" else strides[0], start, c.channels * strides[1], depth.step * strides[2], height.step * strides[3], 0,
+        depth.places, height.places, width.places, *c.target_strides[:2], *target_steps, target_start,
+        c.batch, work.panel_blocks, -(-panels // work.panel_blocks), group_panels, panels, c.outputs, panel_size,
+        work.row_blocks, -(-row_tiles // work.row_blocks), len(table), int(work.framed == "unit"), *frame, *table)
+    calls.append(Call(kernel, context, units, work.grain))
+    return calls
+
+
+def offsets(c: Correlation, strides: tuple[int, ...], taps: int, phases: int) -> list[int]:
+    """Offsets of the taps of the filter in the source, one for ``taps`` that lie in a row."""
+    depth, height, width = c.axes
+    table = []
+    for channel, d, h, i in itertools.product(range(c.channels), range(depth.taps), range(height.taps),
+                                              range(0, width.taps, taps)):
+        column = i * width.tap_step
+        row = -(-width.extent // phases)
+        column = column if phases == 1 else column % phases * row + column // phases
+        table.append(channel * strides[1] + d * depth.tap_step * strides[2] + h * height.tap_step * strides[3]
+                     + column * strides[4])
+    return table
+
+
+def served(*arrays: Array | None) -> bool:
+    """Whether the kernels take these arrays: one native dtype of float32 and float64, up to three dimensions."""
+    present = [x for x in arrays if x is not None]
+    return all(x.dtype == present[0].dtype and x.dtype.isnative and x.dtype.char in "fd" for x in present) \
+        and all(len(x.shape) <= 5 for x in present)
+
+
+def plan_convolution(input: Array, weight: Array, bias: Array | None, *, stride: tuple[int, ...],
+                     padding: tuple[int, ...], dilation: tuple[int, ...], groups: int) -> Plan | None:
+    """Plan ``ops.convolution``: y[n, o, p] = bias[o] + sum of weight[o, c, k] * input[n, c, s p - padding + d k]."""
+    strides = element_strides(input)
+    if not served(input, weight, bias) or strides is None or not is_c_ordered(weight):
+        return None
+    if bias is not None and not is_c_ordered(bias):
+        return None
+    size = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(
+        input.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True))
+    shape = (input.shape[0], weight.shape[0], *size)
+    output = Spec(shape, input.dtype)
+    if 0 in shape or 0 in weight.shape:
+        return Plan((output,), ()) if 0 in shape else None
+    every = zip(*map(three, (input.shape[2:], padding, weight.shape[2:], dilation, size, stride), (1, 0, 1, 1, 1, 1)),
+                strict=True)
+    (depth, height, width), outs = (Axis(*facts) for facts in every), weight.shape[0] // groups
+    kernel = dense(weight.shape)
+    target = dense(shape)
+    pieces: list[int] = []
+    calls = correlate(Correlation(
+        input.dtype, input.shape[0], groups, weight.shape[1], outs, (depth, height, width), inp(0), strides,
+        (outs * kernel[0], kernel[0], kernel[1], *three(kernel[2:], 0)), None if bias is None else inp(2),
+        target[:2] + three(target[2:], 0)), inp(1), pieces)
+    return Plan((output,), tuple(calls), tuple(pieces))
+
+
+# ---------------------------------------------------------------------------------------------------- input gradient
+
+
+def remainders(size: int, kernel: int, stride: int, padding: int, dilation: int, places: int) -> list[Axis]:
+    """The correlations of the gradient along one dimension, one for each remainder of the position modulo the stride.
+
+    Position i = stride * m + r - padding is reached from output m - e by tap k where dilation * k = stride * e + r.
+    """
+    found = []
+    common = math.gcd(stride, dilation)
+    for r in range(stride):
+        first = -(-(padding - r) // stride)
+        count = (size - 1 + padding - r) // stride - first + 1
+        taps = [k for k in range(kernel) if (dilation * k - r) % stride == 0]
+        if count <= 0:
+            continue
+        between, start = dilation // common, stride * first + r - padding
+        if not taps:  # no output reaches these positions
+            found.append(Axis(places, 0, 0, 1, count, 1, start, stride))
+            continue
+        last = (dilation * taps[-1] - r) // stride
+        found.append(Axis(places, last - first, len(taps), between, count, 1, start, stride,
+                          taps[-1], -(stride // common)))
+    return found
+
+
+def plan_convolution_input(grad: Array, weight: Array, *, size: tuple[int, ...], stride: tuple[int, ...],
+                           padding: tuple[int, ...], dilation: tuple[int, ...], groups: int) -> Plan | None:
+    """Plan ``ops.convolution_input``: the gradient spread over an image of ``size`` by the weight."""
+    strides = element_strides(grad)
+    if not served(grad, weight) or strides is None or not is_c_ordered(weight):
+        return None
+    shape = (grad.shape[0], weight.shape[1] * groups, *size)
+    output = Spec(shape, grad.dtype)
+    if 0 in shape or 0 in weight.shape or 0 in grad.shape:
+        return Plan((output,), (), zero=(0,))
+    outs, kernel, target = weight.shape[0] // groups, dense(weight.shape), dense(shape)
+    every = zip(*map(three, (size, weight.shape[2:], stride, padding, dilation, grad.shape[2:]), (1, 1, 1, 0, 1, 1)),
+                strict=True)
+    pieces: list[int] = []
+    calls: list[Call] = []
+    empty = False
+    for depth, height, width in itertools.product(*(remainders(*facts) for facts in every)):
+        if 0 in (depth.taps, height.taps, width.taps):
+            empty = True
+            continue
+        calls += correlate(Correlation(
+            grad.dtype, grad.shape[0], groups, outs, weight.shape[1], (depth, height, width), inp(0), strides,
+            (outs * kernel[0], kernel[1], kernel[0], *three(kernel[2:], 0)), None,
+            target[:2] + three(target[2:], 0)), inp(1), pieces)
+    return Plan((output,), tuple(calls), tuple(pieces), (0,) if empty else ())
+
+
+# --------------------------------------------------------------------------------------------------- weight gradient
+
+
+def weight_tile(c: Correlation, lanes: int) -> tuple[float, int, int, int]:
+    """(estimated cycles of an image, rows, vectors, fast) of the best tile of taps by output channels.
+
+    Rows are taps of one line, or whole lines of the filter, or channels where the filter has one tap.
+    """
+    height, width = c.axes[1].taps, c.axes[2].taps
+    slow = c.channels if c.taps == 1 else height
+    best = (math.inf, 1, 1, 1)
+    for vectors, fast in itertools.product((1, 2, 3, 4), (n for n in range(1, width + 1) if width % n == 0)):
+        for lines in (n for n in range(1, min(slow, 8) + 1) if slow % n == 0 and (n == 1 or fast == width)):
+            rows = lines * fast
+            if rows * vectors > accumulators() + 1:
+                continue
+            count = c.channels * c.taps // rows * -(-c.outputs // (vectors * lanes))
+            cost = c.groups * count * (c.places * cycles(rows, vectors, rows + vectors) + 20)
+            best = min(best, (cost, rows, vectors, fast))
+    return best
+
+
+def plan_convolution_weight(grad: Array, input: Array, *, kernel_size: tuple[int, ...], stride: tuple[int, ...],
+                            padding: tuple[int, ...], dilation: tuple[int, ...], groups: int) -> Plan | None:
+    """Plan ``ops.convolution_weight``: the gradient against the windows of the input, summed over images and pixels."""
+    strides = element_strides(input)
+    if not served(grad, input) or strides is None or not is_c_ordered(grad):
+        return None
+    dtype, lanes, itemsize = grad.dtype, host.lanes(grad.dtype), grad.dtype.itemsize
+    channels, outs = input.shape[1] // groups, grad.shape[1] // groups
+    shape = (grad.shape[1], channels, *kernel_size)
+    output = Spec(shape, dtype)
+    if 0 in shape or 0 in grad.shape or 0 in input.shape:
+        return Plan((output,), (), zero=(0,))
+    every = zip(*map(three, (input.shape[2:], padding, kernel_size, dilation, grad.shape[2:], stride),
+                     (1, 0, 1, 1, 1, 1)), strict=True)
+    depth, height, width = (Axis(*facts) for facts in every)
+    planes = dense(grad.shape)
+    c = flatten(Correlation(dtype, grad.shape[0], groups, channels, outs, (depth, height, width), inp(1), strides,
+                            (0,) * 6, None, planes[:2] + three(planes[2:], 0)))
+    return Plan((output,), *sum_weights(c, lanes, itemsize))
+
+
+def sum_weights(c: Correlation, lanes: int, itemsize: int) -> tuple[tuple[Call, ...], tuple[int, ...]]:
+    """The calls and scratch memory of a weight gradient; ``c.source`` is the input, the target the gradient's pixels."""
+    depth, height, width = c.axes
+    _, rows, vectors, fast = weight_tile(c, lanes)
+    panel, lines = vectors * lanes, rows // fast
+    group_panels = -(-c.outputs // panel)
+    panels, steps = c.groups * group_panels, c.channels * c.taps
+    by_channel = c.taps == 1 and lines > 1
+    partial_size = panels * steps * panel
+    chunks = max(1, min(16, c.operations // CHUNK, c.batch))
+    prepared = partial_size * itemsize > host.caches()[1] // 2 or c.batch < min(4, c.operations // CHUNK)
+    inside = all(a.inside for a in c.axes) and c.source_strides[4] == 1
+    frame, frame_size, framed = in_frame(c)
+    unit_channels, channel_blocks, calls, start = 0, 1, [], 0
+    source, gradient, grain = c.source, inp(0), -(-c.batch // chunks)
+    chunks = 1 if prepared else -(-c.batch // grain)
+    pieces = [chunks * partial_size * itemsize]
+    strides = c.source_strides if inside else framed
+    units, block_rows, chunk_size = c.batch, height.places, 0
+    tile_channels = lines if by_channel else 1
+    if inside:
+        start = -sum(a.before * s for a, s in zip(c.axes, strides[2:], strict=True))
+    if prepared:
+        gradient = scratch(1)
+        pieces.append(c.batch * panels * c.places * panel * itemsize)
+        calls.append(Call(conv_weight.turn_gradients(c.dtype, lanes, panel), (
+            inp(0), gradient, *c.target_strides[:2], c.places, group_panels, panels, c.outputs), c.batch * panels,
+            max(1, 16384 // (c.places * panel))))
+        if not inside:
+            source = scratch(2)
+            pieces.append(c.batch * frame_size * itemsize)
+            calls.append(Call(conv_prepare.frame_images(c.dtype, lanes), (
+                c.source, source, c.source_strides[0], *frame), c.batch * frame[0], max(1, 16384 // framed[1])))
+        blocks = max(1, min(c.channels // tile_channels, -(-MOST_CHUNKS // panels)))
+        unit_channels = -(-c.channels // tile_channels // blocks) * tile_channels
+        channel_blocks = -(-c.channels // unit_channels)
+        units, grain = panels * channel_blocks, 1
+    else:
+        block_rows = max(1, min(height.places, (host.caches()[1] // 8) // (width.places * panel * itemsize)))
+        chunk_size = block_rows * width.places * panel + (0 if inside else frame_size)
+        chunk_size = -(-chunk_size // 16) * 16
+        pieces.append(chunks * chunk_size * itemsize)
+    table = weight_tiles(c, strides, lines, fast)
+    slow_step = strides[1] if by_channel else height.tap_step * strides[3]
+    context = (
+        source, gradient, scratch(0), 0 if prepared else scratch(1), chunk_size, grain,
+        strides[0] if prepared else c.source_strides[0], start, strides[1] * tile_channels, depth.step * strides[2], height.step * strides[3], slow_step,
+        depth.places, height.places, width.places, block_rows, *c.target_strides[:2], int(prepared),
+        c.batch, group_panels, panels, c.outputs, c.channels // tile_channels,
+        unit_channels // tile_channels, channel_blocks, len(table) // 2, partial_size, c.taps * tile_channels,
+        int(not prepared and not inside), *frame, *table)
+    kernel = conv_weight.weight_sums(c.dtype, lanes, rows, vectors, fast, width.step, width.tap_step)
+    calls.append(Call(kernel, context, units, grain))
+    blocks = -(-steps // lanes)
+    calls.append(Call(conv_weight.combine(c.dtype, lanes, panel), (
+        scratch(0), out(0), chunks, partial_size, group_panels, c.outputs, steps, blocks), panels * blocks,
+        max(1, 4096 // (lanes * panel * chunks))))
+    return tuple(calls), tuple(pieces)
+
+
+def weight_tiles(c: Correlation, strides: tuple[int, ...], lines: int, fast: int) -> list[int]:
+    """(offset in the source, first tap) of each tile of a channel's taps."""
+    depth, height, width = c.axes
+    if c.taps == 1:
+        return [0, 0]
+    table = []
+    for d, h, i in itertools.product(range(depth.taps), range(0, height.taps, lines), range(0, width.taps, fast)):
+        table += [d * depth.tap_step * strides[2] + h * height.tap_step * strides[3] + i * width.tap_step * strides[4],
+                  (d * height.taps + h) * width.taps + i]
+    return table
