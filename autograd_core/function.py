@@ -113,6 +113,10 @@ class Function:
         """Run forward on ``args`` and record it."""
         if state.watch is not None:
             return state.watch.call_function(cls, args, kwargs)
+        return cls._apply(args, kwargs)
+
+    @classmethod
+    def _apply(cls, args, kwargs):
         ctx = Context()
         tracked = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad] if state.grad else []
         ctx.needs_input_grad = tuple(i in tracked for i in range(len(args)))

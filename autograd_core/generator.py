@@ -33,7 +33,7 @@ import numpy as np
 from .info import check_device
 from .info import device as device_named
 from .shapes import ndarray
-from .tensor import Tensor, wrap
+from .tensor import Tensor, state, wrap
 
 LANES = 16
 """Counters in a tile."""
@@ -129,6 +129,8 @@ class Generator:
 
     def reserve(self, counters: int) -> tuple[int, int]:
         """Hand out ``counters`` counters: (seed, offset of the first). Every draw takes its numbers through this."""
+        if state.watch is not None:
+            state.watch.reserve(self)
         with self._lock:
             offset = self._offset
             self._offset = (offset + counters) & LARGEST

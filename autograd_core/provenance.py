@@ -17,7 +17,8 @@ GENERATED = "<autograd_core "
 _is_users: dict[str, bool] = {}
 
 
-def _written_by_user(filename):
+def written_by_user(filename: str) -> bool:
+    """Whether a file is not part of this library (its ready models count as a user's)."""
     ours = filename.startswith(GENERATED) or (filename.startswith(_OURS) and not filename.startswith(_MODELS))
     _is_users[filename] = not ours
     return not ours
@@ -30,7 +31,7 @@ def site(depth: int = 2):
         code = frame.f_code
         users = _is_users.get(code.co_filename)
         if users is None:
-            users = _written_by_user(code.co_filename)
+            users = written_by_user(code.co_filename)
         if users:
             return code, frame.f_lasti
         frame = frame.f_back

@@ -80,11 +80,15 @@ FAMILIES = {f.name: f for f in vars().copy().values() if isinstance(f, Family)}
 
 @dataclass(frozen=True)
 class Kernel:
-    """Where the fast version of an op lives: ``module:planner`` in ``kernels/``, used from ``above`` elements on."""
+    """Where the fast version of an op lives: ``module:planner`` in ``kernels/``, used from ``above`` elements on.
+
+    Argument number ``by`` decides, by its size and type; ``when`` of all arguments says whether the kernel may be used.
+    """
 
     path: str
     above: int = 4096
     when: Callable | None = None
+    by: int = 0
 
 
 class VjpPlan:
@@ -271,8 +275,10 @@ def _kernel_runner(body, kernel: Kernel):
 
     def run(*arrays, **static):
         nonlocal planner, execute
-        first = arrays[0]
+        first = arrays[kernel.by]
         if type(first) is not ndarray or first.size < kernel.above or first.dtype.char not in "fd":
+            return body(*arrays, **static)
+        if not all([a is None or type(a) is ndarray for a in arrays]):  # numbers have no address
             return body(*arrays, **static)
         if kernel.when is not None and not kernel.when(*arrays, **static):
             return body(*arrays, **static)

@@ -204,6 +204,32 @@ class Watcher:
         """Backward adds ``gradient`` to the ``grad`` of ``leaf``; True when that has been done here."""
         return self.outer is not None and self.outer.accumulate(leaf, gradient)
 
+    def copied(self, source, made):
+        """The engine has copied the array ``source``."""
+
+    def convert(self, data, made):
+        """The array ``made`` of a new tensor was made of ``data``."""
+
+    def replace(self, tensor, array):
+        """``array`` becomes the data of ``tensor``; True when that has been done here."""
+        return False
+
+    def use_grad(self, leaf, replaced):
+        """The ``grad`` of ``leaf`` is about to be read, or to be ``replaced``."""
+
+    def reserve(self, generator):
+        """A generator is about to hand out counters."""
+
+    def enter(self, module):
+        """A module is called."""
+
+    def set_attribute(self, module, name, value):
+        """An attribute of a module is about to be set."""
+
+    def settings(self, optimizer, group, parameter, kept, settings):
+        """What an update of ``parameter`` gets for its settings."""
+        return settings
+
 
 EXPLAINED = (TypeError, ValueError, IndexError, RuntimeError, ArithmeticError, np.linalg.LinAlgError)
 """What NumPy and our own code raise for bad input; `explain` adds the operation and the places."""
@@ -393,6 +419,8 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward accumulated; None before."""
+        if state.watch is not None:
+            state.watch.use_grad(self, False)
         return self._grad
 
     @grad.setter
@@ -404,6 +432,8 @@ class Tensor:
                 raise RuntimeError(f"assigned grad has shape {list(value.shape)}, the tensor has {list(self.shape)}")
             if value.array.dtype != self.array.dtype:
                 raise RuntimeError(f"assigned grad has dtype {value.dtype}, the tensor has {self.dtype}")
+        if state.watch is not None:
+            state.watch.use_grad(self, True)
         self._grad = value
 
     @property
@@ -413,7 +443,9 @@ class Tensor:
 
     @data.setter
     def data(self, value):
-        self.array = value.array if isinstance(value, Tensor) else as_array(value)
+        array = value.array if isinstance(value, Tensor) else as_array(value)
+        if state.watch is None or not state.watch.replace(self, array):
+            self.array = array
 
     @property
     def _version(self) -> int:
@@ -680,6 +712,18 @@ vars_of_graph = frozenset(
 )
 
 
+def clear_grad(tensor, set_to_none):
+    """Forget the ``grad`` of a tensor, or fill it with zeros."""
+    if state.watch is not None:
+        state.watch.use_grad(tensor, set_to_none)
+    if tensor._grad is not None:
+        if set_to_none:
+            tensor._grad = None
+        else:
+            tensor._grad = tensor._grad.detach()
+            tensor._grad.zero_()
+
+
 def _rebuild(kind, array, tracks):
     out = new(kind)
     out.array = array
@@ -728,7 +772,13 @@ def as_array(data, dtype=None, copy=None) -> ndarray:
 
     ``copy``: True always copies, None only where it must.
     """
-    wanted = None if dtype is None else dtype_of(dtype).dtype
+    found = _converted(data, None if dtype is None else dtype_of(dtype).dtype, copy)
+    if state.watch is not None:
+        state.watch.convert(data, found)
+    return found
+
+
+def _converted(data, wanted, copy):
     if isinstance(data, Tensor):
         data = data.array
     elif not isinstance(data, (ndarray, np.generic)):
@@ -859,6 +909,16 @@ class inference_mode(_GradMode):
         if mode is False:
             made.mode = state.grad
         return made
+
+
+class unwatched:
+    """No watcher sees what happens inside: for what is no part of the computation."""
+
+    def __enter__(self):
+        self.before, state.watch = state.watch, None
+
+    def __exit__(self, *error):
+        state.watch = self.before
 
 
 def is_grad_enabled() -> bool:

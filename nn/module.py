@@ -10,7 +10,7 @@ import numpy as np
 
 from autograd_core import Tensor
 from autograd_core.shapes import DType, dtype_of
-from autograd_core.tensor import no_grad, state
+from autograd_core.tensor import clear_grad, no_grad, state
 
 from . import parameter
 from .hooks import HOOK_KINDS, STATE_HOOK_KINDS, Handle, add_hook, call_with_hooks, everywhere, registered
@@ -37,6 +37,7 @@ class Module(Stateful):
 
     training: bool
     _hooked = False
+    _changes = 0  # how many attributes of modules were set so far: a compiled program looks again when it has grown
     _label: str | None = None  # the name by which a parent knows it: errors and pictures show it
 
     def __init__(self, *args, **kwargs):
@@ -57,6 +58,8 @@ class Module(Stateful):
         if label is None:  # the root: its parts are named as the user names them, a lone layer by its class
             label = "" if not before and self._modules else type(self).__name__
         state.scope = f"{before}.{label}" if before and label else label or before
+        if state.watch is not None:
+            state.watch.enter(self)
         try:
             if self._hooked or everywhere._hooked:
                 return call_with_hooks(self, args, kwargs)
@@ -84,6 +87,9 @@ class Module(Stateful):
 
     def __setattr__(self, name, value):
         held = self.__dict__
+        Module._changes += 1
+        if state.watch is not None:
+            state.watch.set_attribute(self, name, value)
         if isinstance(value, Parameter):
             self._forget(name, "_parameters")
             self.register_parameter(name, value)
@@ -323,8 +329,7 @@ class Module(Stateful):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or set them to zero with ``set_to_none=False``."""
         for tensor in self.parameters():
-            if tensor.grad is not None:
-                tensor.grad = None if set_to_none else tensor.grad.detach().zero_()
+            clear_grad(tensor, set_to_none)
 
     # -------------------------------------------------- types and devices
 

@@ -31,11 +31,13 @@ from autograd_core.tensor import (
     QUIET,
     RemovableHandle,
     Tensor,
+    clear_grad,
     enable_grad,
     quiet_off,
     quiet_on,
     set_grad_enabled,
     state,
+    unwatched,
     wrap,
 )
 
@@ -296,11 +298,14 @@ class Optimizer:
     def _step_tensors(self, group):
         known: dict = {}
         for p in group["params"]:
-            if p._grad is None:
+            gradient = p.grad
+            if gradient is None:
                 continue
-            gradient = -p._grad if group.get("maximize") else p._grad
+            gradient = -gradient if group.get("maximize") else gradient
             kept = self.state.get(p) or self._start(p, group)
             settings = self._counted(kept, group, known)
+            if state.watch is not None:
+                settings = state.watch.settings(self, group, p, kept, settings)
             tensors = {k: v for k, v in kept.items() if isinstance(v, Tensor) and k not in self.scalars}
             new, new_state = self.update(p, gradient, tensors, settings)
             for name, value in new_state.items():
@@ -311,7 +316,7 @@ class Optimizer:
             _assign(p, new)
 
     def _start(self, p, group):
-        with set_grad_enabled(False):
+        with set_grad_enabled(False), unwatched():
             made = {k: wrap(np.array(v, _count_dtype())) if isinstance(v, float) else v
                     for k, v in self.init(p, group).items()}  # fmt: skip
         if made:
@@ -323,13 +328,17 @@ class Optimizer:
         key = tuple([kept[name].array.item() for name in self.scalars])
         found = known.get(key)
         if found is None:
-            counts = dict(zip(self.scalars, key, strict=True))
-            if "step" in counts:
-                counts["step"] += 1
-            found = known[key] = self._with_numbers(counts, group), counts
+            found = known[key] = self._settings_after(key, group)
         for name, value in found[1].items():
             kept[name].array[...] = value
         return found[0]
+
+    def _settings_after(self, key, group):
+        """(settings, counts) of the step after the one that left the counts ``key``."""
+        counts = dict(zip(self.scalars, key, strict=True))
+        if "step" in counts:
+            counts["step"] += 1
+        return self._with_numbers(counts, group), counts
 
     def _with_numbers(self, counts, group):
         plain = PLAIN.issuperset(map(type, group.values())) or all(map(_is_plain, group.values()))
@@ -343,14 +352,7 @@ class Optimizer:
         """Forget the gradients of all parameters (or, with ``set_to_none=False``, fill them with zeros)."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p._grad is None:
-                    continue
-                if set_to_none:
-                    p._grad = None
-                else:
-                    p._grad = p._grad.detach()
-                    p._grad.array.fill(0)
-                    log_write(p._grad.array)
+                clear_grad(p, set_to_none)
 
     # -------------------------------------------------- groups
 

@@ -16,7 +16,8 @@ LAYERS = [
     ["backward", "generator"],
     ["registry"],
     ["ops", "numpy_protocol", "printing"],
-    ["transforms", "function", "batching", "gradient_check", "graph", "visualize", "fusion", "tracing", "compiler",
+    ["transforms", "function", "batching", "gradient_check", "graph", "visualize", "fusion", "program", "runtime", "tracing",
+     "passes", "lowering", "compiler",
      "profiler", "namespaces", "stubs"],
 ]  # fmt: skip
 """Files of autograd_core from the ground up: a file imports from its own layer and those below, at its head."""

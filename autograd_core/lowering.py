@@ -1,0 +1,194 @@
+"""A program as Python: straight-line source text in which each instruction is one line, compiled once.
+
+What runs is the body of each record, on arrays: no Tensors, no graph, no dispatch. Names of values are those of the
+printed program, so that an error's traceback and `Program` can be read side by side.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from .program import Instruction, Program, Value
+from .provenance import GENERATED
+from .runtime import Draw, Number, Settings
+
+LARGE = 1 << 16
+"""Bytes from which a value's memory is given back after its last use rather than at the end."""
+
+_numbers = count(1)
+
+
+class Source:
+    """Source text being written: lines, and the names that they use."""
+
+    def __init__(self, name: str, arguments: str):
+        self.file = f"{GENERATED}{name} {next(_numbers)}>"
+        self.lines = [f"def {name}({arguments}):"]
+        self.names: dict[str, Any] = {}
+        self.known: dict[int, str] = {}
+        self.rows: dict[int, Instruction] = {}  # by line
+
+    def add(self, text: str, row: Instruction | None = None) -> None:
+        """One more line; ``row``: the instruction that it carries out."""
+        self.lines.append("    " + text)
+        if row is not None:
+            self.rows[len(self.lines)] = row
+
+    def name(self, thing: Any, prefix: str) -> str:
+        """A name for an object that the text uses."""
+        if id(thing) not in self.known:
+            self.known[id(thing)] = f"{prefix}{len(self.names)}"
+            self.names[self.known[id(thing)]] = thing
+        return self.known[id(thing)]
+
+    def function(self) -> Callable:
+        """The function."""
+        text = "\n".join(self.lines) + "\n"
+        linecache.cache[self.file] = (len(text), None, text.splitlines(True), self.file)  # for tracebacks
+        exec(compile(text, self.file, "exec"), self.names)  # noqa: S102 (the text holds names made here alone)
+        return self.names[self.lines[0][4:].partition("(")[0]]
+
+
+def literal(value: Any, source: Source) -> str:
+    """The text of a plain setting: itself where it is short and safe, else a name."""
+    if value is None or type(value) in (bool, int, str) or (type(value) is float and np.isfinite(value)):
+        return repr(value)
+    if type(value) is tuple and all(type(v) in (bool, int, type(None)) for v in value):
+        return repr(value)
+    return source.name(value, "k")
+
+
+class Lowered:
+    """A program ready to run: ``run(arguments, captured, numbers, draws)`` returns the arrays of outputs and gradients.
+
+    Effects are done at its end. ``source`` is its text.
+    """
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.wanted: list[Number] = []  # run-time numbers, in the order in which `run` takes them
+        self._places: dict[int, int] = {}
+        self.source = Source("run", "arguments, captured, n, draws")
+        self.source.names |= {"asarray": np.asarray, "copyto": np.copyto, "array": np.array}
+        self._text: dict[Value, str] = {}
+        self._looks = {out for row in program.instructions if row.alias is not None for out in row.results}
+        self._write()
+        self.run = self.source.function()
+
+    @property
+    def text(self) -> str:
+        """The source text."""
+        return "\n".join(self.source.lines)
+
+    # -------------------------------------------------- operands
+
+    def _place(self, number: Number) -> str:
+        place = self._places.setdefault(id(number), len(self.wanted))
+        if place == len(self.wanted):
+            self.wanted.append(number)
+        return f"n[{place}]"
+
+    def _operand(self, value) -> str:
+        if type(value) is Number:
+            return self._place(value)
+        if type(value) is not Value:
+            return literal(value, self.source)
+        if value.kind == "constant":
+            return self.source.name(value.array, "c")
+        return self._text[value]
+
+    def _setting(self, value) -> str:
+        if type(value) is Number:
+            return self._place(value)
+        if type(value) is Draw:
+            at = f"draws[{value.generator}]"
+            return f"{at}[0]" if value.key == "seed" else f"({at}[1] + {value.ahead} & 0xffffffffffffffff)"
+        return literal(value, self.source)
+
+    # -------------------------------------------------- lines
+
+    def _write(self):
+        program, source = self.program, self.source
+        for kind, values in (("arguments", program.arguments), ("captured", program.captured)):
+            used = [f"{kind[0]}_{i}" for i in range(len(values))]
+            self._text.update(zip(values, used, strict=True))
+            if used:
+                source.add(f"{', '.join(used)}, = {kind}")
+        last = program.last_uses()
+        for at, row in enumerate(program.instructions):
+            self._instruction(row)
+            spent = [self._text[v] for v in dict.fromkeys(row.operands)
+                     if v.kind == "result" and last[v] == at and v.nbytes >= LARGE]  # fmt: skip
+            if spent:
+                source.add(f"del {', '.join(spent)}")
+        for target, value in program.effects:
+            source.add(f"copyto({self._text[target]}, {self._operand(value)})")
+        owned: set[Value] = set()
+        outputs = [self._final(v, owned) for v in program.outputs]
+        gradients = ["None" if v is None else self._final(v, owned) for _, v in program.gradients]
+        source.add(f"return [{', '.join(outputs)}], [{', '.join(gradients)}]")
+
+    def _instruction(self, row):
+        """``v3, _ = f(v1, v2, dim=1)``; 0-d results are made arrays, which NumPy's functions do not always return."""
+        for out in row.results:
+            self._text[out] = f"v{len(self._text)}"
+        given = [self._operand(a) for a in row.args]
+        given += [f"{k}={self._setting(row.runtime.get(k, v))}" for k, v in row.static.items()]
+        call = f"{self.source.name(row.op.run, row.op.name + '_')}({', '.join(given)})"
+        names = ["_" if out is None else self._text[out] for out in row.outs]
+        if len(row.outs) == 1:
+            call = call if row.results[0].shape else f"asarray({call})"
+            self.source.add(f"{names[0]} = {call}", row)
+            return
+        self.source.add(f"{', '.join(names)} = {call}", row)
+        for out in row.results:
+            if not out.shape:
+                self.source.add(f"{self._text[out]} = asarray({self._text[out]})")
+
+    def _final(self, value, owned):
+        """An output owns its memory: copied where somebody else may hold it."""
+        text = self._operand(value)
+        if value.kind == "result" and value not in owned and value not in self._looks:
+            owned.add(value)
+            return text
+        return f"array({text})"
+
+
+def numbers_function(rows: list[Settings], wanted: list[Number], guards: list[tuple]) -> Callable:
+    """A function that asks all ``rows`` in order and works the run-time numbers out, as a list.
+
+    It returns None where what the program relies on, or the outcome of a comparison, has changed.
+    """
+    source, text = Source("numbers", ""), {}
+    for number, row in enumerate(rows):
+        text[id(row)] = f"s{number}"
+        source.add(f"s{number} = {source.name(row, 'settings_')}()")
+        source.add(f"if s{number} is None: return None")
+
+    def written(item):
+        if type(item) is not Number:
+            return literal(item, source)
+        if id(item) in text:
+            return text[id(item)]
+        if type(item.inputs[0]) is Settings:
+            row, *path = item.inputs
+            line = text[id(row)] + "".join([f"[{step!r}]" for step in path])
+        else:
+            line = f"{source.name(item.function, 'f')}({', '.join([written(i) for i in item.inputs])})"
+        text[id(item)] = f"n{len(text)}"
+        source.add(f"{text[id(item)]} = {line}")
+        return text[id(item)]
+
+    checked = set()
+    for function, first, second, outcome in guards:
+        test = f"{source.name(function, 'f')}({written(first)}, {written(second)}) is not {outcome}"
+        if test not in checked:
+            checked.add(test)
+            source.add(f"if {test}: return None")
+    source.add(f"return [{', '.join([written(n) for n in wanted])}]")
+    return source.function()

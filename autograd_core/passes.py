@@ -1,0 +1,172 @@
+"""Passes: each takes a `Program` and leaves an equal one that costs less. ``PASSES`` lists them in order, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+
+import numpy as np
+
+from .program import Instruction, Program, Value
+from .runtime import Number
+from .shapes import ndarray
+from .tensor import QUIET, quiet_off, quiet_on
+
+MOST_FOLDED = 1 << 20
+"""Bytes up to which the result of constant operands is kept in the program."""
+
+
+def dead_code(program: Program) -> None:
+    """Drop instructions whose results nobody reads."""
+    wanted = set(program.finals)
+    kept = []
+    for row in reversed(program.instructions):
+        if any([out in wanted for out in row.results]):
+            wanted.update(row.operands)
+            kept.append(row)
+    program.instructions = kept[::-1]
+    for row in program.instructions:
+        row.outs = tuple([out if out in wanted else None for out in row.outs])
+    program.captured = [value for value in program.captured if value in wanted or _is_written(program, value)]
+
+
+def _is_written(program, value):
+    return any([target is value for target, _ in program.effects])
+
+
+def constants(program: Program) -> None:
+    """Work out once what depends on constants alone."""
+    known: dict[Value, Value] = {}
+    kept = []
+    for row in program.instructions:
+        row = _with_operands(row, known)
+        size = sum([out.nbytes for out in row.results])
+        if row.runtime or any([v.kind != "constant" for v in row.operands]) or size > MOST_FOLDED or Number in map(type, row.args):
+            kept.append(row)
+            continue
+        token = quiet_on(QUIET)
+        try:
+            found = row.op.run(*[a.array if type(a) is Value else a for a in row.args], **row.static)
+        finally:
+            quiet_off(token)
+        for out, array in zip(row.outs, found if type(found) is tuple else (found,), strict=True):
+            if out is not None:
+                known[out] = Value("constant", out.shape, out.dtype, array=np.array(array))
+    program.instructions = kept
+    _rename(program, known)
+
+
+def common(program: Program) -> None:
+    """Merge instructions that do the same to the same operands."""
+    known: dict[Value, Value] = {}
+    seen: dict[Hashable, Instruction] = {}
+    arrays: dict[tuple, Value] = {}
+    kept = []
+    for row in program.instructions:
+        row = _with_operands(row, known)
+        row = replace(row, args=tuple([_one_of(a, arrays) for a in row.args]))
+        key = _key(row)
+        first = seen.get(key) if key is not None else None
+        if first is None:
+            if key is not None:
+                seen[key] = row
+            kept.append(row)
+            continue
+        merged = list(first.outs)
+        for number, (out, same) in enumerate(zip(row.outs, first.outs, strict=True)):
+            if out is not None and same is None:
+                merged[number] = out
+            elif out is not None:
+                known[out] = same
+        first.outs = tuple(merged)
+    program.instructions = kept
+    _rename(program, known)
+
+
+def _one_of(value, arrays):
+    """The first constant of a kind: small equal ones become one."""
+    if type(value) is Value and value.kind == "constant" and value.nbytes <= 64:
+        return arrays.setdefault((value.shape, value.dtype, value.array.tobytes()), value)
+    return value
+
+
+def _key(row):
+    """What two instructions must share to be one; None where that cannot be told."""
+    settings = []
+    for name, value in row.static.items():
+        value = row.runtime.get(name, value)
+        if isinstance(value, ndarray):
+            return None
+        settings.append((name, type(value), repr(value) if type(value) is float else value))
+    plain = [(type(a), repr(a)) if type(a) in (float, int, bool) else a for a in row.args]
+    key = row.op.name, id(row.op.run), tuple(plain), tuple(settings)
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _with_operands(row, known):
+    """The instruction with renamed operands."""
+    if not any([v in known for v in row.operands]):
+        return row
+    return replace(row, args=tuple([known.get(a, a) if type(a) is Value else a for a in row.args]))
+
+
+def _rename(program, known):
+    """Renamed values where they are read at the end."""
+
+    def final(value):
+        return known.get(value, value) if value is not None else None
+
+    program.outputs = [final(v) for v in program.outputs]
+    program.effects = [(target, final(v)) for target, v in program.effects]
+    program.gradients = [(leaf, final(v)) for leaf, v in program.gradients]
+
+
+def safe_effects(program: Program) -> None:
+    """Copy what an effect writes where an earlier effect would have changed it."""
+    looks: dict[Value, Value] = {}
+    for row in program.instructions:
+        if row.alias is not None:
+            for out in row.results:
+                source = row.args[row.alias]
+                looks[out] = looks.get(source, source)
+    written = {target for target, _ in program.effects}
+    from .program import COPY
+
+    made: dict[Value, Value] = {}
+
+    def safe(value):
+        if value is None or looks.get(value, value) not in written:
+            return value
+        if value not in made:
+            made[value] = Value("result", value.shape, value.dtype)
+            program.instructions.append(Instruction(COPY, (value,), {}, (made[value],)))
+        return made[value]
+
+    program.effects = [(target, safe(v)) for target, v in program.effects]
+    program.outputs = [safe(v) for v in program.outputs]
+    program.gradients = [(leaf, safe(v)) for leaf, v in program.gradients]
+
+
+PASSES: dict[str, Callable[[Program], None]] = {
+    "dead_code": dead_code,
+    "constants": constants,
+    "common": common,
+}
+"""Passes that may be switched off, in the order in which they run."""
+
+
+def run_passes(program: Program, names: list[str]) -> None:
+    """Run the passes that are named, checking the program after each; then what every program needs."""
+    program.check()
+    for name, run in PASSES.items():
+        if name in names:
+            run(program)
+            program.check()
+    safe_effects(program)
+    if "dead_code" in names:
+        dead_code(program)
+    program.check()
