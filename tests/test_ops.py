@@ -144,7 +144,8 @@ def test_values(name, number):
     for (shape, dtype, checksum), out in zip(stored, outputs, strict=True):
         assert list(out.shape) == shape
         assert str(out.array.dtype) == dtype
-        assert checksum_of(out.array) == pytest.approx(checksum, rel=1e-9, abs=1e-9, nan_ok=True)
+        tolerance = 1e-9 if "64" in dtype else 1e-5
+        assert checksum_of(out.array) == pytest.approx(checksum, rel=tolerance, abs=tolerance, nan_ok=True)
 
 
 def checksum_of(array):
@@ -315,14 +316,43 @@ def test_out(name, number):
         assert np.array_equal(filled.array, reference.array, equal_nan=True)
 
 
+NO_ONE_RESULT = {
+    "linalg.eigh": "vectors are known up to their sign",
+    "linalg.svd": "as eigh",
+    "empty": "whatever lies in memory",
+    "empty_like": "as empty",
+}
+
+
+def torch_result(function, record, number):
+    """Shape, dtype and checksum of each result of PyTorch's ``function`` on one sample."""
+    import torch
+
+    def lift(value):
+        if isinstance(value, (np.ndarray, np.generic)):
+            return torch.tensor(value)
+        return type(value)(lift(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+    def arrays(value):
+        if isinstance(value, torch.Tensor):
+            return [value.detach().numpy()]
+        return [a for v in value for a in arrays(v)] if isinstance(value, (list, tuple)) else []
+
+    args, kwargs = build(record.samples[number], seed=number)
+    if "dtype" in kwargs:
+        kwargs["dtype"] = getattr(torch, str(kwargs["dtype"]).removeprefix("ag."))
+    result = function(*[lift(a) for a in args], **{k: lift(v) for k, v in kwargs.items()})
+    return json.dumps([[list(a.shape), str(a.dtype), checksum_of(a)] for a in arrays(result)])
+
+
 def torch_results():
-    """The results of PyTorch for every sample of a public record that it knows by name."""
+    """The results of PyTorch, as text, for every sample of a public record that it knows by name, but for draws."""
     import torch
 
     found = {}
     for name, number in CASES:
         record = RECORDS[name]
-        if record.namespace == "internal" or record.family.name in ("random", "creation"):
+        if record.namespace == "internal" or record.family.name == "random" or name in NO_ONE_RESULT:
             continue
         function = torch
         for part in name.split("."):
@@ -330,32 +360,18 @@ def torch_results():
         function = function or getattr(torch.Tensor, name, None)
         if function is None:
             continue
-        args, kwargs = build(record.samples[number], seed=number)
-
-        def lift(value):
-            if isinstance(value, np.ndarray):
-                return torch.tensor(value)
-            return type(value)(lift(v) for v in value) if isinstance(value, (list, tuple)) else value
-
-        if "dtype" in kwargs:
-            kwargs["dtype"] = getattr(torch, str(kwargs["dtype"]).removeprefix("ag."))
         try:
-            result = function(*[lift(a) for a in args], **kwargs)
+            results = {torch_result(function, record, number) for _ in range(5)}
         except (TypeError, RuntimeError, ValueError) as error:
             print(f"{name}-{number}: {str(error).splitlines()[0]}")  # noqa: T201 (this part is a command line)
-            continue
-
-        def arrays(value):
-            if isinstance(value, torch.Tensor):
-                return [value.detach().numpy()]
-            return [a for v in value for a in arrays(v)] if isinstance(value, (list, tuple)) else []
-
-        found[f"{name}-{number}"] = [[list(a.shape), str(a.dtype), checksum_of(a)] for a in arrays(result)]
+        else:
+            if len(results) == 1:
+                found[f"{name}-{number}"] = results.pop()
     return found
 
 
 if __name__ == "__main__":
-    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in sorted(torch_results().items())]
+    lines = [f"{json.dumps(key)}: {result}" for key, result in sorted(torch_results().items())]
     temporary = REFERENCES.with_suffix(".tmp")
     temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     os.replace(temporary, REFERENCES)

@@ -349,7 +349,6 @@ def meshgrid(*tensors, indexing="ij"):
         grids.append(ops.expand(ops.reshape(t, tuple(spread)), shape))
     if swap:
         grids[0], grids[1] = grids[1], grids[0]
-        grids = [ops.transpose(grid, 0, 1) for grid in grids]
     return tuple(grids)
 
 

@@ -415,8 +415,9 @@ def vander(x, *, N=None):
 def lstsq(A, B, rcond=None, *, driver=None):
     """Least squares: X of smallest norm that minimises |A @ X - B|, as (solution, residuals, rank, singular_values).
 
-    ``residuals`` are filled where A has more rows than columns and full rank, ``rank`` except for driver "gels",
-    ``singular_values`` for the drivers "gelsd" and "gelss". Singular values up to ``rcond`` times the largest are 0.
+    ``residuals`` are filled where A has more rows than columns and full rank, except for driver "gelsy", the default;
+    ``rank`` except for "gels"; ``singular_values`` for "gelsd" and "gelss". Singular values up to ``rcond`` times the
+    largest are 0.
     """
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
         raise RuntimeError(f"linalg.lstsq: driver must be one of gels, gelsy, gelsd, gelss, got {driver!r}")
@@ -428,7 +429,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
     X = ops.matmul(pinv(A, rtol=rcond), right)
     rank = matrix_rank(A, rtol=rcond)
     rows, columns = A.shape[-2:]
-    full = rows > columns and driver != "gelsy" and bool(ops.all(rank == columns))
+    full = rows > columns and driver not in (None, "gelsy") and bool(ops.all(rank == columns))
     nothing = ops.reshape(X, (-1,))[:0]  # a part of the graph, as in PyTorch
     residuals = ops.sum(ops.pow(ops.matmul(A, X) - right, 2), -2) if full else nothing
     values = svdvals(A) if driver in ("gelsd", "gelss") else nothing
