@@ -131,6 +131,19 @@ def in_frame(c: Correlation, phases: int = 1, spare: int = 0) -> tuple[tuple[int
     return words, size + spare, (size, depth * height * width, height * width, width, 1)
 
 
+def frames(c: Correlation, source: Ref, target: Ref, phases: int = 1) -> Call:
+    """The call that frames all images of a correlation."""
+    words, _, strides = in_frame(c, phases)
+    kernel = conv_prepare.frame_images(c.dtype, host.lanes(c.dtype))
+    return Call(kernel, (source, target, c.source_strides[0], *words), c.batch * words[0], max(1, 16384 // strides[1]))
+
+
+def add_piece(pieces: list[int], size: int) -> Ref:
+    """A further piece of scratch memory of so many bytes."""
+    pieces.append(size)
+    return scratch(len(pieces) - 1)
+
+
 def packing(c: Correlation, weight: Ref, target: Ref, width: int) -> tuple[Call, int, int]:
     """The call that copies weights into panels at ``target``, the elements of a panel, and the panels of a group."""
     group, output, channel, *steps = c.weight_strides
@@ -253,22 +266,18 @@ def correlate(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
         taps = width.taps if width.taps <= 8 and phases == 1 else 1
         tap_step, column_step = width.tap_step if taps > 1 else 1, c.target_strides[4] * width.target_step
         kernel = conv_correlate.by_pixels(c.dtype, lanes, rows, vectors, taps, tap_step, column_step)
-    pieces.append(0)
-    packed = scratch(len(pieces) - 1)
+    packed = scratch(len(pieces))
     call, panel_size, group_panels = packing(c, weight, packed, panel)
     panels = c.groups * group_panels
-    pieces[-1] = panels * panel_size * itemsize
+    add_piece(pieces, panels * panel_size * itemsize)
     calls.append(call)
     row_tiles = depth.places * -(-height.places // lines)
     work = divide(c, panels, row_tiles, pieces[-1], inside)
     frame, frame_size, strides = in_frame(c, phases, spare)
     source, start = c.source, 0
     if work.framed == "before":
-        source = scratch(len(pieces))
-        pieces.append((c.batch * frame[-1] + spare) * itemsize)
-        calls.append(Call(conv_prepare.frame_images(c.dtype, lanes),
-                          (c.source, source, c.source_strides[0], *frame), c.batch * frame[0],
-                          max(1, 16384 // max(1, strides[1]))))
+        source = add_piece(pieces, (c.batch * frame[-1] + spare) * itemsize)
+        calls.append(frames(c, c.source, source, phases))
     elif not work.framed:
         strides = c.source_strides
         start = -sum(a.before * s for a, s in zip(c.axes, strides[2:], strict=True))
@@ -277,8 +286,7 @@ def correlate(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
     chunk_size = rows * panel if panel % lanes == 0 else rows * vectors * lanes
     chunk_size += frame_size if work.framed == "unit" else 0
     chunk_size = -(-chunk_size // 16) * 16
-    memory = scratch(len(pieces))
-    pieces.append(-(-units // work.grain) * chunk_size * itemsize)
+    memory = add_piece(pieces, -(-units // work.grain) * chunk_size * itemsize)
     target_start = sum(a.target_start * s for a, s in zip(c.axes, c.target_strides[2:], strict=True))
     target_steps = [a.target_step * s for a, s in zip(c.axes, c.target_strides[2:], strict=True)]
     context = (
@@ -418,7 +426,8 @@ def plan_convolution_weight(grad: Array, input: Array, *, kernel_size: tuple[int
                             padding: tuple[int, ...], dilation: tuple[int, ...], groups: int) -> Plan | None:
     """Plan ``ops.convolution_weight``: the gradient against the windows of the input, summed over images and pixels."""
     strides = element_strides(input)
-    if not served(grad, input) or strides is None or not is_c_ordered(grad):
+    grad_strides = element_strides(grad)
+    if not served(grad, input) or strides is None or grad_strides is None:
         return None
     dtype, lanes, itemsize = grad.dtype, host.lanes(grad.dtype), grad.dtype.itemsize
     channels, outs = input.shape[1] // groups, grad.shape[1] // groups
@@ -432,11 +441,23 @@ def plan_convolution_weight(grad: Array, input: Array, *, kernel_size: tuple[int
     planes = dense(grad.shape)
     c = flatten(Correlation(dtype, grad.shape[0], groups, channels, outs, (depth, height, width), inp(1), strides,
                             (0,) * 6, None, planes[:2] + three(planes[2:], 0)))
-    return Plan((output,), *sum_weights(c, lanes, itemsize))
+    calls: list[Call] = []
+    pieces: list[int] = []
+    gradient = inp(0)
+    if any(s != d and n > 1 for s, d, n in zip(grad_strides[2:], three(planes[2:], 0), three(grad.shape[2:], 1),
+                                               strict=True)):
+        gradient = scratch(0)
+        copied = replace(c, channels=outs, source_strides=grad_strides, axes=tuple(
+            Axis(n, 0, 1, 1, n, 1) for n in three(grad.shape[2:], 1)))
+        calls, pieces = [frames(copied, inp(0), gradient)], [math.prod(grad.shape) * itemsize]
+        grad_strides = planes
+    calls += sum_weights(replace(c, target_strides=(*grad_strides[:2], *c.target_strides[2:])), gradient, pieces)
+    return Plan((output,), tuple(calls), tuple(pieces))
 
 
-def sum_weights(c: Correlation, lanes: int, itemsize: int) -> tuple[tuple[Call, ...], tuple[int, ...]]:
-    """The calls and scratch memory of a weight gradient; ``c.source`` is the input, the target the gradient's pixels."""
+def sum_weights(c: Correlation, grad: Ref, pieces: list[int]) -> list[Call]:
+    """The calls of a weight gradient; ``c.source`` is the input, the target the gradient's pixels at ``grad``."""
+    lanes, itemsize = host.lanes(c.dtype), c.dtype.itemsize
     depth, height, width = c.axes
     _, rows, vectors, fast = weight_tile(c, lanes)
     panel, lines = vectors * lanes, rows // fast
@@ -449,25 +470,23 @@ def sum_weights(c: Correlation, lanes: int, itemsize: int) -> tuple[tuple[Call, 
     inside = all(a.inside for a in c.axes) and c.source_strides[4] == 1
     frame, frame_size, framed = in_frame(c)
     unit_channels, channel_blocks, calls, start = 0, 1, [], 0
-    source, gradient, grain = c.source, inp(0), -(-c.batch // chunks)
+    source, gradient, grain = c.source, grad, -(-c.batch // chunks)
     chunks = 1 if prepared else -(-c.batch // grain)
-    pieces = [chunks * partial_size * itemsize]
+    sums = add_piece(pieces, chunks * partial_size * itemsize)
+    work: int | Ref = 0
     strides = c.source_strides if inside else framed
     units, block_rows, chunk_size = c.batch, height.places, 0
     tile_channels = lines if by_channel else 1
     if inside:
         start = -sum(a.before * s for a, s in zip(c.axes, strides[2:], strict=True))
     if prepared:
-        gradient = scratch(1)
-        pieces.append(c.batch * panels * c.places * panel * itemsize)
+        gradient = add_piece(pieces, c.batch * panels * c.places * panel * itemsize)
         calls.append(Call(conv_weight.turn_gradients(c.dtype, lanes, panel), (
-            inp(0), gradient, *c.target_strides[:2], c.places, group_panels, panels, c.outputs), c.batch * panels,
+            grad, gradient, *c.target_strides[:2], c.places, group_panels, panels, c.outputs), c.batch * panels,
             max(1, 16384 // (c.places * panel))))
         if not inside:
-            source = scratch(2)
-            pieces.append(c.batch * frame_size * itemsize)
-            calls.append(Call(conv_prepare.frame_images(c.dtype, lanes), (
-                c.source, source, c.source_strides[0], *frame), c.batch * frame[0], max(1, 16384 // framed[1])))
+            source = add_piece(pieces, c.batch * frame_size * itemsize)
+            calls.append(frames(c, c.source, source))
         blocks = max(1, min(c.channels // tile_channels, -(-MOST_CHUNKS // panels)))
         unit_channels = -(-c.channels // tile_channels // blocks) * tile_channels
         channel_blocks = -(-c.channels // unit_channels)
@@ -476,11 +495,11 @@ def sum_weights(c: Correlation, lanes: int, itemsize: int) -> tuple[tuple[Call, 
         block_rows = max(1, min(height.places, (host.caches()[1] // 8) // (width.places * panel * itemsize)))
         chunk_size = block_rows * width.places * panel + (0 if inside else frame_size)
         chunk_size = -(-chunk_size // 16) * 16
-        pieces.append(chunks * chunk_size * itemsize)
+        work = add_piece(pieces, chunks * chunk_size * itemsize)
     table = weight_tiles(c, strides, lines, fast)
     slow_step = strides[1] if by_channel else height.tap_step * strides[3]
     context = (
-        source, gradient, scratch(0), 0 if prepared else scratch(1), chunk_size, grain,
+        source, gradient, sums, work, chunk_size, grain,
         strides[0] if prepared else c.source_strides[0], start, strides[1] * tile_channels, depth.step * strides[2], height.step * strides[3], slow_step,
         depth.places, height.places, width.places, block_rows, *c.target_strides[:2], int(prepared),
         c.batch, group_panels, panels, c.outputs, c.channels // tile_channels,
@@ -490,9 +509,9 @@ def sum_weights(c: Correlation, lanes: int, itemsize: int) -> tuple[tuple[Call, 
     calls.append(Call(kernel, context, units, grain))
     blocks = -(-steps // lanes)
     calls.append(Call(conv_weight.combine(c.dtype, lanes, panel), (
-        scratch(0), out(0), chunks, partial_size, group_panels, c.outputs, steps, blocks), panels * blocks,
+        sums, out(0), chunks, partial_size, group_panels, c.outputs, steps, blocks), panels * blocks,
         max(1, 4096 // (lanes * panel * chunks))))
-    return tuple(calls), tuple(pieces)
+    return calls
 
 
 def weight_tiles(c: Correlation, strides: tuple[int, ...], lines: int, fast: int) -> list[int]:

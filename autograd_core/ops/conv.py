@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from .. import ops
-from ..registry import composite, contraction, op
+from ..registry import Kernel, composite, contraction, op
 from .samples import real, sample
 
 CHUNK = 1 << 18
@@ -100,6 +100,7 @@ STRIDED = {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "groups": 2}
 @op(
     contraction,
     namespace="internal",
+    kernel=Kernel("conv:plan_convolution", 1024),
     onnx="Conv",
     vjp=[
         lambda g, weight, input_shape, stride, padding, dilation, groups: ops.convolution_input(
@@ -133,7 +134,7 @@ def convolution(input, weight, bias, *, stride, padding, dilation, groups):
     return out
 
 
-@op(contraction, namespace="internal", onnx="ConvTranspose", vjp=[
+@op(contraction, namespace="internal", kernel=Kernel("conv:plan_convolution_input", 1024), onnx="ConvTranspose", vjp=[
     lambda g, weight, stride, padding, dilation, groups: ops.convolution(
         g, weight, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
     lambda g, grad, weight_shape, stride, padding, dilation, groups: ops.convolution_weight(
@@ -151,7 +152,7 @@ def convolution_input(grad, weight, *, size, stride, padding, dilation, groups):
     return out
 
 
-@op(contraction, namespace="internal", vjp=[
+@op(contraction, namespace="internal", kernel=Kernel("conv:plan_convolution_weight", 1024), vjp=[
     lambda g, input, stride, padding, dilation, groups: ops.convolution(
         input, g, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
     lambda g, grad, input_shape, stride, padding, dilation, groups: ops.convolution_input(
