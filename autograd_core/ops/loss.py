@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from .. import ops
-from ..registry import composite, elementwise, network, op
+from ..registry import Kernel, composite, elementwise, network, op
 from ..shapes import broadcast_shapes, numpy_dtype
 from ..tensor import Tensor
 from .samples import integer, positive, real, sample
@@ -331,6 +331,16 @@ def _smoothed_formula(input, target, weight, *, ignore_index, label_smoothing, r
     return (1 - label_smoothing) * loss + label_smoothing / input.shape[1] * even
 
 
+def _classes_exist(input, target, weight, *, ignore_index, label_smoothing, reduction):
+    """Whether all targets but those to be ignored are classes; the body says which are not."""
+    if not target.size:
+        return False
+    classes = input.shape[1]
+    if target.min() >= 0 and target.max() < classes:
+        return True
+    return bool(np.all((target == ignore_index) | ((target >= 0) & (target < classes))))
+
+
 FUSED = {"ignore_index": -100, "label_smoothing": 0.1, "reduction": "mean"}
 
 
@@ -338,6 +348,7 @@ FUSED = {"ignore_index": -100, "label_smoothing": 0.1, "reduction": "mean"}
     network,
     namespace="internal",
     hidden=("lse", "total"),
+    kernel=Kernel("cross_entropy:softmax_nll", when=_classes_exist),
     vjp=[
         lambda g, input, target, weight, lse, total, ignore_index, label_smoothing, reduction: ops.softmax_nll_backward(
             g,
@@ -385,6 +396,7 @@ def softmax_nll(input, target, weight, *, ignore_index, label_smoothing, reducti
     network,
     namespace="internal",
     vjp=(),
+    kernel=Kernel("cross_entropy:softmax_nll_backward", by=1),
     composite=lambda g, input, target, weight, lse, total, **settings: gradient_of(
         lambda x: _smoothed_formula(x, target, weight, **settings), (g,), (input,), (True,)
     )[0],

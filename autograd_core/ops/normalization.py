@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from .. import ops
-from ..registry import composite, network, op, write_out
+from ..registry import Kernel, composite, network, op, write_out
 from ..shapes import normalize_dim, numpy_dtype
 from ..tensor import no_grad
 from .samples import distinct, positive, real, sample
@@ -39,7 +39,7 @@ SOFTMAX = [sample(real(3, 4), 1), sample(real(2, 3, 4), -2), sample(real(), 0), 
 
 
 @op(network, signature="input, dim=None, _stacklevel=3, dtype=None", prepare=_softmax_setting, samples=SOFTMAX,
-    vjp=[lambda g, out, dim: ops.softmax_backward(g, out, dim=dim)], onnx="Softmax",
+    kernel=Kernel("softmax:softmax"), vjp=[lambda g, out, dim: ops.softmax_backward(g, out, dim=dim)], onnx="Softmax",
     aliases=["nn.functional.softmax", "special.softmax"])  # fmt: skip
 def softmax(input, *, dim, dtype, _stacklevel=3):
     """Exponentials scaled to sum 1 along ``dim``: exp(x) / sum(exp(x)). ``dtype``: what to cast the input to first."""
@@ -51,7 +51,7 @@ def softmax(input, *, dim, dtype, _stacklevel=3):
 
 
 @op(network, namespace="internal", samples=[sample(real(3, 4), real(3, 4), dim=1)], vjp=(),
-    composite=lambda g, out, *, dim: out * (g - ops.sum(g * out, dim, True)))  # fmt: skip
+    kernel=Kernel("softmax:softmax_backward"), composite=lambda g, out, *, dim: out * (g - ops.sum(g * out, dim, True)))  # fmt: skip
 def softmax_backward(g, out, *, dim):
     """The gradient of softmax from its output: out * (g - sum(g * out))."""
     if not out.ndim:
@@ -62,7 +62,7 @@ def softmax_backward(g, out, *, dim):
 
 
 @op(network, signature="input, dim=None, _stacklevel=3, dtype=None", prepare=_softmax_setting, samples=SOFTMAX,
-    vjp=[lambda g, out, dim: ops.log_softmax_backward(g, out, dim=dim)], onnx="LogSoftmax",
+    kernel=Kernel("softmax:log_softmax"), vjp=[lambda g, out, dim: ops.log_softmax_backward(g, out, dim=dim)], onnx="LogSoftmax",
     aliases=["nn.functional.log_softmax", "special.log_softmax"])  # fmt: skip
 def log_softmax(input, *, dim, dtype, _stacklevel=3):
     """Logarithm of softmax along ``dim``: x - log(sum(exp(x))), without overflow or loss of small probabilities."""
@@ -73,7 +73,7 @@ def log_softmax(input, *, dim, dtype, _stacklevel=3):
 
 
 @op(network, namespace="internal", samples=[sample(real(3, 4), real(3, 4), dim=1)], vjp=(),
-    composite=lambda g, out, *, dim: g - ops.exp(out) * ops.sum(g, dim, True))  # fmt: skip
+    kernel=Kernel("softmax:log_softmax_backward"), composite=lambda g, out, *, dim: g - ops.exp(out) * ops.sum(g, dim, True))  # fmt: skip
 def log_softmax_backward(g, out, *, dim):
     """The gradient of log_softmax from its output: g - exp(out) * sum(g)."""
     if not out.ndim:
