@@ -12,7 +12,7 @@ from numba import types
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
-from autograd_core.kernels.simd import I64, _call, _llvm, _load, _load_part, _splat, _store, _store_part
+from autograd_core.kernels.simd import I64, _at, _bytes, _call, _llvm, _load, _load_part, _splat, _store, _store_part
 from autograd_core.kernels.tiles import _loop, _pack, _shuffle, _unpack
 
 
@@ -207,3 +207,31 @@ def turn_rows(typingctx, source, row_step, rows, count, target, width, stored, k
 
     integer = types.int64
     return signature(types.void, source, integer, integer, integer, target, integer, integer, kind), codegen
+
+
+@intrinsic(prefer_literal=True)
+def load_every(typingctx, source, first, size, fill, step, kind):
+    """Elements ``first``, ``first + step``, ... of a row of ``size`` elements; ``fill`` where the row has none.
+
+    ``step`` is a literal. Only memory between 0 and ``size`` is read.
+    """
+    wanted, step_ = kind.instance_type, _literal(step)
+
+    def codegen(context, builder, sig, args):
+        source, first, size, fill, _, _ = args
+        vector, lanes = _llvm(wanted), wanted.lanes
+        wide = ir.VectorType(I64, lanes)
+        blank, result = _splat(builder, fill, vector), None
+        for j in range(step_):
+            start = builder.add(first, _whole(j * lanes))
+            places = builder.add(_splat(builder, start, wide), ir.Constant(wide, list(range(lanes))))
+            inside = builder.and_(builder.icmp_signed(">=", places, ir.Constant(wide, None)),
+                                  builder.icmp_signed("<", places, _splat(builder, size, wide)))
+            part = _call(builder, "masked.load", vector, [_at(builder, source, start, vector), _bytes(vector.element),
+                                                          inside, blank], [vector, "p0"])
+            own = {i: i * step_ - j * lanes for i in range(lanes) if i * step_ // lanes == j}
+            order = [lanes + own[i] if i in own else i for i in range(lanes)]
+            result = _shuffle(builder, part if result is None else result, part, order)
+        return result
+
+    return signature(wanted, source, types.int64, types.int64, wanted.dtype, step, kind), codegen

@@ -1,0 +1,237 @@
+"""Pooling: maxima with their indices, sums of windows, their adjoints, in one to three dimensions.
+
+A unit is a plane, one sample's channel. Vectors run along the positions of a row of windows; elements outside of the
+image are -infinity (maxima) or 0 (sums) and never read.
+"""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from autograd_core.kernels import host
+from autograd_core.kernels.lazy import conv_tiles, simd
+from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, is_c_ordered, out
+from autograd_core.kernels.runner import range_kernel
+
+CHUNK = 16384  # elements of a chunk at least
+MOST_STRIDE = 8  # vectors that are loaded for one vector of windows
+
+(SOURCE, TARGET, INDICES, DEPTH, HEIGHT, WIDTH, OUT_DEPTH, OUT_HEIGHT, OUT_WIDTH, TAPS_D, TAPS_H, TAPS_W,
+ STRIDE_D, STRIDE_H, BEFORE_D, BEFORE_H, BEFORE_W, STEP_D, STEP_H, STEP_W) = range(20)
+
+
+# ---------------------------------------------------------------------------------------------------------- kernels
+
+
+@range_kernel
+def maxima(dtype, lanes, stride):
+    """The largest element of each window and its index in the plane: the first of equals, the last NaN above all."""
+    S, I, V, W = simd.scalar(dtype), simd.scalar(np.int32), simd.vector(dtype, lanes), simd.vector(np.int32, lanes)
+    L = simd.scalar(np.int64)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        lowest = S(-np.inf)
+        size, windows = w[DEPTH] * w[HEIGHT] * w[WIDTH], w[OUT_DEPTH] * w[OUT_HEIGHT] * w[OUT_WIDTH]
+        for plane in range(start, stop):
+            source = simd.advance(simd.pointer(w[SOURCE], S), plane * size)
+            target = simd.advance(simd.pointer(w[TARGET], S), plane * windows)
+            indices = simd.advance(simd.pointer(w[INDICES], L), plane * windows)
+            for row in range(w[OUT_DEPTH] * w[OUT_HEIGHT]):
+                od = row // w[OUT_HEIGHT]
+                from_d, from_h = od * w[STRIDE_D] - w[BEFORE_D], (row - od * w[OUT_HEIGHT]) * w[STRIDE_H] - w[BEFORE_H]
+                for column in range(0, w[OUT_WIDTH], lanes):
+                    best, winner = simd.full(lowest, V), simd.full(I(-1), W)
+                    first = column * stride - w[BEFORE_W]
+                    for kd in range(w[TAPS_D]):
+                        d = from_d + kd * w[STEP_D]
+                        for kh in range(w[TAPS_H]):
+                            h = from_h + kh * w[STEP_H]
+                            if 0 <= d < w[DEPTH] and 0 <= h < w[HEIGHT]:
+                                offset = (d * w[HEIGHT] + h) * w[WIDTH]
+                                line = simd.advance(source, offset)
+                                for kw in range(w[TAPS_W]):
+                                    x = first + kw * w[STEP_W]
+                                    v = conv_tiles.load_every(line, x, w[WIDTH], lowest, stride, V)
+                                    at = simd.iota(W) * I(stride) + I(x)
+                                    inside = (at >= I(0)) & (at < I(w[WIDTH]))
+                                    wins = (v > best) | (v != v) | ((winner < I(0)) & inside)
+                                    best = simd.where(wins, v, best)
+                                    winner = simd.where(wins, at + I(offset), winner)
+                    place, left = row * w[OUT_WIDTH] + column, w[OUT_WIDTH] - column
+                    simd.store_part(target, place, best, left)
+                    simd.store_part(indices, place, simd.convert(winner, L), left)
+
+    return kernel
+
+
+@range_kernel
+def sums(dtype, lanes, stride):
+    """The sum of each window."""
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        zero = S(0)
+        size, windows = w[DEPTH] * w[HEIGHT] * w[WIDTH], w[OUT_DEPTH] * w[OUT_HEIGHT] * w[OUT_WIDTH]
+        for plane in range(start, stop):
+            source = simd.advance(simd.pointer(w[SOURCE], S), plane * size)
+            target = simd.advance(simd.pointer(w[TARGET], S), plane * windows)
+            for row in range(w[OUT_DEPTH] * w[OUT_HEIGHT]):
+                od = row // w[OUT_HEIGHT]
+                from_d, from_h = od * w[STRIDE_D] - w[BEFORE_D], (row - od * w[OUT_HEIGHT]) * w[STRIDE_H] - w[BEFORE_H]
+                for column in range(0, w[OUT_WIDTH], lanes):
+                    total = simd.full(zero, V)
+                    first = column * stride - w[BEFORE_W]
+                    for d in range(max(from_d, 0), min(from_d + w[TAPS_D], w[DEPTH])):
+                        for h in range(max(from_h, 0), min(from_h + w[TAPS_H], w[HEIGHT])):
+                            line = simd.advance(source, (d * w[HEIGHT] + h) * w[WIDTH])
+                            for kw in range(w[TAPS_W]):
+                                total += conv_tiles.load_every(line, first + kw, w[WIDTH], zero, stride, V)
+                    simd.store_part(target, row * w[OUT_WIDTH] + column, total, w[OUT_WIDTH] - column)
+
+    return kernel
+
+
+@range_kernel
+def spread(dtype, lanes, stride):
+    """Each element added to all places of its window, the adjoint of sums: source and target change places."""
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        size, windows = w[DEPTH] * w[HEIGHT] * w[WIDTH], w[OUT_DEPTH] * w[OUT_HEIGHT] * w[OUT_WIDTH]
+        for plane in range(start, stop):
+            source = simd.advance(simd.pointer(w[SOURCE], S), plane * windows)
+            target = simd.advance(simd.pointer(w[TARGET], S), plane * size)
+            for i in range(0, size, lanes):
+                simd.store_part(target, i, simd.full(S(0), V), size - i)
+            for row in range(w[OUT_DEPTH] * w[OUT_HEIGHT]):
+                od = row // w[OUT_HEIGHT]
+                from_d, from_h = od * w[STRIDE_D] - w[BEFORE_D], (row - od * w[OUT_HEIGHT]) * w[STRIDE_H] - w[BEFORE_H]
+                given = simd.advance(source, row * w[OUT_WIDTH])
+                for d in range(max(from_d, 0), min(from_d + w[TAPS_D], w[DEPTH])):
+                    for h in range(max(from_h, 0), min(from_h + w[TAPS_H], w[HEIGHT])):
+                        line = simd.advance(target, (d * w[HEIGHT] + h) * w[WIDTH])
+                        for kw in range(w[TAPS_W]):
+                            x = kw - w[BEFORE_W]
+                            for column in range(w[OUT_WIDTH]):
+                                if 0 <= x < w[WIDTH]:
+                                    line[x] += given[column]
+                                x += stride
+
+    return kernel
+
+
+@range_kernel
+def place(dtype, lanes):
+    """Planes of zeros with elements added at flat indices. Context: elements, indices, target, elements a plane, size."""
+    S, V, L = simd.scalar(dtype), simd.vector(dtype, lanes), simd.scalar(np.int64)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        count, size = w[3], w[4]
+        for plane in range(start, stop):
+            source = simd.advance(simd.pointer(w[0], S), plane * count)
+            indices = simd.advance(simd.pointer(w[1], L), plane * count)
+            target = simd.advance(simd.pointer(w[2], S), plane * size)
+            for i in range(0, size, lanes):
+                simd.store_part(target, i, simd.full(S(0), V), size - i)
+            for i in range(count):
+                at = indices[i]
+                if 0 <= at < size:
+                    target[at] += source[i]
+
+    return kernel
+
+
+# ------------------------------------------------------------------------------------------------------------ plans
+
+
+def three(values: tuple[int, ...], fill: int) -> tuple[int, ...]:
+    """Settings of up to three dimensions as three, ``fill`` in front."""
+    return (fill,) * (3 - len(values)) + tuple(values)
+
+
+def grain(each: int) -> int:
+    """Planes of a chunk."""
+    return max(1, CHUNK // max(each, 1))
+
+
+def served(x: Array, rank: int) -> bool:
+    """Whether kernels take this array: planes of up to three dimensions whose indices fit 32 bits."""
+    return x.dtype.char in "fd" and is_c_ordered(x) and rank <= 3 and math.prod(x.shape[2:]) < 1 << 31
+
+
+def facts(size: tuple[int, ...], windows: tuple[int, ...], kernel_size: tuple[int, ...], stride: tuple[int, ...],
+          padding: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+    """The words of a context after its addresses, and the step between windows of a row."""
+    stride = three(stride, 1)
+    words = (*three(size, 1), *three(windows, 1), *three(kernel_size, 1), *stride[:2], *three(padding, 0),
+             *three(dilation, 1))
+    return words, stride[2] if windows[-1] > 1 else 1
+
+
+def window_count(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
+    """Windows along a dimension; with ``ceil_mode`` a partial one counts if it begins inside image or left padding."""
+    span = size + 2 * padding - dilation * (kernel - 1) - 1
+    if not ceil_mode:
+        return span // stride + 1
+    count = -(-span // stride) + 1
+    return count - 1 if (count - 1) * stride >= size + padding else count
+
+
+def plan_max_pool(input: Array, *, kernel_size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],
+                  dilation: tuple[int, ...], ceil_mode: bool) -> Plan | None:
+    """Plan ``ops.max_pool``: the largest element of each window, and its flat index in the plane."""
+    size = input.shape[2:]
+    windows = tuple(window_count(*every, ceil_mode) for every in zip(
+        size, kernel_size, stride, padding, dilation, strict=True))
+    words, step = facts(size, windows, kernel_size, stride, padding, dilation)
+    if not served(input, len(size)) or step > MOST_STRIDE:
+        return None
+    shape = (*input.shape[:2], *windows)
+    kernel = maxima(input.dtype, host.lanes(input.dtype), step)
+    call = Call(kernel, (inp(0), out(0), out(1), *words), math.prod(shape[:2]), grain(math.prod(size)))
+    return Plan((Spec(shape, input.dtype), Spec(shape, np.dtype(np.int64))), (call,))
+
+
+def plan_window_sum(input: Array, *, kernel_size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],
+                    ceil_mode: bool) -> Plan | None:
+    """Plan ``ops.window_sum``: the sum of each window."""
+    size, ones = input.shape[2:], (1,) * len(kernel_size)
+    windows = tuple(window_count(*every, ceil_mode) for every in zip(
+        size, kernel_size, stride, padding, ones, strict=True))
+    words, step = facts(size, windows, kernel_size, stride, padding, ones)
+    if not served(input, len(size)) or step > MOST_STRIDE:
+        return None
+    shape = (*input.shape[:2], *windows)
+    kernel = sums(input.dtype, host.lanes(input.dtype), step)
+    call = Call(kernel, (inp(0), out(0), 0, *words), math.prod(shape[:2]), grain(math.prod(size)))
+    return Plan((Spec(shape, input.dtype),), (call,))
+
+
+def plan_window_spread(input: Array, *, size: tuple[int, ...], kernel_size: tuple[int, ...], stride: tuple[int, ...],
+                       padding: tuple[int, ...], ceil_mode: bool) -> Plan | None:
+    """Plan ``ops.window_spread``: each element added to all places of its window in a plane of ``size``."""
+    windows = input.shape[2:]
+    words, step = facts(size, windows, kernel_size, stride, padding, (1,) * len(size))
+    if not served(input, len(size)):
+        return None
+    shape = (*input.shape[:2], *size)
+    kernel = spread(input.dtype, host.lanes(input.dtype), step)
+    call = Call(kernel, (inp(0), out(0), 0, *words), math.prod(shape[:2]), grain(math.prod(size)))
+    return Plan((Spec(shape, input.dtype),), (call,))
+
+
+def plan_place_at(input: Array, indices: Array, *, size: tuple[int, ...]) -> Plan | None:
+    """Plan ``ops.place_at``: planes of ``size`` with the elements of ``input`` added at flat ``indices``."""
+    rank = len(size)
+    if input.dtype.char not in "fd" or indices.dtype != np.int64 or not is_c_ordered(input) or not is_c_ordered(indices):
+        return None
+    lead, plane = input.shape[:len(input.shape) - rank], math.prod(size)
+    count = math.prod(input.shape[len(lead):])
+    call = Call(place(input.dtype, host.lanes(input.dtype)), (inp(0), inp(1), out(0), count, plane), math.prod(lead),
+                grain(max(plane, count)))
+    return Plan((Spec((*lead, *size), input.dtype),), (call,))
