@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from .. import ops
-from ..registry import composite, network, op
+from ..registry import Kernel, composite, network, op
 from ..shapes import numpy_dtype
 from .conv import inner, output_size, per_dim, with_batch
 from .samples import distinct, integer, real, sample
@@ -36,7 +36,8 @@ def take_at(input, indices, *, rank):
     return found.reshape(indices.shape)
 
 
-@op(network, namespace="internal", vjp=[lambda g, indices, size: ops.take_at(g, indices, rank=len(size))],
+@op(network, namespace="internal", kernel=Kernel("pool:plan_place_at", 2048),
+    vjp=[lambda g, indices, size: ops.take_at(g, indices, rank=len(size))],
     samples=[sample(real(2, 3, 2), integer(2, 3, 2, high=4), size=(4,))])  # fmt: skip
 def place_at(input, indices, *, size):
     """Planes of ``size`` with the elements of ``input`` added at flat ``indices``: the adjoint of `take_at`."""
@@ -144,6 +145,7 @@ def _winners(input, starts, lengths, dilation):
     network,
     namespace="internal",
     outputs="out indices",
+    kernel=Kernel("pool:plan_max_pool"),
     onnx="MaxPool",
     vjp=lambda gs, indices, input_shape: (ops.place_at(gs[0], indices, size=input_shape[2:]),),
     samples=[
@@ -266,6 +268,7 @@ def unpool(input, indices, *, size):
 @op(
     network,
     namespace="internal",
+    kernel=Kernel("pool:plan_window_sum"),
     vjp=[
         lambda g, input_shape, kernel_size, stride, padding, ceil_mode: ops.window_spread(
             g, size=input_shape[2:], kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
@@ -284,7 +287,8 @@ def window_sum(input, *, kernel_size, stride, padding, ceil_mode):
     return total.astype(input.dtype, copy=False)
 
 
-@op(network, namespace="internal", vjp=[lambda g, kernel_size, stride, padding, ceil_mode: ops.window_sum(
+@op(network, namespace="internal", kernel=Kernel("pool:plan_window_spread", 2048),
+    vjp=[lambda g, kernel_size, stride, padding, ceil_mode: ops.window_sum(
     g, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)],
     samples=[sample(real(2, 2, 3, 4), size=(5, 4), **SQUARE, ceil_mode=True)])  # fmt: skip
 def window_spread(input, *, size, kernel_size, stride, padding, ceil_mode):
