@@ -237,6 +237,18 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
 
 
 @op(
+    arithmetic,
+    namespace="internal",
+    vjp=[lambda g, input, target: g * (ops.sigmoid(input) - target), lambda g, input: -g * input],
+    scalar="max(input, 0) - input * target + log1p(exp(-abs(input)))",
+    samples=[sample(real(3, 4), positive(3, 4, high=1))],
+)
+def logistic_nll(input, target):
+    """Cross-entropy of sigmoid(input) and target: log(1 + exp(x)) - x * target, without overflow."""
+    return np.maximum(input, 0) - input * target + np.log1p(np.exp(-np.abs(input)))
+
+
+@op(
     composite,
     namespace="nn.functional",
     samples=[
@@ -253,10 +265,10 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(f"binary_cross_entropy_with_logits: target must have the shape of input, {list(input.shape)}, "
                          f"got {list(target.shape)}")  # fmt: skip
-    log_likelihood = ops.logsigmoid(input)
-    if pos_weight is not None:
-        log_likelihood = ((pos_weight - 1) * target + 1) * log_likelihood
-    loss = (1 - target) * input - log_likelihood
+    if pos_weight is None:
+        loss = ops.logistic_nll(input, target)
+    else:
+        loss = (1 - target) * input - ((pos_weight - 1) * target + 1) * ops.logsigmoid(input)
     loss = loss if weight is None else loss * weight
     return reduced(loss, reduction_of(size_average, reduce, reduction), "binary_cross_entropy_with_logits")
 
