@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from .. import ops
-from ..registry import Kernel, composite, elementwise, network, op
+from ..registry import Kernel, arithmetic, composite, elementwise, network, op
 from ..shapes import broadcast_shapes, numpy_dtype
 from ..tensor import Tensor
 from .samples import integer, positive, real, sample
