@@ -12,6 +12,7 @@ from types import ModuleType as _ModuleType
 from . import ops as ops
 from .backward import backward as backward
 from .backward import grad as grad
+from .errors import OpError as OpError
 from .generator import Generator as Generator
 from .generator import default_generator as default_generator
 from .generator import fork_rng as fork_rng
@@ -25,6 +26,12 @@ from .info import cuda as cuda
 from .info import device as device
 from .info import finfo as finfo
 from .info import iinfo as iinfo
+from .modes import enable_grad as enable_grad
+from .modes import inference_mode as inference_mode
+from .modes import is_grad_enabled as is_grad_enabled
+from .modes import no_grad as no_grad
+from .modes import scope as scope
+from .modes import set_grad_enabled as set_grad_enabled
 from .ops.create import as_tensor as as_tensor
 from .ops.create import asarray as asarray
 from .ops.create import from_dlpack as from_dlpack
@@ -44,14 +51,7 @@ from .shapes import can_cast as can_cast
 from .shapes import get_default_dtype as get_default_dtype
 from .shapes import promote_types as promote_types
 from .shapes import set_default_dtype as set_default_dtype
-from .tensor import OpError as OpError
 from .tensor import Tensor as Tensor
-from .tensor import enable_grad as enable_grad
-from .tensor import inference_mode as inference_mode
-from .tensor import is_grad_enabled as is_grad_enabled
-from .tensor import no_grad as no_grad
-from .tensor import scope as scope
-from .tensor import set_grad_enabled as set_grad_enabled
 
 dtype = DType
 
@@ -67,13 +67,14 @@ _AT_FIRST_USE = {
     "vhp": "transforms", "value_and_grad": "transforms", "vmap": "batching",
     "gradcheck": "gradient_check", "gradgradcheck": "gradient_check",
     "draw": "visualize",
+    "compile": "compiler", "CompileError": "tracing",
     "set_printoptions": "printing",
     "set_num_threads": "kernels.threads", "get_num_threads": "kernels.threads",
 }  # fmt: skip
 """Which file defines what is not loaded by ``import autograd_core``."""
 
-_SUBMODULES = {"nn": "nn", "optim": "optim"}
-"""``ag.nn`` and ``ag.optim``, so that scripts written for one package run unchanged."""
+_SUBMODULES = {"nn": "nn", "optim": "optim", "array_api": "autograd_core.array_api"}
+"""``ag.nn`` and ``ag.optim``, so that scripts written for one package run unchanged, and ``ag.array_api``."""
 
 
 def __getattr__(name):

@@ -11,23 +11,10 @@ from math import prod
 import numpy as np
 
 from . import provenance, storage
+from .errors import EXPLAINED, OpError, explain, shape_text
+from .modes import QUIET, BackwardScope, enable_grad, no_grad, quiet_off, quiet_on, state
 from .shapes import ndarray, reduced_dims
-from .tensor import (
-    EXPLAINED,
-    QUIET,
-    BackwardScope,
-    Node,
-    OpError,
-    Tensor,
-    enable_grad,
-    explain,
-    no_grad,
-    quiet_off,
-    quiet_on,
-    shape_text,
-    state,
-    wrap,
-)
+from .tensor import Node, Tensor, wrap
 
 
 def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None) -> None:

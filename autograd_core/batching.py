@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from . import ops
+from .modes import Watcher, state
 from .shapes import as_shape
-from .tensor import Tensor, Watcher, new, state
+from .tensor import Tensor, new
 
 
 class _NeedLoop(Exception):

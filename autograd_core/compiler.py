@@ -16,11 +16,12 @@ import numpy as np
 
 from . import provenance, storage
 from .lowering import Lowered, numbers_function
+from .modes import QUIET, quiet_off, quiet_on, state
 from .passes import PASSES, run_passes
 from .program import GradientOf, Program, Value
 from .runtime import Settings
 from .shapes import default_dtype, ndarray
-from .tensor import QUIET, Tensor, quiet_off, quiet_on, state, wrap
+from .tensor import Tensor, wrap
 from .tracing import CompileError, Tracer
 
 MOST_PROGRAMS = 8

@@ -8,8 +8,10 @@ import numpy as np
 
 from . import generator, provenance, storage
 from .backward import grad as grad_of
+from .errors import OpError
+from .modes import enable_grad, no_grad, state
 from .registry import VjpPlan, network
-from .tensor import Node, OpError, Tensor, enable_grad, no_grad, state, wrap
+from .tensor import Node, Tensor, wrap
 
 
 class Context:

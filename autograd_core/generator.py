@@ -32,8 +32,9 @@ import numpy as np
 
 from .info import check_device
 from .info import device as device_named
+from .modes import state
 from .shapes import ndarray
-from .tensor import Tensor, state, wrap
+from .tensor import Tensor, wrap
 
 LANES = 16
 """Counters in a tile."""

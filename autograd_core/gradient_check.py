@@ -10,7 +10,9 @@ import numpy as np
 
 from . import ops, provenance
 from .backward import grad as grad_of
-from .tensor import Tensor, Watcher, enable_grad, no_grad, site, wrap
+from .modes import Watcher, enable_grad, no_grad
+from .provenance import site
+from .tensor import Tensor, wrap
 
 
 class GradcheckError(RuntimeError):

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .tensor import Node, Tensor, Watcher, site
+from .modes import Watcher
+from .provenance import site
+from .tensor import Node, Tensor
 
 
 @dataclass(eq=False)
@@ -166,7 +168,7 @@ class _Recorder(Watcher):
         self.keys[id(out)] = self.source(source)
 
     def _note(self, op, args, static, result):
-        from .tensor import state
+        from .modes import state
 
         outs = [t for t in (result if isinstance(result, tuple) else (result,)) if isinstance(t, Tensor)]
         if not outs:

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from . import function, generator, gradient_check, transforms
 from .backward import backward, grad
-from .tensor import enable_grad, inference_mode, no_grad, set_grad_enabled
+from .modes import enable_grad, inference_mode, no_grad, set_grad_enabled
 
 
 def _module(name, **members):

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from .modes import QUIET, quiet_off, quiet_on
 from .program import Instruction, Program, Value
 from .runtime import Number
 from .shapes import ndarray
-from .tensor import QUIET, quiet_off, quiet_on
 
 MOST_FOLDED = 1 << 20
 """Bytes up to which the result of constant operands is kept in the program."""

@@ -33,9 +33,11 @@ from typing import Any
 
 import numpy as np
 
-from . import provenance, storage
+from . import provenance
+from .inplace import in_place, write_back, write_out
+from .modes import QUIET, quiet_off, quiet_on, state
 from .shapes import ndarray, numpy_dtype, promote, promote_to_float, same_dtype
-from .tensor import QUIET, Node, Tensor, apply, quiet_off, quiet_on, state, wrap
+from .tensor import Tensor, apply
 
 OPS: dict[str, Op] = {}
 """Every record by its qualified name: ``tanh``, ``linalg.inv``, ``nn.functional.conv2d``."""
@@ -469,67 +471,6 @@ def _publish(record):
             setattr(Tensor, known, record.public)
         if record.inplace:
             setattr(Tensor, known + "_", in_place(record.public, known))
-
-
-def in_place(function, known):
-    """The ``name_`` form of a function of a tensor: its result is written into the tensor, history included."""
-
-    def method(self, *args, **kwargs):
-        self._check_writable(known + "_")
-        before = next(storage.clock)
-        return _overwrite(self, function(self, *args, **kwargs), known + "_", before)
-
-    method.__name__ = method.__qualname__ = known + "_"
-    method.__doc__ = f"In-place form of `{known}`: writes the result into this tensor and returns it."
-    method.__module__ = "autograd_core"
-    return method
-
-
-def write_back(target, result, known):
-    """What ``inplace=True`` asks of a function: its result written into its first argument, history included."""
-    if not isinstance(target, Tensor):
-        raise TypeError(f"{known}: inplace=True needs a Tensor, got {type(target).__name__}")
-    target._check_writable(known)
-    return _overwrite(target, result, known, result.node.number - 1 if result.tracks else 0)
-
-
-def _overwrite(target, result, known, before):
-    """``target`` becomes ``result``; nodes made since ``before`` get copies of what they saved of its old memory."""
-    nodes = [result.node] if isinstance(result, Tensor) and result.tracks else []
-    while nodes:
-        node = nodes.pop()
-        if type(node) is Node and node.number > before:
-            node.saved = tuple([_copied(v) if type(v) is ndarray and np.may_share_memory(v, target.array) else v
-                                for v in node.saved])  # fmt: skip
-            nodes += [parent for parent, _ in node.edges]
-    return target._become(result, known)
-
-
-def _copied(array):
-    made = np.array(array)
-    if state.watch is not None:
-        state.watch.copied(array, made)
-    return made
-
-
-def write_out(out, result):
-    """Write ``result`` into ``out`` (a Tensor or a tuple of them), whose type must hold it; returns ``out``."""
-    if isinstance(out, (tuple, list)):
-        for target, value in zip(out, result, strict=True):
-            write_out(target, value)
-        return out
-    if not isinstance(out, Tensor):
-        raise TypeError(f"out= must be a Tensor, got {type(out).__name__}")
-    if state.grad and (out.requires_grad or (isinstance(result, Tensor) and result.requires_grad)):
-        raise RuntimeError("functions with out=... arguments don't support automatic differentiation, "
-                           "but one of the arguments requires grad")  # fmt: skip
-    values = result.array if isinstance(result, Tensor) else np.asarray(result)
-    if values.shape != out.array.shape:
-        if out.base is not None and out.array.size:
-            raise RuntimeError(f"out= has shape {list(out.shape)}, the result {list(values.shape)}")
-        out.array = np.empty(values.shape, out.array.dtype)
-    out._become(wrap(values), "out=")
-    return out
 
 
 def ops_by_public_name() -> dict[str, Op]:

@@ -60,6 +60,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from .compiler import compile as compile
 from .function import Function as Function
 from .function import checkpoint as checkpoint
 from .generator import Generator as Generator
@@ -79,12 +80,13 @@ from .kernels.threads import set_num_threads as set_num_threads
 from .shapes import DType as dtype
 from .shapes import Size as Size
 from .tensor import Node as Node
-from .tensor import OpError as OpError
-from .tensor import enable_grad as enable_grad
-from .tensor import inference_mode as inference_mode
-from .tensor import no_grad as no_grad
-from .tensor import scope as scope
-from .tensor import set_grad_enabled as set_grad_enabled
+from .errors import OpError as OpError
+from .modes import enable_grad as enable_grad
+from .modes import inference_mode as inference_mode
+from .modes import no_grad as no_grad
+from .modes import scope as scope
+from .modes import set_grad_enabled as set_grad_enabled
+from .tracing import CompileError as CompileError
 from .visualize import Drawing as Drawing
 from .visualize import draw as draw
 

@@ -6,39 +6,21 @@ holds what the operation's gradient rule asks for, and the edges to the nodes of
 
 from __future__ import annotations
 
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy._core import umath
 
 from . import provenance, storage
-from .shapes import Size, as_shape, can_cast, default_dtype, dtype_of, ndarray
+from .convert import as_array
+from .errors import EXPLAINED, OpError, explain
+from .modes import QUIET, enable_grad, no_grad, quiet_off, quiet_on, state  # noqa: F401 (no_grad: for importers)
+from .shapes import COMPLEX, Size, dtype_of, ndarray
 
 new = object.__new__
 site = provenance.site
 tick = storage.clock.__next__
 shared_memory = np.may_share_memory
-
-
-class _State(threading.local):
-    """What each thread has of its own."""
-
-    grad = True
-    watch: Any = None
-    scope: str | None = None
-
-
-state = _State()
-
-QUIET = umath._make_extobj(all="ignore")
-"""NumPy's floating-point warnings, off: infinities and NaNs are values here (`np.errstate` costs ten times as much)."""
-quiet_on, quiet_off = umath._extobj_contextvar.set, umath._extobj_contextvar.reset
-
-
-class OpError(RuntimeError, ValueError):
-    """An operation was given what it cannot work with; the message says which, what, and where."""
 
 
 class Node:
@@ -155,86 +137,6 @@ def apply(op, args, static, watched=True):  # noqa: C901 (each branch is one thi
     return out
 
 
-class Watcher:
-    """Sees what happens to Tensors in this thread while it is entered: the base of recording, compiling, checking.
-
-    Every hook does by default what would happen anyway. Watchers nest; the inner one passes on to the outer one.
-    """
-
-    def __enter__(self):
-        self.outer = state.watch
-        state.watch = self
-        return self
-
-    def __exit__(self, *error):
-        state.watch = self.outer
-
-    def call(self, op, args, static):
-        """An operation passes the door."""
-        state.watch = self.outer
-        try:
-            return apply(op, args, static)
-        finally:
-            state.watch = self
-
-    def call_function(self, function, args, kwargs):
-        """A user's `Function` is applied."""
-        state.watch = self.outer
-        try:
-            return function.apply(*args, **kwargs)
-        finally:
-            state.watch = self
-
-    def write(self, target, result):
-        """``result`` is about to be written into the memory of ``target``."""
-        if self.outer is not None:
-            self.outer.write(target, result)
-
-    def read(self, tensor):
-        """The values of ``tensor`` leave the engine: a number or an array is made of them."""
-        if self.outer is not None:
-            self.outer.read(tensor)
-
-    def alias(self, out, source):
-        """``out`` is another Tensor on the memory of ``source``, without history."""
-        if self.outer is not None:
-            self.outer.alias(out, source)
-
-    def accumulate(self, leaf, gradient):
-        """Backward adds ``gradient`` to the ``grad`` of ``leaf``; True when that has been done here."""
-        return self.outer is not None and self.outer.accumulate(leaf, gradient)
-
-    def copied(self, source, made):
-        """The engine has copied the array ``source``."""
-
-    def convert(self, data, made):
-        """The array ``made`` of a new tensor was made of ``data``."""
-
-    def replace(self, tensor, array):
-        """``array`` becomes the data of ``tensor``; True when that has been done here."""
-        return False
-
-    def use_grad(self, leaf, replaced):
-        """The ``grad`` of ``leaf`` is about to be read, or to be ``replaced``."""
-
-    def reserve(self, generator):
-        """A generator is about to hand out counters."""
-
-    def enter(self, module):
-        """A module is called."""
-
-    def set_attribute(self, module, name, value):
-        """An attribute of a module is about to be set."""
-
-    def settings(self, optimizer, group, parameter, kept, settings):
-        """What an update of ``parameter`` gets for its settings."""
-        return settings
-
-
-EXPLAINED = (TypeError, ValueError, IndexError, RuntimeError, ArithmeticError, np.linalg.LinAlgError)
-"""What NumPy and our own code raise for bad input; `explain` adds the operation and the places."""
-
-
 def _several(op, args, static, arrays, tracked, mask, results):
     results = tuple([None if r is None else np.asarray(r) for r in results])
     visible = results[: len(results) - len(op.hidden)]
@@ -264,46 +166,6 @@ def wrap(array: ndarray) -> Tensor:
     out = new(Tensor)
     out.array = array
     return out
-
-
-def shape_text(value) -> str:
-    """A short description of an argument, for error messages."""
-    if isinstance(value, Tensor):
-        value = value.array
-    if isinstance(value, ndarray):
-        return f"{value.dtype.name}{list(value.shape)}"
-    return repr(value) if isinstance(value, (int, float, str, type(None))) else type(value).__name__
-
-
-def explain(error, op, args, static):
-    """The error of a failed operation with its name, its arguments and the places where they come from."""
-    if getattr(error, "explained", False):
-        return error
-    given = ", ".join(shape_text(a) for a in args)
-    lines = [f"{op.name}: {str(error).rstrip('.')}", f"  arguments: {given}"]
-    settings = ", ".join(f"{k}={shape_text(v) if isinstance(v, Tensor) else v!r}" for k, v in static.items())
-    if settings:
-        lines[-1] += f"; {settings[:200]}"
-    if state.scope:
-        lines.append(f"  in module: {state.scope}")
-    place = provenance.describe(provenance.site(3))
-    if place:
-        lines.append(f"  at {place}")
-    for number, arg in enumerate(args):
-        if isinstance(arg, Tensor) and arg.node is not None:
-            lines.append(f"  argument {number} comes from {arg.node.where()}")
-    kind: Any = IndexError if isinstance(error, IndexError) else TypeError if isinstance(error, TypeError) else OpError
-    if isinstance(error, NotImplementedError):
-        kind = NotImplementedError
-    elif isinstance(error, np.linalg.LinAlgError):
-        kind = LinAlgError
-    found = kind("\n".join(lines))
-    found.explained = True
-    return found
-
-
-class LinAlgError(OpError, np.linalg.LinAlgError):
-    """A matrix factorisation failed (a singular or indefinite matrix)."""
 
 
 # ---------------------------------------------------------------------------------------------------- views
@@ -359,6 +221,8 @@ class Tensor:
     if TYPE_CHECKING:  # methods are attached from records; their types stand in the package's stub
 
         __getitem__: Any
+        _check_writable: Any
+        _become: Any
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -385,7 +249,7 @@ class Tensor:
     @property
     def dtype(self):
         """The data type, such as ``ag.float32``."""
-        return dtype_of(self.array.dtype)
+        return COMPLEX.get(self.array.dtype) or dtype_of(self.array.dtype)
 
     @property
     def itemsize(self) -> int:
@@ -534,69 +398,9 @@ class Tensor:
         if self.edition < base.relaid:
             raise OpError("a view is used after the shape of its base was changed in place (t_, squeeze_, unsqueeze_, "
                           "transpose_); make the view anew")  # fmt: skip
-        with set_grad_enabled(True):
+        with enable_grad():
             fresh = replay(base, self.recipe)
         self.node, self.index, self.tracks = fresh.node, fresh.index, fresh.tracks
-        self.edition = base.edition
-
-    # -------------------------------------------------- in-place change
-
-    def _check_writable(self, op_name):
-        if not (state.grad and self._current().tracks):
-            return
-        root = self.base if self.base is not None else self
-        if root.tracks and root.node is None:
-            what = "a leaf tensor" if root is self else "a view of a leaf tensor"
-            raise OpError(f"{op_name}: {what} that requires grad is being changed in place; do it under "
-                          f"ag.no_grad(), or on a clone\n  at {provenance.describe(provenance.site(3))}")  # fmt: skip
-        if self.base is not None and self.made_without_grad:
-            raise OpError(f"{op_name}: a view made under no_grad is being changed in place with grad enabled; make the "
-                          f"view with grad enabled\n  at {provenance.describe(provenance.site(3))}")  # fmt: skip
-
-    def _become(self, result, op_name="in-place operation") -> Tensor:
-        """Write ``result`` into this tensor's memory and take over its history: in-place operations end here."""
-        tracked = isinstance(result, Tensor) and result.tracks
-        values = result.array if isinstance(result, Tensor) else np.asarray(result)
-        if values.shape != self.array.shape:
-            raise OpError(f"{op_name}: the result has shape {list(values.shape)}, "
-                          f"which does not fit in place of shape {list(self.array.shape)}")  # fmt: skip
-        if not can_cast(values.dtype, self.array.dtype):
-            raise OpError(f"{op_name}: result type {dtype_of(values.dtype)} can't be cast to {self.dtype} in place")
-        if tracked and not self.tracks and self.base is None and self.array.dtype.kind != "f":
-            tracked = False
-        if state.watch is not None:
-            state.watch.write(self, result)
-        if has_overlap(self.array):
-            raise OpError(f"{op_name}: several elements of the tensor share one memory location (an expanded tensor); "
-                          "clone() it before changing it in place")  # fmt: skip
-        if tracked and values.dtype != self.array.dtype:
-            result = result.to(self.array.dtype)
-        np.copyto(self.array, values, casting="unsafe")
-        storage.log_write(self.array, provenance.site())
-        if state.grad and (tracked or self.tracks or (self.base is not None and self.base.tracks)):
-            self._take_history(result if tracked else None)
-        return self
-
-    def _take_history(self, result):
-        old = (self.node, self.index, self.tracks)
-        self.node, self.index, self.tracks = (
-            (result.node, result.index, True) if result is not None else (None, 0, False)
-        )
-        if self.kept and old[0] is not None:
-            self.kept = False
-        self.edition += self.base is None
-        base = self.base
-        if base is None:
-            return
-        from . import ops
-
-        recipe = self.recipe
-        shell, part = wrap(base.array), wrap(self.array)
-        shell.node, shell.index, shell.tracks = base.node, base.index, base.tracks
-        part.node, part.index, part.tracks = self.node, self.index, self.tracks
-        joined = ops.scatter_view(shell, part, recipe=recipe)
-        base.node, base.index, base.tracks = joined.node, joined.index, joined.tracks
-        base.edition += 1
         self.edition = base.edition
 
     # -------------------------------------------------- values
@@ -634,6 +438,9 @@ class Tensor:
     def __int__(self):
         return int(self.item())
 
+    def __complex__(self):
+        return complex(self.item())
+
     def __index__(self):
         value = self.item()
         if isinstance(value, float):
@@ -670,9 +477,7 @@ class Tensor:
 
     def _alike(self, array):
         out = new(type(self))
-        out.__dict__.update(
-            {k: v for k, v in self.__dict__.items() if k in ("tracks", "name") or k not in vars_of_graph}
-        )
+        out.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _OF_THE_GRAPH})
         out.array = array
         if self.node is not None:
             out.tracks = False
@@ -695,33 +500,9 @@ class Tensor:
         return _rebuild, (type(self), self.array, self.tracks)
 
 
-vars_of_graph = frozenset(
-    [
-        "array",
-        "_grad",
-        "node",
-        "index",
-        "base",
-        "edition",
-        "recipe",
-        "made_without_grad",
-        "leaf_hooks",
-        "after_hooks",
-        "kept",
-    ]
-)
-
-
-def clear_grad(tensor, set_to_none):
-    """Forget the ``grad`` of a tensor, or fill it with zeros."""
-    if state.watch is not None:
-        state.watch.use_grad(tensor, set_to_none)
-    if tensor._grad is not None:
-        if set_to_none:
-            tensor._grad = None
-        else:
-            tensor._grad = tensor._grad.detach()
-            tensor._grad.zero_()
+_OF_THE_GRAPH = {"array", "_grad", "node", "index", "base", "edition", "recipe", "made_without_grad", "leaf_hooks",
+                 "after_hooks", "kept"}  # fmt: skip
+"""Attributes that a copy of a tensor does not take over."""
 
 
 def _rebuild(kind, array, tracks):
@@ -732,224 +513,23 @@ def _rebuild(kind, array, tracks):
     return out
 
 
-def has_overlap(array: ndarray) -> bool:
-    """Whether elements of ``array`` share memory: an expanded tensor, or windows that overlap."""
-    if array.flags.forc or not array.size:
-        return False
-    reach = 0  # how far the dimensions with smaller strides extend
-    for stride, size in sorted(zip(map(abs, array.strides), array.shape, strict=True)):
-        if size > 1:
-            if stride <= reach:
-                return True
-            reach += stride * (size - 1)
-    return False
-
-
 class RemovableHandle:
     """What registering a hook returns: ``remove()`` takes the hook away; also a context manager."""
 
     _next = 0
 
-    def __init__(self, hooks: dict, hook, extra=None):
+    def __init__(self, hooks: dict, hook):
         self.id = RemovableHandle._next
         RemovableHandle._next += 1
-        self.hooks = weakref.ref(hooks) if not isinstance(hooks, dict) else (lambda: hooks)
+        self.hooks = hooks
         hooks[self.id] = hook
 
     def remove(self) -> None:
         """Take the hook away; calling it again does nothing."""
-        self.hooks().pop(self.id, None)
+        self.hooks.pop(self.id, None)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
         self.remove()
-
-
-def as_array(data, dtype=None, copy=None) -> ndarray:
-    """``data`` as an array: arrays and Tensors keep their dtype, Python floats take the default one.
-
-    ``copy``: True always copies, None only where it must.
-    """
-    found = _converted(data, None if dtype is None else dtype_of(dtype).dtype, copy)
-    if state.watch is not None:
-        state.watch.convert(data, found)
-    return found
-
-
-def _converted(data, wanted, copy):
-    if isinstance(data, Tensor):
-        data = data.array
-    elif not isinstance(data, (ndarray, np.generic)):
-        if isinstance(data, (list, tuple)):
-            data = _without_tensors(data)
-        return _from_python(data, wanted)
-    found = np.array(data, wanted, copy=copy, order="K")
-    dtype_of(found.dtype)
-    if found.dtype.byteorder == ">":
-        found = found.astype(found.dtype.newbyteorder("="))
-    return found
-
-
-def _without_tensors(items):
-    return [
-        x.array if isinstance(x, Tensor) else _without_tensors(x) if isinstance(x, (list, tuple)) else x for x in items
-    ]
-
-
-def _from_python(data, wanted):
-    try:
-        found = np.array(data)
-    except ValueError as error:
-        raise ValueError(f"tensor: the sequence is ragged or holds values that are not numbers ({error})") from None
-    if found.dtype == object:
-        raise TypeError(f"tensor: cannot make a tensor of {type(data).__name__} with values that are not numbers")
-    if found.dtype.kind not in "fiub":
-        raise TypeError(f"tensor: cannot make a tensor of {found.dtype} values")
-    if wanted is not None:
-        return found.astype(wanted, copy=False)
-    if found.size == 0 and found.dtype == np.float64:
-        return found.astype(default_dtype())
-    return found.astype(default_dtype()) if found.dtype == np.float64 and not _holds_arrays(data) else found
-
-
-def _holds_arrays(data):
-    while isinstance(data, (list, tuple)) and data:
-        data = data[0]
-    return isinstance(data, (ndarray, np.generic)) or hasattr(data, "__array__")
-
-
-# ---------------------------------------------------------------------------------------------------- grad mode
-
-
-class set_grad_enabled:
-    """Turn the recording of operations on or off: as a statement, a context manager or a decorator."""
-
-    def __init__(self, mode: bool):
-        self.mode = bool(mode)
-        self.before = state.grad
-        state.grad = self.mode
-
-    def __enter__(self):
-        state.grad = self.mode
-        return self
-
-    def __exit__(self, *error):
-        state.grad = self.before
-
-
-class _GradMode:
-    mode = True
-    before: list[bool]
-
-    def __new__(cls, function=None):
-        made = new(cls)
-        made.before = []
-        return made(function) if callable(function) else made
-
-    def __enter__(self):
-        self.before.append(state.grad)
-        state.grad = self.mode
-        return self
-
-    def __exit__(self, *error):
-        state.grad = self.before.pop()
-
-    def __call__(self, function):
-        from functools import wraps
-        from inspect import isgeneratorfunction
-
-        if isgeneratorfunction(function):
-            return self._wrap_generator(function)
-
-        @wraps(function)
-        def wrapped(*args, **kwargs):
-            with type(self)():
-                return function(*args, **kwargs)
-
-        return wrapped
-
-    def _wrap_generator(self, function):
-        from functools import wraps
-
-        @wraps(function)
-        def wrapped(*args, **kwargs):
-            generator = function(*args, **kwargs)
-            while True:
-                with type(self)():
-                    try:
-                        value = next(generator)
-                    except StopIteration as stop:
-                        return stop.value
-                yield value
-
-        return wrapped
-
-
-class no_grad(_GradMode):
-    """Record nothing inside: a context manager and a decorator."""
-
-    mode = False
-
-
-class enable_grad(_GradMode):
-    """Record operations inside, also within ``no_grad``: a context manager and a decorator."""
-
-    mode = True
-
-
-class inference_mode(_GradMode):
-    """As ``no_grad`` (``mode=False`` leaves recording as it is)."""
-
-    mode = False
-
-    def __new__(cls, mode=True):
-        made = super().__new__(cls, mode if callable(mode) else None)
-        if mode is False:
-            made.mode = state.grad
-        return made
-
-
-class unwatched:
-    """No watcher sees what happens inside: for what is no part of the computation."""
-
-    def __enter__(self):
-        self.before, state.watch = state.watch, None
-
-    def __exit__(self, *error):
-        state.watch = self.before
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations are being recorded in this thread."""
-    return state.grad
-
-
-class BackwardScope(str):
-    """The module path of a node that backward made, which also knows the forward node."""
-
-    __slots__ = ("forward",)
-    forward: Node
-
-
-class scope:
-    """Name the operations inside: ``with ag.scope("encoder"):``. `nn.Module` enters one for every module it calls."""
-
-    __slots__ = ("before", "name")
-
-    def __init__(self, name: str):
-        self.name = name
-
-    def __enter__(self):
-        self.before = state.scope
-        state.scope = f"{self.before}.{self.name}" if self.before else self.name
-        return self
-
-    def __exit__(self, *error):
-        state.scope = self.before
-
-
-def sizes_of(sizes):
-    """See `as_shape`; here for methods that take sizes in several forms."""
-    return as_shape(sizes)

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from . import generator, provenance, storage
+from .modes import Watcher, state
 from .program import CAST, COPY, WRITE_PART, GradientOf, Instruction, Program, Value
 from .runtime import Draw, Number, Settings, numbers_of
 from .shapes import ndarray
-from .tensor import Tensor, Watcher, apply, state, wrap
+from .tensor import Tensor, apply, wrap
 
 
 class CompileError(RuntimeError):

@@ -12,7 +12,9 @@ import numpy as np
 
 from . import ops
 from .backward import grad as grad_of
-from .tensor import Tensor, enable_grad, shape_text, state, wrap
+from .errors import shape_text
+from .modes import enable_grad, state
+from .tensor import Tensor, wrap
 
 
 def _tuple(value):

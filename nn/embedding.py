@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autograd_core import Tensor
-from autograd_core.tensor import no_grad
+from autograd_core.modes import no_grad
 
 from . import functional as F
 from . import init

@@ -6,7 +6,8 @@ those of the main namespace that PyTorch shows here too, and in-place forms of a
 
 from __future__ import annotations
 
-from autograd_core.registry import in_place, namespace
+from autograd_core.inplace import in_place
+from autograd_core.registry import namespace
 
 _SHARED = ("sigmoid", "tanh")
 _IN_PLACE = ("celu", "elu", "hardtanh", "leaky_relu", "relu", "rrelu", "selu", "threshold")

@@ -9,7 +9,8 @@ from functools import wraps
 import numpy as np
 
 from autograd_core import Tensor, storage
-from autograd_core.tensor import no_grad, wrap
+from autograd_core.modes import no_grad
+from autograd_core.tensor import wrap
 
 _GAINS = {"sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 _LINEAR = frozenset(

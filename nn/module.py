@@ -9,8 +9,9 @@ from typing import Any, Self
 import numpy as np
 
 from autograd_core import Tensor
+from autograd_core.inplace import clear_grad
+from autograd_core.modes import no_grad, state
 from autograd_core.shapes import DType, dtype_of
-from autograd_core.tensor import clear_grad, no_grad, state
 
 from . import parameter
 from .hooks import HOOK_KINDS, STATE_HOOK_KINDS, Handle, add_hook, call_with_hooks, everywhere, registered

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from autograd_core import Tensor
+from autograd_core.convert import as_array
 from autograd_core.shapes import as_shape, numpy_dtype
-from autograd_core.tensor import as_array
 
 
 def check_device(device) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from autograd_core import Tensor
-from autograd_core.tensor import no_grad, wrap
+from autograd_core.modes import no_grad
+from autograd_core.tensor import wrap
 
 from .hooks import Handle
 from .parameter import Buffer, Parameter, is_lazy

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from autograd_core.modes import enable_grad, no_grad
 from autograd_core.storage import log_write
-from autograd_core.tensor import Tensor, enable_grad, no_grad, wrap
+from autograd_core.tensor import Tensor, wrap
 
 from .optimizer import Optimizer, arguments, check_nonnegative
 

@@ -25,21 +25,11 @@ from typing import Any
 import numpy as np
 
 from autograd_core import provenance
+from autograd_core.inplace import clear_grad
+from autograd_core.modes import QUIET, enable_grad, quiet_off, quiet_on, set_grad_enabled, state, unwatched
 from autograd_core.shapes import default_dtype
 from autograd_core.storage import log_write
-from autograd_core.tensor import (
-    QUIET,
-    RemovableHandle,
-    Tensor,
-    clear_grad,
-    enable_grad,
-    quiet_off,
-    quiet_on,
-    set_grad_enabled,
-    state,
-    unwatched,
-    wrap,
-)
+from autograd_core.tensor import RemovableHandle, Tensor, wrap
 
 CHUNK = 16384
 """Elements of a large parameter that are updated at a time, so that intermediate arrays stay in the cache.

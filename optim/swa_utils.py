@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from autograd_core.modes import no_grad
 from autograd_core.storage import log_write
-from autograd_core.tensor import Tensor, no_grad, wrap
+from autograd_core.tensor import Tensor, wrap
 
 from .lr_scheduler.base import LRScheduler, per_group
 

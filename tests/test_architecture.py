@@ -12,12 +12,14 @@ LIBRARY = [f for package in ("autograd_core", "nn", "optim") for f in sorted((RO
 
 LAYERS = [
     ["provenance", "shapes", "storage", "files", "info"],
+    ["modes", "errors", "convert"],
     ["tensor"],
+    ["inplace"],
     ["backward", "generator"],
     ["registry"],
     ["ops", "numpy_protocol", "printing"],
     ["transforms", "function", "batching", "gradient_check", "graph", "visualize", "fusion", "program", "runtime", "tracing",
-     "passes", "lowering", "compiler",
+     "passes", "lowering", "compiler", "symbolic",
      "profiler", "namespaces", "stubs"],
 ]  # fmt: skip
 """Files of autograd_core from the ground up: a file imports from its own layer and those below, at its head."""

@@ -11,7 +11,7 @@ import pytest
 
 import autograd_core as ag
 import nn
-from autograd_core.tensor import state as thread
+from autograd_core.modes import state as thread
 
 
 class Net(nn.Module):

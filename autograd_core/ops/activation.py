@@ -10,7 +10,8 @@ import math
 import numpy as np
 
 from .. import ops
-from ..registry import arithmetic, composite, elementwise, in_place, op
+from ..inplace import in_place
+from ..registry import arithmetic, composite, elementwise, op
 from ..shapes import normalize_dim
 from .arithmetic import refuse_bool
 from .choices import select

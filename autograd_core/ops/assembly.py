@@ -7,7 +7,8 @@ from math import prod
 import numpy as np
 
 from .. import ops
-from ..registry import composite, op, write_out
+from ..inplace import write_out
+from ..registry import composite, op
 from ..registry import view as views
 from ..shapes import as_shape, normalize_dim, normalize_dims, promote
 from ..tensor import Tensor

@@ -7,10 +7,13 @@ from math import ceil, isfinite
 import numpy as np
 
 from .. import ops, provenance
+from ..convert import as_array
 from ..info import check_device, check_layout
-from ..registry import composite, creation, op, write_out
+from ..inplace import write_out
+from ..modes import state
+from ..registry import composite, creation, op
 from ..shapes import as_shape, default_dtype, ndarray, numpy_dtype
-from ..tensor import Tensor, apply, as_array, state, wrap
+from ..tensor import Tensor, apply, wrap
 from .samples import integer, real, sample
 from .shape import listed
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import ops
+from ..modes import no_grad
 from ..registry import composite, index, op
 from ..shapes import numpy_dtype
-from ..tensor import Tensor, no_grad
+from ..tensor import Tensor
 from .normalization import assign
 from .samples import integer, real, sample
 
@@ -226,7 +227,8 @@ def _bags(input, offsets, include_last_offset):
     """(the bag of each index, the number of bags)."""
     if input.ndim == 2:
         return np.repeat(np.arange(input.shape[0]), input.shape[1]), input.shape[0]
-    starts, size = _values(offsets).astype(np.int64), input.shape[0]
+    starts = (offsets.numpy() if isinstance(offsets, Tensor) else offsets).astype(np.int64)
+    size = input.shape[0]
     if len(starts) and (starts[0] != 0 or np.any(np.diff(starts) < 0) or starts[-1] > size):
         raise RuntimeError(
             f"embedding_bag: offsets must begin with 0, not decrease, and not exceed the number of indices {size}"

@@ -8,8 +8,9 @@ from math import prod
 import numpy as np
 
 from .. import ops
-from ..registry import composite, contraction, op, write_out
-from ..tensor import LinAlgError
+from ..errors import LinAlgError
+from ..inplace import write_out
+from ..registry import composite, contraction, op
 from .samples import definite, real, sample
 
 SQUARE = [definite(3, 3), definite(2, 3, 3)]

@@ -11,7 +11,8 @@ from math import prod, sqrt
 import numpy as np
 
 from .. import ops
-from ..registry import composite, contraction, op, write_out
+from ..inplace import write_out
+from ..registry import composite, contraction, op
 from ..shapes import default_dtype, normalize_dim
 from .samples import real, sample
 

@@ -11,9 +11,11 @@ from math import prod
 import numpy as np
 
 from .. import ops, provenance, storage
+from ..errors import EXPLAINED, explain
+from ..modes import state
 from ..registry import composite, index, op
 from ..shapes import dtype_of, normalize_dim
-from ..tensor import EXPLAINED, Tensor, explain, state
+from ..tensor import Tensor
 from .samples import Values, integer, real, sample
 
 ARRAY = "array"

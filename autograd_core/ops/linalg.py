@@ -7,8 +7,9 @@ from math import prod
 import numpy as np
 
 from .. import ops
-from ..registry import composite, contraction, op, write_out
-from ..tensor import LinAlgError
+from ..errors import LinAlgError
+from ..inplace import write_out
+from ..registry import composite, contraction, op
 from .factorize import lu_parts, matrices, square, svd, svdvals, turned
 from .reduce import products_of_others
 from .samples import definite, positive, real, sample

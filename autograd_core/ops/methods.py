@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from .. import ops, storage
 from ..info import CPU, LAYOUTS, check_device
+from ..modes import state
 from ..registry import OPS
 from ..shapes import DTYPES, DType, Size, common_dtype, dtype_of, normalize_dim, numpy_dtype
-from ..tensor import Tensor, apply, state
+from ..tensor import Tensor, apply
 
 # ---------------------------------------------------------------------------------------------------- operators
 
@@ -152,14 +155,39 @@ def dim(self) -> int:
     return self.array.ndim
 
 
-@method
-def size(self, dim=None):
+def _size(self, dim=None):
     """The sizes of the dimensions, or of dimension ``dim``."""
+    shape = self.shape
     if dim is None:
-        return Size(self.array.shape)
-    if not self.array.ndim:
+        return shape
+    if not shape:
         raise IndexError("size: dimension specified as 0 but the tensor has no dimensions")
-    return self.array.shape[normalize_dim(dim, self.array.ndim)]
+    return shape[normalize_dim(dim, len(shape))]
+
+
+class _Count(int):
+    """The number of elements of a tensor, which NumPy calls ``x.size``; called, the sizes, as PyTorch has them."""
+
+    tensor: Tensor
+
+    def __call__(self, dim=None):
+        return _size(self.tensor, dim)
+
+
+class _SizeOf:
+    """What ``Tensor.size`` is: a function of a tensor on the class, a `_Count` on a tensor."""
+
+    __doc__ = _size.__doc__
+
+    def __get__(self, tensor, kind=None):
+        if tensor is None:
+            return _size
+        count = _Count(prod(tensor.shape))
+        count.tensor = tensor
+        return count
+
+
+attach(size=_SizeOf())
 
 
 @method
@@ -485,6 +513,25 @@ def __array_function__(self, function, types, args, kwargs):
     from ..numpy_protocol import call_function
 
     return call_function(function, args, kwargs)
+
+
+@method
+def __array_namespace__(self, *, api_version=None):
+    from .. import array_api
+
+    if api_version is not None and api_version not in array_api.VERSIONS:
+        raise ValueError(f"__array_namespace__: api_version must be one of {', '.join(array_api.VERSIONS)}, "
+                         f"got {api_version!r}")  # fmt: skip
+    return array_api
+
+
+@method
+def to_device(self, device, *, stream=None):
+    """The tensor itself: the CPU is the only device."""
+    check_device(device)
+    if stream is not None:
+        raise ValueError(f"to_device: the CPU has no streams, got stream={stream!r}")
+    return self
 
 
 @method

@@ -8,9 +8,10 @@ from math import prod
 import numpy as np
 
 from .. import ops
-from ..registry import Kernel, composite, network, op, write_out
+from ..inplace import write_out
+from ..modes import no_grad
+from ..registry import Kernel, composite, network, op
 from ..shapes import normalize_dim, numpy_dtype
-from ..tensor import no_grad
 from .samples import distinct, positive, real, sample
 from .second_order import gradient_of
 

@@ -7,7 +7,8 @@ from math import inf
 import numpy as np
 
 from .. import ops
-from ..registry import composite, op, reduction, write_out
+from ..inplace import write_out
+from ..registry import composite, op, reduction
 from ..shapes import normalize_dim, normalize_dims, numpy_dtype
 from .reduce import add_reduce, all_dims, need_float, restore
 from .samples import definite, distinct, real, sample

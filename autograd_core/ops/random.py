@@ -14,11 +14,14 @@ from operator import index as as_index
 import numpy as np
 
 from .. import ops
+from ..convert import as_array
 from ..generator import LANES, LARGEST, fill, generator_or_default, philox, tile_count
 from ..info import check_device, check_layout
-from ..registry import composite, op, random, write_out
+from ..inplace import write_out
+from ..modes import no_grad, state
+from ..registry import composite, op, random
 from ..shapes import as_shape, broadcast_shapes, common_dtype, dtype_of, ndarray, numpy_dtype
-from ..tensor import Tensor, apply, as_array, no_grad, state
+from ..tensor import Tensor, apply
 from .samples import positive, real, sample
 
 FLOAT_BITS = {"float16": 11, "float32": 24, "float64": 53}

@@ -10,7 +10,8 @@ from math import prod as product
 import numpy as np
 
 from .. import ops
-from ..registry import composite, op, reduction, write_out
+from ..inplace import write_out
+from ..registry import composite, op, reduction
 from ..shapes import default_dtype, normalize_dim, normalize_dims, numpy_dtype
 from ..tensor import Tensor
 from .samples import boolean, distinct, integer, real, sample

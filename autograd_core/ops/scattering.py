@@ -8,7 +8,8 @@ from math import prod
 import numpy as np
 
 from .. import ops
-from ..registry import arithmetic, composite, index, op, write_out
+from ..inplace import write_out
+from ..registry import arithmetic, composite, index, op
 from ..shapes import can_cast, normalize_dim
 from ..tensor import Tensor
 from .index import ARRAY, along, check_bounds, check_integers, check_source, values_of

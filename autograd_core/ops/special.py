@@ -8,7 +8,8 @@ from functools import cache
 import numpy as np
 
 from .. import ops
-from ..registry import composite, elementwise, in_place, op
+from ..inplace import in_place
+from ..registry import composite, elementwise, op
 from ..shapes import promote_to_float
 from ..tensor import Tensor
 from .arithmetic import all_arrays, tensors

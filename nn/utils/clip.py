@@ -7,7 +7,7 @@ import warnings
 
 import autograd_core as ag
 from autograd_core import Tensor
-from autograd_core.tensor import no_grad
+from autograd_core.modes import no_grad
 
 
 def _listed(tensors):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 import autograd_core as ag
-from autograd_core.tensor import no_grad
+from autograd_core.modes import no_grad
 
 from ..parameter import Parameter
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import autograd_core as ag
-from autograd_core.tensor import no_grad
+from autograd_core.modes import no_grad
 
 from .. import functional as F
 from ..conv import _ConvTranspose

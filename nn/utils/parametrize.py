@@ -10,7 +10,7 @@ import copy
 from contextlib import contextmanager, suppress
 
 from autograd_core import Tensor
-from autograd_core.tensor import no_grad
+from autograd_core.modes import no_grad
 
 from ..container import ModuleDict, ModuleList
 from ..parameter import Buffer, Parameter

@@ -11,7 +11,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 import autograd_core as ag
-from autograd_core.tensor import no_grad, wrap
+from autograd_core.modes import no_grad
+from autograd_core.tensor import wrap
 
 
 def _number_to_prune(amount, size):

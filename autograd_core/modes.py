@@ -1,0 +1,238 @@
+"""What each thread has of its own: whether operations are recorded, who watches them, and the module they belong to."""
+
+from __future__ import annotations
+
+import threading
+from functools import wraps
+from inspect import isgeneratorfunction
+from typing import TYPE_CHECKING, Any
+
+from numpy._core import umath
+
+if TYPE_CHECKING:
+    from .tensor import Node
+
+
+class _State(threading.local):
+    """What each thread has of its own."""
+
+    grad = True
+    watch: Any = None
+    scope: str | None = None
+
+
+state = _State()
+new = object.__new__
+
+QUIET = umath._make_extobj(all="ignore")
+"""NumPy's floating-point warnings, off: infinities and NaNs are values here (`np.errstate` costs ten times as much)."""
+quiet_on, quiet_off = umath._extobj_contextvar.set, umath._extobj_contextvar.reset
+
+
+# ---------------------------------------------------------------------------------------------------- recording
+
+
+class set_grad_enabled:
+    """Turn the recording of operations on or off: as a statement, a context manager or a decorator."""
+
+    def __init__(self, mode: bool):
+        self.mode = bool(mode)
+        self.before = state.grad
+        state.grad = self.mode
+
+    def __enter__(self):
+        state.grad = self.mode
+        return self
+
+    def __exit__(self, *error):
+        state.grad = self.before
+
+
+class _GradMode:
+    mode = True
+    before: list[bool]
+
+    def __new__(cls, function=None):
+        made = new(cls)
+        made.before = []
+        return made(function) if callable(function) else made
+
+    def __enter__(self):
+        self.before.append(state.grad)
+        state.grad = self.mode
+        return self
+
+    def __exit__(self, *error):
+        state.grad = self.before.pop()
+
+    def __call__(self, function):
+        if isgeneratorfunction(function):
+            return self._wrap_generator(function)
+
+        @wraps(function)
+        def wrapped(*args, **kwargs):
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return wrapped
+
+    def _wrap_generator(self, function):
+        @wraps(function)
+        def wrapped(*args, **kwargs):
+            generator = function(*args, **kwargs)
+            while True:
+                with type(self)():
+                    try:
+                        value = next(generator)
+                    except StopIteration as stop:
+                        return stop.value
+                yield value
+
+        return wrapped
+
+
+class no_grad(_GradMode):
+    """Record nothing inside: a context manager and a decorator."""
+
+    mode = False
+
+
+class enable_grad(_GradMode):
+    """Record operations inside, also within ``no_grad``: a context manager and a decorator."""
+
+    mode = True
+
+
+class inference_mode(_GradMode):
+    """As ``no_grad`` (``mode=False`` leaves recording as it is)."""
+
+    mode = False
+
+    def __new__(cls, mode=True):
+        made = super().__new__(cls, mode if callable(mode) else None)
+        if mode is False:
+            made.mode = state.grad
+        return made
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded in this thread."""
+    return state.grad
+
+
+# ---------------------------------------------------------------------------------------------------- scopes
+
+
+class BackwardScope(str):
+    """The module path of a node that backward made, which also knows the forward node."""
+
+    __slots__ = ("forward",)
+    forward: Node
+
+
+class scope:
+    """Name the operations inside: ``with ag.scope("encoder"):``. `nn.Module` enters one for every module it calls."""
+
+    __slots__ = ("before", "name")
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __enter__(self):
+        self.before = state.scope
+        state.scope = f"{self.before}.{self.name}" if self.before else self.name
+        return self
+
+    def __exit__(self, *error):
+        state.scope = self.before
+
+
+# ---------------------------------------------------------------------------------------------------- watching
+
+
+class Watcher:
+    """Sees what happens to Tensors in this thread while it is entered: the base of recording, compiling, checking.
+
+    Every hook does by default what would happen anyway. Watchers nest; the inner one passes on to the outer one.
+    """
+
+    def __enter__(self):
+        self.outer = state.watch
+        state.watch = self
+        return self
+
+    def __exit__(self, *error):
+        state.watch = self.outer
+
+    def call(self, op, args, static):
+        """An operation passes the door."""
+        from .tensor import apply
+
+        state.watch = self.outer
+        try:
+            return apply(op, args, static)
+        finally:
+            state.watch = self
+
+    def call_function(self, function, args, kwargs):
+        """A user's `Function` is applied."""
+        state.watch = self.outer
+        try:
+            return function.apply(*args, **kwargs)
+        finally:
+            state.watch = self
+
+    def write(self, target, result):
+        """``result`` is about to be written into the memory of ``target``."""
+        if self.outer is not None:
+            self.outer.write(target, result)
+
+    def read(self, tensor):
+        """The values of ``tensor`` leave the engine: a number or an array is made of them."""
+        if self.outer is not None:
+            self.outer.read(tensor)
+
+    def alias(self, out, source):
+        """``out`` is another Tensor on the memory of ``source``, without history."""
+        if self.outer is not None:
+            self.outer.alias(out, source)
+
+    def accumulate(self, leaf, gradient):
+        """Backward adds ``gradient`` to the ``grad`` of ``leaf``; True when that has been done here."""
+        return self.outer is not None and self.outer.accumulate(leaf, gradient)
+
+    def copied(self, source, made):
+        """The engine has copied the array ``source``."""
+
+    def convert(self, data, made):
+        """The array ``made`` of a new tensor was made of ``data``."""
+
+    def replace(self, tensor, array):
+        """``array`` becomes the data of ``tensor``; True when that has been done here."""
+        return False
+
+    def use_grad(self, leaf, replaced):
+        """The ``grad`` of ``leaf`` is about to be read, or to be ``replaced``."""
+
+    def reserve(self, generator):
+        """A generator is about to hand out counters."""
+
+    def enter(self, module):
+        """A module is called."""
+
+    def set_attribute(self, module, name, value):
+        """An attribute of a module is about to be set."""
+
+    def settings(self, optimizer, group, parameter, kept, settings):
+        """What an update of ``parameter`` gets for its settings."""
+        return settings
+
+
+class unwatched:
+    """No watcher sees what happens inside: for what is no part of the computation."""
+
+    def __enter__(self):
+        self.before, state.watch = state.watch, None
+
+    def __exit__(self, *error):
+        state.watch = self.before
