@@ -59,7 +59,7 @@ def lower(op: Op, trace: Trace, args: Sequence, settings: dict) -> Value:
         dtype = common([*values, *numbers], floating=op.family.name == "elementwise")
     before, trace.wanted = trace.wanted, dtype
     try:
-        if op.scalar is not None:
+        if op.scalar is not None and not any(a is None for a in args):
             found = expression(op.scalar, (*op.parameters, *op.settings))(*args, *[settings[k] for k in op.settings])
         elif op.name in WITHOUT_SCALAR:
             found = WITHOUT_SCALAR[op.name](*args, **settings)
@@ -180,7 +180,7 @@ class Fused:
             else:
                 kinds.append((argument,))
         key = tuple(kinds)
-        variant = self.variant(key, arguments, arrays, numbers)
+        variant = self.variant(key, arguments, numbers)
         if variant.planner is None or max([a.nbytes for a in arrays]) < variant.least:
             return NotImplemented
         if self.check is not None and (key, *numbers) not in self.checked:
@@ -190,30 +190,38 @@ class Fused:
             arrays.append(np.array(numbers, np.float64))
         return execute(variant.planner, arrays)
 
-    def variant(self, key, arguments, arrays, numbers) -> Variant:
+    def variant(self, key, arguments, numbers) -> Variant:
         """The loop for these arguments, traced if there is none yet."""
         variants = self.variants.setdefault(key, [])
         for variant in variants:
             if variant.holds(numbers):
                 return variant
-        made = NO_VARIANT if len(variants) >= MOST_VARIANTS else self.trace(arguments, arrays)
+        made = NO_VARIANT if len(variants) >= MOST_VARIANTS else self._made(self.trace(arguments))
         variants.append(made)
         return made
 
-    def trace(self, arguments, arrays) -> Variant:
-        """Trace the function on arguments like these."""
+    def _made(self, written) -> Variant:
+        if written is None:
+            return NO_VARIANT
+        trace, loop = written
+        if any(f in LANEWISE and (f, dtype) != ("pow", "float32") for f, _, dtype in loop.steps):
+            return NO_VARIANT
+        return Variant(guard(trace), least(loop), loop, functools.partial(plan_loop, loop=loop, gather=False))
+
+    def trace(self, arguments) -> tuple[Trace, Loop] | None:
+        """Trace the function on arguments like these; None where it is not elementwise."""
+        arrays = [a for a in arguments if type(a) is ndarray]
         marked = [ARRAY if type(a) is ndarray else a for a in arguments]
         names = [n for n, a in zip(self.names, arguments, strict=True) if type(a) is ndarray]
         try:
             trace, found = traced(self.function, marked, [a.dtype.name for a in arrays])
-            loop = trace.loop(self.title, names, outputs_of(trace, found))
-        except NotFusable:
-            return NO_VARIANT
-        if any(function in LANEWISE and not (function == "pow" and dtype == "float32")
-               for function, _, dtype in loop.steps):  # fmt: skip
-            return NO_VARIANT
-        return Variant(guard(trace), least(loop), loop, functools.partial(plan_loop, loop=loop, gather=False))
+            return trace, trace.loop(self.title, names, outputs_of(trace, found))
+        except REFUSED:
+            return None
 
+
+REFUSED = (NotFusable, TypeError, ValueError, NotImplementedError)
+"""What ends a trace: a function that refuses symbols may take arrays, and says itself what is wrong if it does not."""
 
 EAGER = frozenset("fd?")
 """Dtypes of arrays that are worked on in fused loops outside of compiled programs."""
@@ -316,7 +324,7 @@ class FusedUpdate:
                 return NO_VARIANT  # state that begins with this step
             written = [(0, new), *[(2 + state_names.index(k), v) for k, v in new_state.items()]]
             targets = [(t, v.value) for t, v in written if v.value.place != ("input", t)]
-        except NotFusable:
+        except REFUSED:
             return NO_VARIANT
         names = ("parameter", "gradient", *state_names)
         loop = trace.loop(getattr(self.update, "__qualname__", "update"), names, [v for _, v in targets])

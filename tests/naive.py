@@ -1,6 +1,8 @@
 """Slow, obvious twins of the kernels: what the fast ones are tested against. Plain loops or one NumPy line a phase."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -31,3 +33,31 @@ def erf(x):
         term = term * (2 * x * x / (2 * n + 1))
         total = total + term
     return total
+
+
+STEPS = {
+    "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide, "&": np.bitwise_and, "|": np.bitwise_or,
+    "^": np.bitwise_xor, "<": np.less, "<=": np.less_equal, "==": np.equal, "!=": np.not_equal, ">": np.greater,
+    ">=": np.greater_equal, "neg": np.negative, "not": np.logical_not, "convert": np.asarray, "full": np.asarray,
+    "where": np.where, "minimum": np.minimum, "maximum": np.maximum, "abs": np.abs, "pow": np.power, "asin": np.arcsin,
+    "acos": np.arccos, "atan": np.arctan, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+    "atan2": np.arctan2, "erf": erf, "erfc": np.vectorize(math.erfc), "lgamma": np.vectorize(math.lgamma),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "rsqrt": lambda x: 1 / np.sqrt(x),
+}  # fmt: skip
+
+
+def fused_loop(loop, arrays, numbers=(), axes=0):
+    """The outputs of an elementwise loop, one NumPy call a step."""
+    values = [*np.broadcast_arrays(*arrays), *map(float, numbers)]
+    for function, operands, dtype in loop.steps:
+        given = [values[o] if isinstance(o, int) else eval(o, {"np": np}) for o in operands]  # noqa: S307 (a constant)
+        with np.errstate(all="ignore"):
+            found = (STEPS.get(function) or getattr(np, function))(*given)
+        values.append(found if dtype == "number" else np.broadcast_to(found, values[0].shape).astype(dtype))
+    over = tuple(range(values[0].ndim - axes, values[0].ndim))
+    outputs = []
+    for value, reduce in loop.outputs:
+        x = values[value]
+        total = getattr(np, reduce)(x.astype(np.float64) if x.dtype.kind == "f" else x, axis=over) if reduce else x
+        outputs.append(np.asarray(total).astype(x.dtype))
+    return outputs

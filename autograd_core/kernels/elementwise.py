@@ -395,25 +395,26 @@ def generated(source: str) -> RangeKernel:
 
 def _load(source: str, name: str) -> Any:
     """The function ``kernel`` of a generated file, which is written to the cache's folder for people to read."""
-    path = str(cache.folder() / name) if _write(source, name) else f"<{name}>"
+    path = _write(source, name) or f"<{name}>"
     linecache.cache[path] = (len(source), None, source.splitlines(True), path)
     space: dict[str, Any] = {"__name__": name.removesuffix(".py").replace("-", "_")}
     exec(compile(source, path, "exec"), space)  # noqa: S102 (the text was written above)
     return space["kernel"]
 
 
-def _write(source: str, name: str) -> bool:
+def _write(source: str, name: str) -> str | None:
+    """Write a file to the cache's folder and return its path, None where that cannot be."""
     folder = cache.folder()
     if folder is None:
-        return False
+        return None
     try:
         handle, temporary = tempfile.mkstemp(dir=folder)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(source)
         os.replace(temporary, folder / name)
     except OSError:  # a full disk or a read-only folder: the code is compiled from memory
-        return False
-    return True
+        return None
+    return str(folder / name)
 
 
 # ------------------------------------------------------------------------------------------------------------- planning
@@ -422,7 +423,7 @@ def _write(source: str, name: str) -> bool:
 def plan_loop(*arrays: Array, loop: Loop, axes: int = 0, gather: bool = True) -> Plan | None:
     """Plan a loop over broadcast arrays, in the order of ``loop.inputs``; then the numbers (float64), if it has any.
 
-    Outputs have the broadcast shape, those with a reduction are reduced over the last ``axes`` dimensions.
+    Outputs have the broadcast shape, those with a reduction are reduced over the last ``axes`` dimensions (at least 1).
     ``gather=False`` refuses inputs that are strided along the rows.
     """
     numbers = arrays[len(loop.inputs)] if loop.numbers else None
@@ -431,7 +432,7 @@ def plan_loop(*arrays: Array, loop: Loop, axes: int = 0, gather: bool = True) ->
         return None
     shape = np.broadcast_shapes(*[a.shape for a in given])
     reduced = any(output.reduce for output in loop.outputs)
-    if reduced and 0 in shape:
+    if reduced and (0 in shape or not axes):
         return None
     if not reduced and all(a.shape == shape for a in given):
         strides = _common_dense_strides(shape, given)
@@ -479,7 +480,8 @@ def plan_update(*arrays: Array, loop: Loop, targets: tuple[int, ...]) -> Plan | 
 
     ``arrays``: the numbers, then for each group the inputs in order. Output i is written over input ``targets[i]``.
     """
-    count, words, units = len(loop.inputs), [], 0
+    count, units = len(loop.inputs), 0
+    words: list[int | Ref] = []
     for first in range(1, len(arrays), count):
         group = arrays[first : first + count]
         size = math.prod(group[0].shape)
@@ -548,7 +550,8 @@ def _rows_plan(loop: Loop, shape: tuple[int, ...], axes: int, sizes: list[int], 
     border = len(shape) - axes
     inner, rows = math.prod(shape[border:]), math.prod(shape[:border])
     each = units // rows if rows and reduced else 0  # partial results of one output
-    specs, refs, pieces, after = [], [], [], []
+    specs, refs, after = [], [], []
+    pieces: list[int] = []
     for i, output in enumerate(loop.outputs):
         dtype = loop.dtypes[output.value]
         specs.append(Spec(shape[:border] if output.reduce else shape, np.dtype(dtype)))
