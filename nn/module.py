@@ -417,7 +417,7 @@ class Module(Stateful):
         """Compile ``forward``, so that calls of the module replay a recorded program; see ``ag.compile``."""
         import autograd_core
 
-        self.forward = autograd_core.compile(self.forward, *args, **kwargs)  # type: ignore[attr-defined]
+        self.forward = autograd_core.compile(self.forward, *args, **kwargs)
 
     # -------------------------------------------------- hooks
 

@@ -486,7 +486,7 @@ def _is_large(group):
 def _alike(values, *others):
     """Whether arrays share dtype and strides, and the first may be written to."""
     dtype, strides = values.dtype, values.strides
-    return values.flags.writeable and all([a.strides == strides and a.dtype == dtype for a in others])
+    return values.flags.writeable and not [a for a in others if a.strides != strides or a.dtype != dtype]
 
 
 def _count_dtype():

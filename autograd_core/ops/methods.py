@@ -10,7 +10,7 @@ from .. import ops, storage
 from ..info import CPU, LAYOUTS, check_device
 from ..modes import state
 from ..registry import OPS
-from ..shapes import DTYPES, DType, Size, common_dtype, dtype_of, normalize_dim, numpy_dtype
+from ..shapes import DTYPES, DType, common_dtype, dtype_of, normalize_dim, numpy_dtype
 from ..tensor import Tensor, apply
 
 # ---------------------------------------------------------------------------------------------------- operators

@@ -52,7 +52,8 @@ def softmax(input, *, dim, dtype, _stacklevel=3):
 
 
 @op(network, namespace="internal", samples=[sample(real(3, 4), real(3, 4), dim=1)], vjp=(),
-    kernel=Kernel("softmax:softmax_backward"), composite=lambda g, out, *, dim: out * (g - ops.sum(g * out, dim, True)))  # fmt: skip
+    kernel=Kernel("softmax:softmax_backward"),
+    composite=lambda g, out, *, dim: out * (g - ops.sum(g * out, dim, True)))  # fmt: skip
 def softmax_backward(g, out, *, dim):
     """The gradient of softmax from its output: out * (g - sum(g * out))."""
     if not out.ndim:
@@ -63,8 +64,8 @@ def softmax_backward(g, out, *, dim):
 
 
 @op(network, signature="input, dim=None, _stacklevel=3, dtype=None", prepare=_softmax_setting, samples=SOFTMAX,
-    kernel=Kernel("softmax:log_softmax"), vjp=[lambda g, out, dim: ops.log_softmax_backward(g, out, dim=dim)], onnx="LogSoftmax",
-    aliases=["nn.functional.log_softmax", "special.log_softmax"])  # fmt: skip
+    kernel=Kernel("softmax:log_softmax"), vjp=[lambda g, out, dim: ops.log_softmax_backward(g, out, dim=dim)],
+    onnx="LogSoftmax", aliases=["nn.functional.log_softmax", "special.log_softmax"])  # fmt: skip
 def log_softmax(input, *, dim, dtype, _stacklevel=3):
     """Logarithm of softmax along ``dim``: x - log(sum(exp(x))), without overflow or loss of small probabilities."""
     values = _in_type("log_softmax", input, dtype)
@@ -74,7 +75,8 @@ def log_softmax(input, *, dim, dtype, _stacklevel=3):
 
 
 @op(network, namespace="internal", samples=[sample(real(3, 4), real(3, 4), dim=1)], vjp=(),
-    kernel=Kernel("softmax:log_softmax_backward"), composite=lambda g, out, *, dim: g - ops.exp(out) * ops.sum(g, dim, True))  # fmt: skip
+    kernel=Kernel("softmax:log_softmax_backward"),
+    composite=lambda g, out, *, dim: g - ops.exp(out) * ops.sum(g, dim, True))  # fmt: skip
 def log_softmax_backward(g, out, *, dim):
     """The gradient of log_softmax from its output: g - exp(out) * sum(g)."""
     if not out.ndim:
