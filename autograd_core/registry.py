@@ -280,7 +280,7 @@ def _kernel_runner(body, kernel: Kernel):
         first = arrays[kernel.by]
         if type(first) is not ndarray or first.size < kernel.above or first.dtype.char not in "fd":
             return body(*arrays, **static)
-        if not all([a is None or type(a) is ndarray for a in arrays]):  # numbers have no address
+        if [a for a in arrays if a is not None and type(a) is not ndarray]:  # numbers have no address
             return body(*arrays, **static)
         if kernel.when is not None and not kernel.when(*arrays, **static):
             return body(*arrays, **static)
