@@ -61,3 +61,99 @@ def fused_loop(loop, arrays, numbers=(), axes=0):
         total = getattr(np, reduce)(x.astype(np.float64) if x.dtype.kind == "f" else x, axis=over) if reduce else x
         outputs.append(np.asarray(total).astype(x.dtype))
     return outputs
+
+
+def window_count(size, kernel, stride, padding, dilation, ceil_mode=False):
+    """Windows along each dimension; with ceil_mode a partial one counts if it begins inside image or left padding."""
+    counts = []
+    for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
+        count = 1
+        while count * s + d * (k - 1) < n + 2 * p or (
+                ceil_mode and count * s < n + p and count * s + d * (k - 1) - s + 1 < n + 2 * p):
+            count += 1
+        counts.append(count)
+    return tuple(counts)
+
+
+def meetings(size, kernel, stride, padding, dilation, windows):
+    """All (window, tap, pixel) whose pixel lies inside the image, as index tuples."""
+    for window in np.ndindex(windows):
+        for tap in np.ndindex(kernel):
+            pixel = tuple(i * s - p + k * d for i, s, p, k, d in zip(window, stride, padding, tap, dilation, strict=True))
+            if all(0 <= i < n for i, n in zip(pixel, size, strict=True)):
+                yield window, tap, pixel
+
+
+def _grouped(x, w, groups):
+    """Pairs of channel slices of the image (N, C, ...) and rows of the weight (O, C / groups, ...), one a group."""
+    c, o = x // groups, w // groups
+    return [(slice(g * c, (g + 1) * c), slice(g * o, (g + 1) * o)) for g in range(groups)]
+
+
+def convolution(x, w, bias, stride, padding, dilation, groups):
+    """y[n, o, window] = bias[o] + the sum over taps of w[o, c, tap] * x[n, c, pixel], in float64."""
+    kernel = w.shape[2:]
+    windows = window_count(x.shape[2:], kernel, stride, padding, dilation)
+    y = np.zeros((len(x), len(w), *windows))
+    for window, tap, pixel in meetings(x.shape[2:], kernel, stride, padding, dilation, windows):
+        for c, o in _grouped(x.shape[1], len(w), groups):
+            y[(slice(None), o, *window)] += x[(slice(None), c, *pixel)].astype(float) @ w[(o, slice(None), *tap)].T
+    return y if bias is None else y + bias.reshape(-1, *[1] * len(kernel))
+
+
+def convolution_input(grad, w, size, stride, padding, dilation, groups):
+    """Gradient of the sum of grad * convolution(x, w) in x."""
+    dx = np.zeros((len(grad), w.shape[1] * groups, *size))
+    for window, tap, pixel in meetings(size, w.shape[2:], stride, padding, dilation, grad.shape[2:]):
+        for c, o in _grouped(dx.shape[1], len(w), groups):
+            dx[(slice(None), c, *pixel)] += grad[(slice(None), o, *window)].astype(float) @ w[(o, slice(None), *tap)]
+    return dx
+
+
+def convolution_weight(grad, x, kernel_size, stride, padding, dilation, groups):
+    """Gradient of the sum of grad * convolution(x, w) in w."""
+    dw = np.zeros((grad.shape[1], x.shape[1] // groups, *kernel_size))
+    for window, tap, pixel in meetings(x.shape[2:], kernel_size, stride, padding, dilation, grad.shape[2:]):
+        for c, o in _grouped(x.shape[1], grad.shape[1], groups):
+            dw[(o, slice(None), *tap)] += grad[(slice(None), o, *window)].astype(float).T @ x[(slice(None), c, *pixel)]
+    return dw
+
+
+def max_pool(x, kernel_size, stride, padding, dilation, ceil_mode):
+    """(largest element of each window, its flat index in the plane): the first of equals, the last NaN above all."""
+    size = x.shape[2:]
+    windows = window_count(size, kernel_size, stride, padding, dilation, ceil_mode)
+    best, indices = np.full((*x.shape[:2], *windows), -np.inf, x.dtype), np.full((*x.shape[:2], *windows), -1)
+    for window, _, pixel in meetings(size, kernel_size, stride, padding, dilation, windows):
+        place = (slice(None), slice(None), *window)
+        value, flat = x[(slice(None), slice(None), *pixel)], np.ravel_multi_index(pixel, size)
+        wins = (value > best[place]) | np.isnan(value) | (indices[place] < 0)
+        best[place], indices[place] = np.where(wins, value, best[place]), np.where(wins, flat, indices[place])
+    return best, indices
+
+
+def window_sum(x, kernel_size, stride, padding, ceil_mode):
+    """The sum of each window, in float64."""
+    ones = (1,) * len(kernel_size)
+    windows = window_count(x.shape[2:], kernel_size, stride, padding, ones, ceil_mode)
+    y = np.zeros((*x.shape[:2], *windows))
+    for window, _, pixel in meetings(x.shape[2:], kernel_size, stride, padding, ones, windows):
+        y[(slice(None), slice(None), *window)] += x[(slice(None), slice(None), *pixel)]
+    return y
+
+
+def window_spread(g, size, kernel_size, stride, padding, ceil_mode):
+    """Gradient of the sum of g * window_sum(x) in x."""
+    x = np.zeros((*g.shape[:2], *size))
+    ones = (1,) * len(kernel_size)
+    for window, _, pixel in meetings(size, kernel_size, stride, padding, ones, g.shape[2:]):
+        x[(slice(None), slice(None), *pixel)] += g[(slice(None), slice(None), *window)]
+    return x
+
+
+def place_at(x, indices, size):
+    """Planes of zeros with the elements of x (N, C, ...) added at flat indices, one by one."""
+    planes = np.zeros((*x.shape[:2], np.prod(size, dtype=int)))
+    for index in np.ndindex(x.shape):
+        planes[(*index[:2], indices[index])] += x[index]
+    return planes.reshape(*x.shape[:2], *size)
