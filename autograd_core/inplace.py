@@ -46,11 +46,12 @@ def become(self, result, name="in-place operation") -> Tensor:
     np.copyto(self.array, values, casting="unsafe")
     storage.log_write(self.array, provenance.site())
     if state.grad and (tracked or self.tracks or (self.base is not None and self.base.tracks)):
-        _take_history(self, result if tracked else None)
+        take_history(self, result if tracked else None)
     return self
 
 
-def _take_history(self, result):
+def take_history(self, result):
+    """Let this tensor (and its base) be what ``result`` is in the graph; None: a value without history."""
     base = self.base
     kept = [t for t in (self, base) if t is not None and t.kept]
     for tensor in kept:

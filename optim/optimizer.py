@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from autograd_core import provenance
-from autograd_core.inplace import clear_grad
+from autograd_core.inplace import clear_grad, take_history
 from autograd_core.modes import QUIET, enable_grad, quiet_off, quiet_on, set_grad_enabled, state, unwatched
 from autograd_core.shapes import default_dtype
 from autograd_core.storage import log_write
@@ -516,6 +516,6 @@ def _assign(target, new):
     if state.grad and target.base is None:
         # a new array rather than a write: the graph of earlier steps may have saved the old one
         target.array = new.array.astype(target.array.dtype)
-        target._take_history(new if new.tracks else None)
+        take_history(target, new if new.tracks else None)
     else:
         target._become(new, "step")
