@@ -114,7 +114,7 @@ def _standardize_rule(gs, input, weight, bias_shape, centre, rstd, dims, eps, ce
 
 
 @op(network, namespace="internal", outputs="out mean var", constant_outputs=(1, 2), hidden=("centre", "rstd"),
-    vjp=_standardize_rule, samples=[
+    kernel=Kernel("normalize:standardize"), vjp=_standardize_rule, samples=[
         sample(real(3, 4), real(4), real(4), dims=(1,), eps=1e-5, centred=True),
         sample(real(3, 2, 4), real(2, 1), None, dims=(0, 2), eps=1e-5, centred=False)])  # fmt: skip
 def standardize(input, weight, bias, *, dims, eps, centred):
@@ -128,7 +128,7 @@ def standardize(input, weight, bias, *, dims, eps, centred):
     out = input - mean if centred else input.astype(wide)
     var = np.mean(np.square(out), dims, keepdims=True)
     rstd = 1 / np.sqrt(var + eps)
-    if weight is not None and _is_even(weight, dims, input.ndim):
+    if weight is not None and _is_even(weight.shape, dims, input.ndim):
         out *= rstd * weight
     else:
         out *= rstd
@@ -138,9 +138,9 @@ def standardize(input, weight, bias, *, dims, eps, centred):
     return out.astype(input.dtype, copy=False), mean, var, mean, rstd
 
 
-def _is_even(weight, dims, ndim):
-    """Whether the weight is the same for all elements that are normalised together."""
-    return all(d < ndim - weight.ndim or weight.shape[d - ndim] == 1 for d in dims)
+def _is_even(shape, dims, ndim):
+    """Whether a parameter of this shape is the same for all elements that are normalised together."""
+    return all(d < ndim - len(shape) or shape[d - ndim] == 1 for d in dims)
 
 
 def _standardize_backward_formula(g, input, weight, centre, rstd, *, dims, eps, centred, bias_shape, needs):
@@ -152,6 +152,7 @@ def _standardize_backward_formula(g, input, weight, centre, rstd, *, dims, eps, 
     network,
     namespace="internal",
     vjp=(),
+    kernel=Kernel("normalize:standardize_backward"),
     composite=_standardize_backward_formula,
     samples=[
         sample(
@@ -176,9 +177,9 @@ def standardize_backward(g, input, weight, centre, rstd, *, dims, eps, centred, 
     """
     normal = (input - centre if centred else input) * rstd
     product = g * normal
-    if weight is None or _is_even(
-        weight, dims, input.ndim
-    ):  # the sums that dx needs are the gradients of weight and bias
+    shapes = [None if weight is None else weight.shape, bias_shape if needs[2] else None]
+    if all(s is None or _is_even(s, dims, input.ndim) for s in shapes):
+        # the sums that dx needs are the gradients of weight and bias
         sums = np.sum(product, dims, keepdims=True), np.sum(g, dims, keepdims=True)
         dx = None
         if needs[0]:
@@ -186,8 +187,8 @@ def standardize_backward(g, input, weight, centre, rstd, *, dims, eps, centred, 
     else:
         sums, dx = (product, g), None
         if needs[0]:
-            sent = g * weight
-            within = np.sum(product * weight, dims, keepdims=True), np.sum(sent, dims, keepdims=True)
+            sent, along = (g, product) if weight is None else (g * weight, product * weight)
+            within = np.sum(along, dims, keepdims=True), np.sum(sent, dims, keepdims=True)
             dx = _centred_gradient(sent, normal, *within, dims, centred, rstd)
     return (
         dx if dx is None else dx.astype(input.dtype, copy=False),

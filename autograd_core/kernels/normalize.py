@@ -1,0 +1,733 @@
+"""Normalisation by moments, forward and backward: batch, layer, group, instance and root-mean-square norm.
+
+The array is seen in one of three ways. *Rows* (layer and group norm): what is normalised together is contiguous. *Channels*
+(batch norm of images): it is one run of ``inner`` elements a sample. *Columns* (batch norm of vectors): one element a
+sample; then every call streams over blocks of rows, whose partial sums a second call combines.
+
+Mean and variance come from blocks that fit the first-level cache, twice looked at (mean, then squares around it), and
+are combined as in Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
+1979: one visit of the memory, no cancellation.
+"""
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from autograd_core.kernels import host
+from autograd_core.kernels.lazy import simd
+from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, is_c_ordered, out, scratch
+from autograd_core.kernels.runner import range_kernel
+from autograd_core.kernels.softmax import _column_access, _is_flat, _row_reader, _served
+
+GRAIN = 16384  # elements of a chunk
+BLOCK = 4096  # elements of which the moments are taken at once
+PARTS = 64  # partial sums of the gradients of weights at most
+
+
+# -------------------------------------------------------------------------------------------------- loops over one run
+
+
+def _add_up(dtype, lanes: int):
+    """Device function: a vector of sums with n elements added."""
+    V = simd.vector(dtype, lanes)
+
+    def add(total, x, n):
+        a, b, c = total, total - total, total - total
+        whole, three = n // lanes * lanes, n // (3 * lanes) * (3 * lanes)
+        for i in range(0, three, 3 * lanes):
+            a += simd.load(x, i, V)
+            b += simd.load(x, i + lanes, V)
+            c += simd.load(x, i + 2 * lanes, V)
+        for i in range(three, whole, lanes):
+            a += simd.load(x, i, V)
+        return a + (b + (c + simd.load_part(x, whole, n - whole, V)))
+
+    return simd.device(add)
+
+
+def _add_squares(dtype, lanes: int):
+    """Device function: a vector of sums with (x - mean)² of n elements added."""
+    V, I, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
+
+    def add(total, x, n, mean):
+        a, b, c = total, simd.full(S(0), V), simd.full(S(0), V)
+        whole, three = n // lanes * lanes, n // (3 * lanes) * (3 * lanes)
+        for i in range(0, three, 3 * lanes):
+            v, w = simd.load(x, i, V) - mean, simd.load(x, i + lanes, V) - mean
+            y = simd.load(x, i + 2 * lanes, V) - mean
+            a, b, c = a + v * v, b + w * w, c + y * y
+        for i in range(three, whole, lanes):
+            v = simd.load(x, i, V) - mean
+            a += v * v
+        if whole < n:
+            v = simd.load_part(x, whole, n - whole, V) - mean
+            b += simd.where(simd.iota(I) < n - whole, v * v, 0)
+        return a + (b + c)
+
+    return simd.device(add)
+
+
+def _add_products(dtype, lanes: int, flat: bool):
+    """Device function: vectors of sums of g and of g * (x - mean), with n elements added."""
+    V, I = simd.vector(dtype, lanes), simd.vector(np.int64, lanes)
+    get, get_part = _row_reader(dtype, lanes, flat)
+
+    def add(total, along, g, x, n, mean):
+        a, b, c, d = total, along, total - total, total - total
+        whole, two = n // lanes * lanes, n // (2 * lanes) * (2 * lanes)
+        for i in range(0, two, 2 * lanes):
+            v, w = get(g, i), get(g, i + lanes)
+            a, b = a + v, b + v * (simd.load(x, i, V) - mean)
+            c, d = c + w, d + w * (simd.load(x, i + lanes, V) - mean)
+        for i in range(two, n, lanes):
+            inside = simd.iota(I) < n - i
+            v = simd.where(inside, get_part(g, i, n - i), 0)
+            a += v
+            b += simd.where(inside, v * (simd.load_part(x, i, n - i, V) - mean), 0)
+        return a + c, b + d
+
+    return simd.device(add)
+
+
+def _write_normal(dtype, lanes: int):
+    """Device function that writes (x - mean) * scale + shift of n elements."""
+    V = simd.vector(dtype, lanes)
+
+    def write(x, target, n, mean, scale, shift):
+        whole = n // lanes * lanes
+        for i in range(0, whole, lanes):
+            simd.store(target, i, (simd.load(x, i, V) - mean) * scale + shift)
+        if whole < n:
+            v = (simd.load_part(x, whole, n - whole, V) - mean) * scale + shift
+            simd.store_part(target, whole, v, n - whole)
+
+    return simd.device(write)
+
+
+def _write_gradient(dtype, lanes: int, flat: bool):
+    """Device function that writes g * scale - (x - mean) * slope - shift of n elements."""
+    V = simd.vector(dtype, lanes)
+    get, get_part = _row_reader(dtype, lanes, flat)
+
+    def write(g, x, target, n, mean, scale, slope, shift):
+        whole = n // lanes * lanes
+        for i in range(0, whole, lanes):
+            simd.store(target, i, get(g, i) * scale - (simd.load(x, i, V) - mean) * slope - shift)
+        if whole < n:
+            v = (simd.load_part(x, whole, n - whole, V) - mean) * slope
+            simd.store_part(target, whole, get_part(g, whole, n - whole) * scale - v - shift, n - whole)
+
+    return simd.device(write)
+
+
+def _moments(dtype, lanes: int, centred: bool):
+    """Device function: (mean, variance) of ``runs`` runs of n elements, ``step`` apart; the mean is 0 unless centred."""
+    V, S, D = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.float64)
+    add_up, add_squares = _add_up(dtype, lanes), _add_squares(dtype, lanes)
+
+    def moments(x, runs, n, step):
+        mean, squares, count = D(0), D(0), 0
+        together = max(BLOCK // n, 1)
+        for first in range(0, runs, together):
+            last = min(first + together, runs)
+            for begin in range(0, n, BLOCK):
+                length = min(BLOCK, n - begin)
+                size = (last - first) * length
+                own = S(0)
+                if centred:
+                    total = simd.full(S(0), V)
+                    for run in range(first, last):
+                        total = add_up(total, simd.advance(x, run * step + begin), length)
+                    own = simd.reduce_add(total) / S(size)
+                total = simd.full(S(0), V)
+                for run in range(first, last):
+                    total = add_squares(total, simd.advance(x, run * step + begin), length, own)
+                apart = D(own) - mean
+                share = D(size) / D(count + size)
+                mean += apart * share
+                squares += D(simd.reduce_add(total)) + apart * apart * share * D(count)
+                count += size
+        return S(mean), S(squares / D(count))
+
+    return simd.device(moments)
+
+
+# ---------------------------------------------------------------------------------------------------------- rows
+
+
+@range_kernel
+def rows(dtype, lanes, centred, mode, shifted):
+    """Rows normalised. Context: x, weight or 0, bias or 0, out, mean, variance, mean again, rstd, n, eps, period of the
+    parameters, runs of a row, length of a run.
+
+    ``mode``: "each" element of a row has its parameters, or each of its "runs". ``shifted``: there is a bias.
+    """
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    moments, write, each = _moments(dtype, lanes, centred), _write_normal(dtype, lanes), mode == "each"
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        weight, bias, n, runs, length = simd.pointer(w[1], S), simd.pointer(w[2], S), w[8], w[11], w[12]
+        for row in range(start, stop):
+            x = simd.advance(simd.pointer(w[0], S), row * n)
+            target = simd.advance(simd.pointer(w[3], S), row * n)
+            mean, variance = moments(x, 1, n, 0)
+            rstd = S(1) / simd.sqrt(variance + S(simd.real(w[9])))
+            if centred:
+                simd.pointer(w[4], S)[row] = mean
+                simd.pointer(w[6], S)[row] = mean
+            simd.pointer(w[5], S)[row] = variance
+            simd.pointer(w[7], S)[row] = rstd
+            if each:
+                for i in range(0, n // lanes * lanes, lanes):
+                    v = (simd.load(x, i, V) - mean) * rstd * simd.load(weight, i, V)
+                    if shifted:
+                        v += simd.load(bias, i, V)
+                    simd.store(target, i, v)
+                i = n // lanes * lanes
+                v = (simd.load_part(x, i, n - i, V) - mean) * rstd * simd.load_part(weight, i, n - i, V)
+                if shifted:
+                    v += simd.load_part(bias, i, n - i, V)
+                simd.store_part(target, i, v, n - i)
+            else:
+                first = row % w[10] * runs
+                for run in range(runs):
+                    scale, shift = rstd, S(0)
+                    if w[1] != 0:
+                        scale = rstd * weight[first + run]
+                    if shifted:
+                        shift = bias[first + run]
+                    at = run * length
+                    write(simd.advance(x, at), simd.advance(target, at), length, mean, scale, shift)
+
+    return kernel
+
+
+@range_kernel
+def rows_backward_each(dtype, lanes, centred, flat, wants):
+    """Gradients of rows whose elements have a weight each. Context: g, x, weight, mean or 0, rstd, dx or 0, sums of a
+    chunk [2][n], n, rows of a chunk.
+
+    ``wants``: whether the chunk's sums over rows of g * normal and of g are wanted.
+    """
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    get = _row_reader(dtype, lanes, flat)[1]
+    full = _row_reader(dtype, lanes, flat)[0]
+    I = simd.vector(np.int64, lanes)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        weight, n = simd.pointer(w[2], S), w[7]
+        products = simd.advance(simd.pointer(w[6], S), start // w[8] * 2 * n)
+        sums = simd.advance(products, n)
+        whole = n // lanes * lanes
+        if wants:
+            for i in range(2 * n):
+                products[i] = S(0)
+        for row in range(start, stop):
+            g = simd.advance(simd.pointer(w[0], S), 0 if flat else row * n)
+            x = simd.advance(simd.pointer(w[1], S), row * n)
+            mean, rstd = S(0), simd.pointer(w[4], S)[row]
+            if centred:
+                mean = simd.pointer(w[3], S)[row]
+            a, b = simd.full(S(0), V), simd.full(S(0), V)
+            for i in range(0, whole, lanes):
+                v = full(g, i)
+                normal = (simd.load(x, i, V) - mean) * rstd
+                along = v * normal
+                if wants:
+                    simd.store(products, i, simd.load(products, i, V) + along)
+                    simd.store(sums, i, simd.load(sums, i, V) + v)
+                scale = simd.load(weight, i, V)
+                a, b = a + v * scale, b + along * scale
+            if whole < n:
+                i, left = whole, n - whole
+                v = simd.where(simd.iota(I) < left, get(g, i, left), 0)
+                along = v * ((simd.load_part(x, i, left, V) - mean) * rstd)
+                if wants:
+                    simd.store_part(products, i, simd.load_part(products, i, left, V) + along, left)
+                    simd.store_part(sums, i, simd.load_part(sums, i, left, V) + v, left)
+                scale = simd.load_part(weight, i, left, V)
+                a, b = a + v * scale, b + along * scale
+            if w[5] != 0:
+                target = simd.advance(simd.pointer(w[5], S), row * n)
+                shift, slope = S(0), rstd * (rstd * (simd.reduce_add(b) / S(n)))
+                if centred:
+                    shift = rstd * (simd.reduce_add(a) / S(n))
+                for i in range(0, whole, lanes):
+                    sent = full(g, i) * simd.load(weight, i, V) * rstd
+                    simd.store(target, i, sent - (simd.load(x, i, V) - mean) * slope - shift)
+                if whole < n:
+                    i, left = whole, n - whole
+                    sent = get(g, i, left) * simd.load_part(weight, i, left, V) * rstd
+                    simd.store_part(target, i, sent - (simd.load_part(x, i, left, V) - mean) * slope - shift, left)
+
+    return kernel
+
+
+@range_kernel
+def rows_backward_runs(dtype, lanes, centred, flat):
+    """Gradients of rows whose runs have a weight each. Context: g, x, weight or 0, mean or 0, rstd, dx or 0, sums of
+    every run (g * normal, g), n, period of the weights, runs of a row, length of a run.
+    """
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    add_products, write = _add_products(dtype, lanes, flat), _write_gradient(dtype, lanes, flat)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        weight, n, runs, length = simd.pointer(w[2], S), w[7], w[9], w[10]
+        for row in range(start, stop):
+            mean, rstd = S(0), simd.pointer(w[4], S)[row]
+            if centred:
+                mean = simd.pointer(w[3], S)[row]
+            found = simd.advance(simd.pointer(w[6], S), row * runs * 2)
+            first, total, along = row % w[8] * runs, S(0), S(0)
+            for run in range(runs):
+                at = row * n + run * length
+                g = simd.advance(simd.pointer(w[0], S), 0 if flat else at)
+                nothing = simd.full(S(0), V)
+                a, b = add_products(nothing, nothing, g, simd.advance(simd.pointer(w[1], S), at), length, mean)
+                scale = S(1)
+                if w[2] != 0:
+                    scale = weight[first + run]
+                found[2 * run], found[2 * run + 1] = simd.reduce_add(b) * rstd, simd.reduce_add(a)
+                along += found[2 * run] * scale
+                total += found[2 * run + 1] * scale
+            if w[5] != 0:
+                slope, shift = rstd * (rstd * (along / S(n))), S(0)
+                if centred:
+                    shift = rstd * (total / S(n))
+                for run in range(runs):
+                    at, scale = row * n + run * length, rstd
+                    if w[2] != 0:
+                        scale = rstd * weight[first + run]
+                    g = simd.advance(simd.pointer(w[0], S), 0 if flat else at)
+                    write(g, simd.advance(simd.pointer(w[1], S), at), simd.advance(simd.pointer(w[5], S), at), length,
+                          mean, scale, slope, shift)
+
+    return kernel
+
+
+@range_kernel
+def add_parts(dtype):
+    """out[i] = sum over parts of x[part * step + i * stride]. Context: x, out or 0, y, its out or 0, parts, step, stride.
+    """
+    S = simd.scalar(dtype)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        for k in range(2):
+            if w[2 * k + 1] != 0:
+                source, target = simd.pointer(w[2 * k], S), simd.pointer(w[2 * k + 1], S)
+                for i in range(start, stop):
+                    target[i] = S(0)
+                for part in range(w[4]):
+                    for i in range(start, stop):
+                        target[i] += source[part * w[5] + i * w[6]]
+
+    return kernel
+
+
+# ---------------------------------------------------------------------------------------------------------- channels
+
+
+@range_kernel
+def channels(dtype, lanes, centred):
+    """Channels normalised; a unit is a channel. Context: x, weight or 0, bias or 0, out, mean, variance, mean again,
+    rstd, samples, channels, inner, eps.
+    """
+    S = simd.scalar(dtype)
+    moments, write = _moments(dtype, lanes, centred), _write_normal(dtype, lanes)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        samples, inner = w[8], w[10]
+        step = w[9] * inner
+        for c in range(start, stop):
+            x = simd.advance(simd.pointer(w[0], S), c * inner)
+            target = simd.advance(simd.pointer(w[3], S), c * inner)
+            mean, variance = moments(x, samples, inner, step)
+            rstd = S(1) / simd.sqrt(variance + S(simd.real(w[11])))
+            if centred:
+                simd.pointer(w[4], S)[c] = mean
+                simd.pointer(w[6], S)[c] = mean
+            simd.pointer(w[5], S)[c] = variance
+            simd.pointer(w[7], S)[c] = rstd
+            scale, shift = rstd, S(0)
+            if w[1] != 0:
+                scale = rstd * simd.pointer(w[1], S)[c]
+            if w[2] != 0:
+                shift = simd.pointer(w[2], S)[c]
+            for k in range(samples):
+                write(simd.advance(x, k * step), simd.advance(target, k * step), inner, mean, scale, shift)
+
+    return kernel
+
+
+@range_kernel
+def channels_backward(dtype, lanes, centred, flat):
+    """Gradients of channels; a unit is a channel. Context: g, x, weight or 0, mean or 0, rstd, dx or 0, dw or 0, db or
+    0, samples, channels, inner.
+    """
+    S, V, D = simd.scalar(dtype), simd.vector(dtype, lanes), simd.scalar(np.float64)
+    add_products, write = _add_products(dtype, lanes, flat), _write_gradient(dtype, lanes, flat)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        samples, inner = w[8], w[10]
+        step = w[9] * inner
+        together = max(BLOCK // inner, 1)
+        for c in range(start, stop):
+            g = simd.advance(simd.pointer(w[0], S), 0 if flat else c * inner)
+            x = simd.advance(simd.pointer(w[1], S), c * inner)
+            mean, rstd = S(0), simd.pointer(w[4], S)[c]
+            if centred:
+                mean = simd.pointer(w[3], S)[c]
+            total, along = D(0), D(0)
+            for first in range(0, samples, together):
+                a, b = simd.full(S(0), V), simd.full(S(0), V)
+                for k in range(first, min(first + together, samples)):
+                    sent = simd.advance(g, 0 if flat else k * step)
+                    a, b = add_products(a, b, sent, simd.advance(x, k * step), inner, mean)
+                total += D(simd.reduce_add(a))
+                along += D(simd.reduce_add(b))
+            along *= D(rstd)
+            if w[6] != 0:
+                simd.pointer(w[6], S)[c] = S(along)
+            if w[7] != 0:
+                simd.pointer(w[7], S)[c] = S(total)
+            if w[5] != 0:
+                scale = rstd
+                if w[2] != 0:
+                    scale = rstd * simd.pointer(w[2], S)[c]
+                count = D(samples * inner)
+                slope, shift = scale * rstd * S(along / count), S(0)
+                if centred:
+                    shift = scale * S(total / count)
+                target = simd.advance(simd.pointer(w[5], S), c * inner)
+                for k in range(samples):
+                    sent = simd.advance(g, 0 if flat else k * step)
+                    write(sent, simd.advance(x, k * step), simd.advance(target, k * step), inner, mean, scale, slope,
+                          shift)
+
+    return kernel
+
+
+# ---------------------------------------------------------------------------------------------------------- columns
+
+
+@range_kernel
+def column_parts(dtype, lanes, centred, partial):
+    """Mean and sum of squares around it of the columns of a block of rows [block][2][n]; a unit is a block.
+
+    Context: x, parts, n, rows of a block, rows.
+    """
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    get, put = _column_access(dtype, lanes, partial)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n = w[2]
+        for block in range(start, stop):
+            first, last = block * w[3], min(block * w[3] + w[3], w[4])
+            parts = simd.advance(simd.pointer(w[1], S), block * 2 * n)
+            for j0 in range(0, n, lanes):
+                j = j0 if partial else min(j0, n - lanes)
+                x = simd.advance(simd.pointer(w[0], S), j)
+                mean = simd.full(S(0), V)
+                if centred:
+                    for row in range(first, last):
+                        mean += get(x, row * n, n - j)
+                    mean = mean / S(last - first)
+                total = simd.full(S(0), V)
+                for row in range(first, last):
+                    v = get(x, row * n, n - j) - mean
+                    total += v * v
+                put(parts, j, mean, n - j)
+                put(parts, n + j, total, n - j)
+
+    return kernel
+
+
+@range_kernel
+def column_moments(dtype, centred):
+    """Combine the parts of :func:`column_parts`; a unit is a column. Context: parts, mean, variance, mean again, rstd,
+    n, blocks, rows of a block, rows, eps.
+    """
+    S, D = simd.scalar(dtype), simd.scalar(np.float64)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        parts, n = simd.pointer(w[0], S), w[5]
+        for j in range(start, stop):
+            mean, squares, count = D(0), D(0), 0
+            for block in range(w[6]):
+                size = min(w[7], w[8] - block * w[7])
+                apart = D(parts[block * 2 * n + j]) - mean
+                share = D(size) / D(count + size)
+                mean += apart * share
+                squares += D(parts[block * 2 * n + n + j]) + apart * apart * share * D(count)
+                count += size
+            variance = S(squares / D(count))
+            if centred:
+                simd.pointer(w[1], S)[j] = S(mean)
+                simd.pointer(w[3], S)[j] = S(mean)
+            simd.pointer(w[2], S)[j] = variance
+            simd.pointer(w[4], S)[j] = S(1) / simd.sqrt(variance + S(simd.real(w[9])))
+
+    return kernel
+
+
+@range_kernel
+def columns(dtype, lanes, centred, partial):
+    """Rows of columns normalised. Context: x, weight or 0, bias or 0, out, mean, rstd, n."""
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    get, put = _column_access(dtype, lanes, partial)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n = w[6]
+        for j0 in range(0, n, lanes):
+            j = j0 if partial else min(j0, n - lanes)
+            x, target = simd.advance(simd.pointer(w[0], S), j), simd.advance(simd.pointer(w[3], S), j)
+            scale = get(simd.pointer(w[5], S), j, n - j)
+            mean, shift = simd.full(S(0), V), simd.full(S(0), V)
+            if centred:
+                mean = get(simd.pointer(w[4], S), j, n - j)
+            if w[1] != 0:
+                scale = scale * get(simd.pointer(w[1], S), j, n - j)
+            if w[2] != 0:
+                shift = get(simd.pointer(w[2], S), j, n - j)
+            for row in range(start, stop):
+                put(target, row * n, (get(x, row * n, n - j) - mean) * scale + shift, n - j)
+
+    return kernel
+
+
+@range_kernel
+def column_products(dtype, lanes, centred, partial, flat):
+    """Sums of g * normal and of g over a block of rows [block][2][n]; a unit is a block. Context: g, x, mean or 0, rstd,
+    parts, n, rows of a block, rows.
+    """
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    get, put = _column_access(dtype, lanes, partial)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n = w[5]
+        for block in range(start, stop):
+            first, last = block * w[6], min(block * w[6] + w[6], w[7])
+            parts = simd.advance(simd.pointer(w[4], S), block * 2 * n)
+            for j0 in range(0, n, lanes):
+                j = j0 if partial else min(j0, n - lanes)
+                x, g = simd.advance(simd.pointer(w[1], S), j), simd.pointer(w[0], S)
+                mean, a, b = simd.full(S(0), V), simd.full(S(0), V), simd.full(S(0), V)
+                if centred:
+                    mean = get(simd.pointer(w[2], S), j, n - j)
+                for row in range(first, last):
+                    v = simd.full(g[0], V) if flat else get(g, row * n + j, n - j)
+                    a, b = a + v, b + v * (get(x, row * n, n - j) - mean)
+                put(parts, j, b * get(simd.pointer(w[3], S), j, n - j), n - j)
+                put(parts, n + j, a, n - j)
+
+    return kernel
+
+
+@range_kernel
+def columns_backward(dtype, lanes, centred, partial, flat):
+    """Gradients of rows of columns. Context: g, x, weight or 0, mean or 0, rstd, sums of g * normal and of g, dx, n,
+    rows.
+    """
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    get, put = _column_access(dtype, lanes, partial)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n = w[8]
+        for j0 in range(0, n, lanes):
+            j = j0 if partial else min(j0, n - lanes)
+            x, target = simd.advance(simd.pointer(w[1], S), j), simd.advance(simd.pointer(w[7], S), j)
+            g, mean, rstd = simd.pointer(w[0], S), simd.full(S(0), V), get(simd.pointer(w[4], S), j, n - j)
+            scale, shift = rstd, simd.full(S(0), V)
+            if w[2] != 0:
+                scale = rstd * get(simd.pointer(w[2], S), j, n - j)
+            slope = scale * rstd * (get(simd.pointer(w[5], S), j, n - j) / S(w[9]))
+            if centred:
+                mean = get(simd.pointer(w[3], S), j, n - j)
+                shift = scale * (get(simd.pointer(w[6], S), j, n - j) / S(w[9]))
+            for row in range(start, stop):
+                v = simd.full(g[0], V) if flat else get(g, row * n + j, n - j)
+                put(target, row * n, v * scale - (get(x, row * n, n - j) - mean) * slope - shift, n - j)
+
+    return kernel
+
+
+# ------------------------------------------------------------------------------------------------------------ the plans
+
+
+class View(NamedTuple):
+    """How the array is seen: (outer, kept, inner), of which outer and inner are normalised over.
+
+    ``period``, ``runs``, ``length``: row r's run k (of ``runs``, each of ``length`` elements) has the parameter
+    (r % period) * runs + k.
+    """
+
+    outer: int
+    kept: int
+    inner: int
+    period: int
+    runs: int
+    length: int
+
+
+def _view(shape: tuple[int, ...], dims: tuple[int, ...], parameters: tuple[int, ...] | None) -> View | None:
+    """The view of a shape; None where kept and reduced dims alternate otherwise, or parameters do not fit."""
+    live = [i for i, size in enumerate(shape) if size != 1]
+    kinds = [i in dims for i in live]
+    if not any(kinds):
+        return None
+    kept = [i for i in live if i not in dims]
+    if kept and kept != [i for i in live if kept[0] <= i <= kept[-1]]:
+        return None
+    before = [i for i in live if kept and i < kept[0]]
+    after = [i for i in live if i in dims and i not in before]
+    outer, count, inner = (math.prod(shape[i] for i in group) for group in (before, kept, after))
+    view = View(outer, count, inner, 1, 1, inner)
+    if parameters is None:
+        return view
+    sizes = (1,) * (len(shape) - len(parameters)) + parameters
+    if len(parameters) > len(shape) or any(sizes[i] not in (1, shape[i]) for i in range(len(shape))):
+        return None
+    full = [i for i in live if sizes[i] == shape[i]]
+    if outer > 1:  # batch norm: one parameter a channel
+        return view if full == kept else None
+    order = kept + after
+    if full != [i for i in order if full and full[0] <= i <= full[-1]]:
+        return None
+    if full and full[0] in after and full[0] != after[0]:
+        return None
+    if full and full[-1] in kept and full[-1] != kept[-1]:
+        return None
+    period = math.prod(shape[i] for i in full if i in kept)
+    runs = math.prod(shape[i] for i in full if i in after)
+    return View(1, count, inner, period, runs, inner // runs)
+
+
+def standardize(x: Array, weight: Array | None, bias: Array | None, *, dims: tuple[int, ...], eps: float,
+                centred: bool) -> Plan | None:
+    """Plan (x - mean) / sqrt(variance + eps) * weight + bias, the moments over ``dims``, of C-ordered arrays.
+
+    Outputs: the result, mean, variance, the mean again, 1 / sqrt(variance + eps); means are None unless ``centred``.
+    """
+    given = [p for p in (weight, bias) if p is not None]
+    if not _served(x, *given) or 0 in x.shape or len({p.shape for p in given}) > 1:
+        return None
+    view = _view(x.shape, dims, given[0].shape if given else None)
+    if view is None:
+        return None
+    lanes = host.lanes(x.dtype)
+    kept = Spec(tuple(1 if i in dims else n for i, n in enumerate(x.shape)), x.dtype)
+    mean = kept if centred else None
+    outputs = (Spec(x.shape, x.dtype), mean, kept, mean, kept)
+    w, b = 0 if weight is None else inp(1), 0 if bias is None else inp(2)
+    arrays: tuple[int | Ref, ...] = (inp(0), w, b, out(0), out(1), out(2), out(3), out(4))
+    if view.outer > 1 and view.inner > 1:
+        context = (*arrays, view.outer, view.kept, view.inner, bits(eps))
+        return Plan(outputs, (Call(channels(x.dtype, lanes, centred), context, view.kept,
+                                   max(1, GRAIN // (view.outer * view.inner))),))
+    if view.outer > 1:
+        return Plan(outputs, *_columns(x, lanes, view, arrays, eps, centred))
+    each = view.length == 1 and view.runs > 1 and view.period == 1 and weight is not None
+    kernel = rows(x.dtype, lanes, centred, "each" if each else "runs", bias is not None)
+    context = (*arrays, view.inner, bits(eps), view.period, view.runs, view.length)
+    return Plan(outputs, (Call(kernel, context, view.kept, max(1, GRAIN // view.inner)),))
+
+
+def _columns(x: Array, lanes: int, view: View, arrays: tuple[int | Ref, ...], eps: float,
+             centred: bool) -> tuple[tuple[Call, ...], tuple[int, ...]]:
+    """Calls and scratch memory of the forward of columns."""
+    n, samples, partial = view.kept, view.outer, view.kept < lanes
+    block, blocks = _blocks(samples, n)
+    calls = (
+        Call(column_parts(x.dtype, lanes, centred, partial), (inp(0), scratch(0), n, block, samples), blocks, 1),
+        Call(column_moments(x.dtype, centred),
+             (scratch(0), out(1), out(2), out(3), out(4), n, blocks, block, samples, bits(eps)), n, 4096),
+        Call(columns(x.dtype, lanes, centred, partial), (*arrays[:4], out(1), out(4), n), samples,
+             max(1, GRAIN // n)),
+    )
+    return calls, (blocks * 2 * n * x.dtype.itemsize,)
+
+
+def _blocks(samples: int, n: int) -> tuple[int, int]:
+    """Rows of a block and number of blocks of ``samples`` rows of n elements."""
+    block = max(-(-samples // PARTS), GRAIN // n, 8)
+    return block, -(-samples // block)
+
+
+def standardize_backward(g: Array, x: Array, weight: Array | None, centre: Array | None, rstd: Array, *,
+                         dims: tuple[int, ...], eps: float, centred: bool, bias_shape: tuple[int, ...] | None,
+                         needs: tuple[bool, ...]) -> Plan | None:
+    """Plan the gradients of :func:`standardize` in x, weight and bias; g is C-ordered or one number, repeated."""
+    shapes = {s for s in (None if weight is None else weight.shape, bias_shape) if s is not None}
+    given = [p for p in (weight, centre, rstd) if p is not None]
+    flat = _is_flat(g) and g.dtype == x.dtype
+    if not _served(x, *given) or not (flat or _served(g, x)) or 0 in x.shape or len(shapes) > 1:
+        return None
+    shape = next(iter(shapes)) if shapes else None
+    view = _view(x.shape, dims, shape)
+    if view is None or (centre is None) == centred:
+        return None
+    outputs = tuple(Spec(s, x.dtype) if need and s is not None else None
+                    for s, need in zip((x.shape, shape, shape), needs, strict=True))
+    dx, dw, db = (0 if s is None else out(i) for i, s in enumerate(outputs))
+    lanes = host.lanes(x.dtype)
+    arrays: tuple[int | Ref, ...] = (inp(0), inp(1), 0 if weight is None else inp(2), inp(3) if centred else 0, inp(4))
+    if view.outer > 1 and view.inner > 1:
+        context = (*arrays, dx, dw, db, view.outer, view.kept, view.inner)
+        return Plan(outputs, (Call(channels_backward(x.dtype, lanes, centred, flat), context, view.kept,
+                                   max(1, GRAIN // (view.outer * view.inner))),))
+    make = _columns_backward if view.outer > 1 else _rows_backward
+    return Plan(outputs, *make(x, lanes, view, arrays, (dx, dw, db), centred, flat))
+
+
+def _columns_backward(x: Array, lanes: int, view: View, arrays: tuple[int | Ref, ...], found: tuple[int | Ref, ...],
+                      centred: bool, flat: bool) -> tuple[tuple[Call, ...], tuple[int, ...]]:
+    """Calls and scratch memory of the backward of columns."""
+    n, samples, partial, size = view.kept, view.outer, view.kept < lanes, x.dtype.itemsize
+    block, blocks = _blocks(samples, n)
+    dx, dw, db = found
+    along, total = dw or scratch(1), db or scratch(1, n * size)
+    calls = [
+        Call(column_products(x.dtype, lanes, centred, partial, flat),
+             (inp(0), inp(1), *arrays[3:], scratch(0), n, block, samples), blocks, 1),
+        Call(add_parts(x.dtype), (scratch(0), along, scratch(0, n * size), total, blocks, 2 * n, 1), n, 4096)]
+    if dx:
+        calls.append(Call(columns_backward(x.dtype, lanes, centred, partial, flat),
+                          (*arrays, along, total, dx, n, samples), samples, max(1, GRAIN // n)))
+    return tuple(calls), (blocks * 2 * n * size, 2 * n * size)
+
+
+def _rows_backward(x: Array, lanes: int, view: View, arrays: tuple[int | Ref, ...], found: tuple[int | Ref, ...],
+                   centred: bool, flat: bool) -> tuple[tuple[Call, ...], tuple[int, ...]]:
+    """Calls and scratch memory of the backward of rows."""
+    n, size = view.inner, x.dtype.itemsize
+    dx, dw, db = found
+    if view.length == 1 and view.runs > 1 and view.period == 1 and arrays[2]:
+        grain = max(-(-view.kept // PARTS), GRAIN // n, 1)
+        chunks, wants = -(-view.kept // grain), bool(dw or db)
+        calls = [Call(rows_backward_each(x.dtype, lanes, centred, flat, wants),
+                      (*arrays, dx, scratch(0), n, grain), view.kept, grain)]
+        parts = (scratch(0), dw, scratch(0, n * size), db, chunks, 2 * n, 1)
+        pieces = chunks * 2 * n * size if wants else 0
+    else:
+        calls = [Call(rows_backward_runs(x.dtype, lanes, centred, flat),
+                      (*arrays, dx, scratch(0), n, view.period, view.runs, view.length), view.kept,
+                      max(1, GRAIN // n))]
+        repeats, every = view.kept // view.period, view.period * view.runs
+        parts = (scratch(0), dw, scratch(0, size), db, repeats, 2 * every, 2)
+        pieces = view.kept * view.runs * 2 * size
+    if dw or db:
+        calls.append(Call(add_parts(x.dtype), parts, view.period * view.runs, 4096))
+    return tuple(calls), (pieces,)
