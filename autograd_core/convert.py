@@ -53,6 +53,8 @@ def _from_python(data, wanted):
     if found.dtype.kind not in "fiub":
         raise TypeError(f"tensor: cannot make a tensor of {found.dtype} values")
     if wanted is not None:
+        if wanted == np.uint64 and found.dtype == np.float64:  # NumPy's common type of numbers on both sides of 2**63
+            found = np.array(data, object)
         return found.astype(wanted, copy=False)
     if found.size == 0 and found.dtype == np.float64:
         return found.astype(default_dtype())

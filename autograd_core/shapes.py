@@ -16,10 +16,11 @@ class DType:
 
     _of: ClassVar[dict[np.dtype, DType]] = {}
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, supported: bool = True):
         self.name = name
         self.dtype = np.dtype(name)
-        DType._of[self.dtype] = self
+        if supported:
+            DType._of[self.dtype] = self
 
     is_complex = property(lambda self: self.dtype.kind == "c")
     is_floating_point = property(lambda self: self.dtype.kind == "f")
@@ -54,6 +55,9 @@ float16, float32, float64 = DType("float16"), DType("float32"), DType("float64")
 int8, int16, int32, int64 = DType("int8"), DType("int16"), DType("int32"), DType("int64")
 uint8, uint16, uint32, uint64 = DType("uint8"), DType("uint16"), DType("uint32"), DType("uint64")
 bool_ = DType("bool")
+
+COMPLEX = {t.dtype: t for t in (DType("complex64", False), DType("complex128", False))}
+"""What the types of complex arrays are called; there are no operations on them."""
 
 DTYPES = {
     "float16": float16, "half": float16, "float32": float32, "float": float32, "float64": float64, "double": float64,
