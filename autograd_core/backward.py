@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 from math import prod
+from weakref import ref
 
 import numpy as np
 
@@ -24,6 +25,7 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
         inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
         if not inputs:
             raise RuntimeError("backward: inputs must not be empty")
+        _check_inputs("backward", inputs)
     roots = _roots(tensors, _listed(grad_tensors, len(tensors)), create_graph)
     _Pass(retain_graph, create_graph, inputs, accumulate=True).run(roots)
 
@@ -37,11 +39,11 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
     """
     outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    if materialize_grads and allow_unused is False:
+        raise ValueError("grad: materialize_grads=True needs allow_unused to be True or left out, got False")
     if is_grads_batched:
         return _batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
-    for number, tensor in enumerate(inputs):
-        if not tensor.requires_grad:
-            raise RuntimeError(f"grad: input {number} ({shape_text(tensor)}) does not require grad")
+    _check_inputs("grad", inputs)
     roots = _roots(outputs, _listed(grad_outputs, len(outputs)), create_graph)
     found = _Pass(retain_graph, create_graph, inputs, accumulate=False).run(roots)
     if materialize_grads:
@@ -53,12 +55,19 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
     return tuple(found)
 
 
-def _batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, *rest):
+def _check_inputs(name, inputs):
+    for number, tensor in enumerate(inputs):
+        if not tensor.requires_grad:
+            raise RuntimeError(f"{name}: input {number} ({shape_text(tensor)}) does not require grad")
+
+
+def _batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize):
     from . import ops
 
-    rows = len(_listed(grad_outputs, len(outputs))[0])
-    each = [grad(outputs, inputs, [g[i] for g in _listed(grad_outputs, len(outputs))], True, create_graph, rest[0],
-                 materialize_grads=rest[1]) for i in range(rows)]  # fmt: skip
+    weights = _listed(grad_outputs, len(outputs))
+    rows, keep = len(weights[0]), create_graph if retain_graph is None else retain_graph
+    each = [grad(outputs, inputs, [w[i] for w in weights], keep or i < rows - 1, create_graph, allow_unused,
+                 materialize_grads=materialize) for i in range(rows)]  # fmt: skip
     return tuple([None if column[0] is None else ops.stack(column) for column in zip(*each, strict=True)])
 
 
@@ -89,6 +98,8 @@ def _roots(tensors, gradients, create_graph):
                 raise RuntimeError(
                     f"mismatch in shape: the gradient has {list(gradient.shape)}, the output {list(tensor.shape)}"
                 )
+            if gradient.array.dtype != tensor.array.dtype:
+                gradient = gradient.to(tensor.array.dtype)
             gradient = gradient if create_graph else gradient.array
         roots.append((tensor.node if tensor.node is not None else tensor, tensor.index, gradient))
     return roots
@@ -217,7 +228,7 @@ class _Pass:
                         gradient = self._for_leaf(parent, gradient, node, slots)
                     deliver(parent, index, gradient)
             except EXPLAINED as error:
-                raise _explained(error, node, slots) from error
+                raise _explained(error, node, slots)  # noqa: B904 (its cause is set)
             if not self.retain:
                 node.saved = None
 
@@ -264,7 +275,7 @@ class _Pass:
                 if not self._enter(node, slots):
                     continue
                 state.scope = BackwardScope(node.scope or "")
-                state.scope.forward = node
+                state.scope.forward = ref(node)
                 self._rules_on_tensors(node, slots)
                 if not self.retain:
                     node.saved = None
@@ -288,7 +299,7 @@ class _Pass:
                     )
                     self._deliver(parent, index, _fit_tensor(gradient, shape, dtype, node))
         except EXPLAINED as error:
-            raise _explained(error, node, slots) from error
+            raise _explained(error, node, slots)  # noqa: B904 (its cause is set)
 
     def _enter(self, node, slots):
         """Hooks, captures and checks before the rules of ``node`` run; False where they need not run."""
@@ -331,7 +342,7 @@ class _Pass:
             return [g if g is None or isinstance(g, Tensor) else wrap(self._own(g)) for g in found]
         if self.needed is not None:
             for position, tensor in enumerate(self.wanted):
-                if tensor.node is not None and self.captured.get(position) is not None:
+                if tensor.node is not None and not tensor.kept and self.captured.get(position) is not None:
                     self._accumulate(tensor, self.captured[position])
         return None
 
@@ -360,11 +371,12 @@ class _Pass:
 
 
 def _explained(error, node, slots):
-    """An error in a gradient rule, with the place where the forward operation was made."""
-    if not getattr(error, "explained", False):
-        error = explain(error, node.op, slots, {})
-    error.add_note(f"in the gradient of {node.where()}")
-    return error
+    """An error in a gradient rule, with the place where the forward operation was made; a user's own stays what it is."""
+    found = error if node.op.foreign else explain(error, node.op, slots, {})
+    if found is not error:
+        found.__cause__ = error
+    found.add_note(f"in the gradient of {node.where()}")
+    return found
 
 
 _FREED = ("backward: the saved values of {} have been freed by an earlier backward; "
@@ -372,11 +384,18 @@ _FREED = ("backward: the saved values of {} have been freed by an earlier backwa
 
 
 def _run_hooks(hooks, gradient, create):
-    value = gradient if create else wrap(gradient)
+    """What becomes of ``gradient`` when each hook may replace it. Hooks get an array of their own: they may write it."""
+    value = gradient if create else wrap(gradient.copy())
     for hook in list(hooks):
         returned = hook(value)
-        if returned is not None:
-            value = returned
+        if returned is None:
+            continue
+        if not isinstance(returned, Tensor):
+            raise TypeError(f"a hook must return a Tensor or None, got {type(returned).__name__}")
+        if returned.array.shape != value.array.shape or returned.array.dtype != value.array.dtype:
+            raise RuntimeError(f"a hook must return a gradient of the kind that it gets, {shape_text(value)}, "
+                               f"got {shape_text(returned)}")  # fmt: skip
+        value = returned
     return value if create else value.array
 
 
@@ -435,30 +454,28 @@ def _fit_tensor(gradient, shape, dtype, node):
 def _lifted(node):
     """What ``node`` saved, as Tensors that know their history, so that the gradient can itself be differentiated."""
     edge_of = dict(zip(node.plan.positions, node.edges, strict=True))
-
-    def lift(kind, value, index):
-        if isinstance(value, tuple):
-            return tuple([lift(kind, v, index + i) for i, v in enumerate(value)])
-        if not isinstance(value, (ndarray, np.generic)):
-            return value
-        out = wrap(np.asarray(value))
-        if kind == "input" and index in edge_of:
-            parent, place = edge_of[index]
-            if isinstance(parent, Tensor):
-                return parent if parent.array is value else _as_it_was(parent, value)
-            out.node, out.index, out.tracks = parent, place, True
-        elif kind == "output" and out.array.dtype.kind == "f":
-            out.node, out.index, out.tracks = node, index, True
-        return out
-
-    lifted = []
+    lifted: list = []
     for keep, value in zip(node.plan.keep, node.saved, strict=True):
-        if keep[0] == "value":
-            lifted.append(wrap(value) if isinstance(value, ndarray) else value)
+        if isinstance(value, tuple) and keep[0] != "value":
+            first = keep[1] if len(keep) > 1 else 0
+            lifted.append(tuple([_lift(node, edge_of, keep[0], v, first + i) for i, v in enumerate(value)]))
         else:
-            kind = "input" if keep[0].startswith("input") else "output"
-            lifted.append(lift(kind, value, keep[1] if len(keep) > 1 else 0))
+            lifted.append(_lift(node, edge_of, keep[0], value, keep[1] if len(keep) > 1 else 0))
     return lifted
+
+
+def _lift(node, edge_of, kind, value, index):
+    if not isinstance(value, (ndarray, np.generic)):
+        return value
+    out = wrap(np.asarray(value))
+    if kind.startswith("input") and index in edge_of:
+        parent, place = edge_of[index]
+        if isinstance(parent, Tensor):
+            return parent if parent.array is value else _as_it_was(parent, value)
+        out.node, out.index, out.tracks = parent, place, True
+    elif kind.startswith("output") and out.array.dtype.kind == "f":
+        out.node, out.index, out.tracks = node, index, True
+    return out
 
 
 def _as_it_was(leaf, value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from weakref import ref
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class Context:
         for kind, value, edge, number in self._saved:
             if kind == "output":
                 tensor = wrap(value)
-                tensor.node, tensor.index, tensor.tracks = self._node, edge, value.dtype.kind == "f"
+                tensor.node, tensor.index, tensor.tracks = self._node(), edge, value.dtype.kind == "f"
                 value = tensor
             array = value.array if isinstance(value, Tensor) else None
             write = storage.write_since(array, number) if array is not None and number < storage.latest else None
@@ -66,7 +67,7 @@ class Context:
         entries = []
         for tensor in getattr(self, "_to_save", ()):
             position = next((i for i, out in enumerate(outputs) if out is tensor), None)
-            number = self._node.number if self._node is not None else 0
+            number = self._node().number if self._node is not None else 0
             entries.append(
                 ("other", tensor, None, number) if position is None else ("output", tensor.array, position, number)
             )
@@ -138,7 +139,7 @@ class Function:
         edges = tuple([(args[i].node or args[i], args[i].index) for i in tracked])
         meta = tuple([(o.array.shape, o.array.dtype) if isinstance(o, Tensor) else None for o in outputs])
         node = _node(cls.__name__, cls._rule, (ctx,), edges, tracked, meta)
-        ctx._node = node
+        ctx._node = ref(node)  # the node holds the context: nothing may hold both in a circle
         constant = {id(t) for t in ctx._constant}
         inputs = {id(a) for a in args if isinstance(a, Tensor)} - {id(t) for t in ctx._dirty}
         connected = []
@@ -158,7 +159,7 @@ class Function:
         grads = list(gradients) if isinstance(gradients, tuple) else [gradients]
         recorded = any(isinstance(g, Tensor) for g in grads)
         if ctx.materialize:
-            grads = [wrap(np.zeros(*m)) if g is None and m else g for g, m in zip(grads, ctx._node.meta, strict=True)]
+            grads = [wrap(np.zeros(*m)) if g is None and m else g for g, m in zip(grads, ctx._node().meta, strict=True)]
         grads = [wrap(g) if isinstance(g, np.ndarray) else g for g in grads]
         with enable_grad() if recorded else no_grad():
             found = cls.backward(ctx, *grads)

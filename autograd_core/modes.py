@@ -6,6 +6,7 @@ import threading
 from functools import wraps
 from inspect import isgeneratorfunction
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from numpy._core import umath
 
@@ -124,10 +125,10 @@ def is_grad_enabled() -> bool:
 
 
 class BackwardScope(str):
-    """The module path of a node that backward made, which also knows the forward node."""
+    """The module path of a node that backward made, which also knows the forward node (without keeping it alive)."""
 
     __slots__ = ("forward",)
-    forward: Node
+    forward: ref[Node]
 
 
 class scope:
@@ -203,29 +204,46 @@ class Watcher:
 
     def copied(self, source, made):
         """The engine has copied the array ``source``."""
+        if self.outer is not None:
+            self.outer.copied(source, made)
 
     def convert(self, data, made):
         """The array ``made`` of a new tensor was made of ``data``."""
+        if self.outer is not None:
+            self.outer.convert(data, made)
 
     def replace(self, tensor, array):
         """``array`` becomes the data of ``tensor``; True when that has been done here."""
-        return False
+        return self.outer is not None and self.outer.replace(tensor, array)
 
     def use_grad(self, leaf, replaced):
         """The ``grad`` of ``leaf`` is about to be read, or to be ``replaced``."""
+        if self.outer is not None:
+            self.outer.use_grad(leaf, replaced)
 
     def reserve(self, generator):
         """A generator is about to hand out counters."""
+        if self.outer is not None:
+            self.outer.reserve(generator)
+
+    def reseed(self, generator):
+        """A generator is about to start again from another seed."""
+        if self.outer is not None:
+            self.outer.reseed(generator)
 
     def enter(self, module):
         """A module is called."""
+        if self.outer is not None:
+            self.outer.enter(module)
 
     def set_attribute(self, module, name, value):
         """An attribute of a module is about to be set."""
+        if self.outer is not None:
+            self.outer.set_attribute(module, name, value)
 
     def settings(self, optimizer, group, parameter, kept, settings):
         """What an update of ``parameter`` gets for its settings."""
-        return settings
+        return settings if self.outer is None else self.outer.settings(optimizer, group, parameter, kept, settings)
 
 
 class unwatched:

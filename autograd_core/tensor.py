@@ -14,7 +14,7 @@ import numpy as np
 from . import provenance, storage
 from .convert import as_array
 from .errors import EXPLAINED, OpError, explain
-from .modes import QUIET, enable_grad, no_grad, quiet_off, quiet_on, state  # noqa: F401 (no_grad: for importers)
+from .modes import QUIET, BackwardScope, enable_grad, no_grad, quiet_off, quiet_on, state  # noqa: F401 (no_grad: for importers)
 from .shapes import COMPLEX, Size, dtype_of, ndarray
 
 new = object.__new__
@@ -61,7 +61,7 @@ class Node:
     @property
     def forward(self) -> Node | None:
         """For a node that a backward with ``create_graph`` made: the node whose gradient it works out."""
-        return getattr(self.scope, "forward", None)
+        return self.scope.forward() if isinstance(self.scope, BackwardScope) else None
 
     @property
     def name(self):

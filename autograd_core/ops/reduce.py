@@ -207,7 +207,8 @@ def selection_gradient(g, indices, dim, keepdim, shape):
     if not shape:
         return g
     if not keepdim:
-        g, indices = (restore(v, (dim,), False, builtins.len(shape)) for v in (g, indices))
+        line = (*shape[:dim], 1, *shape[dim + 1 :])
+        g, indices = ops.reshape(g, line), ops.reshape(indices, line)
     return ops.put_along(g, indices, dim=dim, size=shape[dim])
 
 
