@@ -199,7 +199,7 @@ class _Pass:
 
     def _walk_arrays(self, roots):
         """Ordinary backward: rules run on plain arrays."""
-        deliver, pending, heap, owned = self._deliver, self.pending, self.heap, self.owned
+        deliver, pending, heap, owned, free = self._deliver, self.pending, self.heap, self.owned, not self.retain
         for root in roots:
             deliver(*root)
         while heap:
@@ -229,7 +229,7 @@ class _Pass:
                     deliver(parent, index, gradient)
             except EXPLAINED as error:
                 raise _explained(error, node, slots)  # noqa: B904 (its cause is set)
-            if not self.retain:
+            if free and plan.holds:
                 node.saved = None
 
     def _for_leaf(self, leaf, gradient, node, slots):
@@ -277,7 +277,7 @@ class _Pass:
                 state.scope = BackwardScope(node.scope or "")
                 state.scope.forward = ref(node)
                 self._rules_on_tensors(node, slots)
-                if not self.retain:
+                if not self.retain and node.plan.holds:
                     node.saved = None
         finally:
             state.scope = before
@@ -371,7 +371,7 @@ class _Pass:
 
 
 def _explained(error, node, slots):
-    """An error in a gradient rule, with the place where the forward operation was made; a user's own stays what it is."""
+    """An error in a gradient rule, with the place where the operation was made; that of a user's code stays itself."""
     found = error if node.op.foreign else explain(error, node.op, slots, {})
     if found is not error:
         found.__cause__ = error
@@ -384,7 +384,7 @@ _FREED = ("backward: the saved values of {} have been freed by an earlier backwa
 
 
 def _run_hooks(hooks, gradient, create):
-    """What becomes of ``gradient`` when each hook may replace it. Hooks get an array of their own: they may write it."""
+    """What becomes of ``gradient`` when each hook may replace it. Hooks get an array of their own, to write into."""
     value = gradient if create else wrap(gradient.copy())
     for hook in list(hooks):
         returned = hook(value)
@@ -456,11 +456,11 @@ def _lifted(node):
     edge_of = dict(zip(node.plan.positions, node.edges, strict=True))
     lifted: list = []
     for keep, value in zip(node.plan.keep, node.saved, strict=True):
-        if isinstance(value, tuple) and keep[0] != "value":
-            first = keep[1] if len(keep) > 1 else 0
-            lifted.append(tuple([_lift(node, edge_of, keep[0], v, first + i) for i, v in enumerate(value)]))
+        kind, first = keep[0], keep[1] if len(keep) > 1 else 0
+        if kind in ("inputs", "outputs"):
+            lifted.append(tuple([_lift(node, edge_of, kind, v, first + i) for i, v in enumerate(value)]))
         else:
-            lifted.append(_lift(node, edge_of, keep[0], value, keep[1] if len(keep) > 1 else 0))
+            lifted.append(_lift(node, edge_of, kind, value, first))
     return lifted
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from . import generator, provenance, storage
 from .backward import grad as grad_of
 from .errors import OpError
+from .inplace import take_history
 from .modes import enable_grad, no_grad, state
 from .registry import VjpPlan, network
-from .tensor import Node, Tensor, wrap
+from .tensor import Node, Tensor, link_opaque, wrap
 
 
 class Context:
@@ -22,12 +23,17 @@ class Context:
         self.needs_input_grad: tuple[bool, ...] = ()
         self.materialize = True
         self._saved = []
+        self._to_save = ()
         self._dirty = ()
         self._constant = ()
         self._node = None
 
     def save_for_backward(self, *tensors) -> None:
         """Keep tensors for backward: inputs and outputs stay connected, so that second derivatives work."""
+        for tensor in tensors:
+            if not isinstance(tensor, Tensor) and tensor is not None:
+                raise TypeError(f"save_for_backward takes Tensors and None, got {type(tensor).__name__}; "
+                                "keep other values as attributes of ctx")  # fmt: skip
         self._to_save = tensors
 
     def mark_non_differentiable(self, *outputs) -> None:
@@ -53,19 +59,15 @@ class Context:
                 tensor = wrap(value)
                 tensor.node, tensor.index, tensor.tracks = self._node(), edge, value.dtype.kind == "f"
                 value = tensor
-            array = value.array if isinstance(value, Tensor) else None
-            write = storage.write_since(array, number) if array is not None and number < storage.latest else None
-            if write is not None:
-                raise OpError(
-                    f"a tensor saved for backward has been modified in place at {provenance.describe(write.site)}"
-                )
+            if isinstance(value, Tensor):
+                _check_unwritten(value.array, number, "a tensor saved for backward")
             out.append(value)
         return tuple(out)
 
     def _keep(self, outputs):
         """Turn what forward saved into entries that hold no cycle: an output is kept as its array and index."""
         entries = []
-        for tensor in getattr(self, "_to_save", ()):
+        for tensor in self._to_save:
             position = next((i for i, out in enumerate(outputs) if out is tensor), None)
             number = self._node().number if self._node is not None else 0
             entries.append(
@@ -73,6 +75,14 @@ class Context:
             )
         self._saved = entries
         self._to_save = ()
+
+
+def _check_unwritten(array, number, what):
+    """Raise where ``array`` was written after ``number`` on the clock."""
+    write = storage.write_since(array, number) if number < storage.latest else None
+    if write is not None:
+        raise OpError(f"{what}, {array.dtype}{list(array.shape)}, has been modified by an in-place operation at "
+                      f"{provenance.describe(write.site) or 'an unknown place'}")  # fmt: skip
 
 
 class Function:
@@ -131,6 +141,8 @@ class Function:
         listed = outputs if isinstance(outputs, tuple) else (outputs,)
         if tracked:
             listed = cls._connect(ctx, args, listed, tracked)
+        elif not state.grad:  # an input that is handed back comes without its history
+            listed = tuple([out.detach() if any(out is a for a in args) else out for out in listed])
         ctx._keep(listed)
         return listed if isinstance(outputs, tuple) else listed[0]
 
@@ -140,18 +152,25 @@ class Function:
         meta = tuple([(o.array.shape, o.array.dtype) if isinstance(o, Tensor) else None for o in outputs])
         node = _node(cls.__name__, cls._rule, (ctx,), edges, tracked, meta)
         ctx._node = ref(node)  # the node holds the context: nothing may hold both in a circle
-        constant = {id(t) for t in ctx._constant}
-        inputs = {id(a) for a in args if isinstance(a, Tensor)} - {id(t) for t in ctx._dirty}
+        constant, dirty = ({id(t) for t in marked} for marked in (ctx._constant, ctx._dirty))
+        roots = {id(a.base if a.base is not None else a): a for a in args if isinstance(a, Tensor)}
         connected = []
         for index, out in enumerate(outputs):
             if isinstance(out, Tensor) and id(out) not in constant and out.array.dtype.kind == "f":
-                if id(out) in inputs:
-                    out = wrap(out.array)
-                out.node, out.index, out.tracks = node, index, True
-            connected.append(out)
-        if ctx.__dict__.get("_to_save"):
-            replaced = {id(old): fresh for old, fresh in zip(outputs, connected, strict=True)}
-            ctx._to_save = tuple(replaced.get(id(t), t) if id(t) not in inputs else t for t in ctx._to_save)
+                made = wrap(out.array)
+                made.node, made.index, made.tracks = node, index, True
+                if id(out) in dirty:
+                    out._check_writable(cls.__name__)
+                    take_history(out, made)
+                    made = out
+                elif (source := roots.get(id(out.base if out.base is not None else out))) is not None:
+                    link_opaque(made, source)
+                connected.append(made)
+            else:
+                connected.append(out)
+        ctx._to_save = tuple([next((new for old, new in zip(outputs, connected, strict=True) if old is t), t)
+                              if not any(t is a for a in args) else t for t in ctx._to_save])  # fmt: skip
+        ctx._dirty = ctx._constant = ()
         return tuple(connected)
 
     @classmethod
@@ -195,16 +214,24 @@ def checkpoint(function, *args, use_reentrant=False, preserve_rng_state=True, **
     sources = _outside(listed, start)
     if not sources:
         return outputs
+    made = [isinstance(out, Tensor) and _is_made_since(start, out) for out in listed]
+    meta = tuple([(out.array.shape, out.array.dtype) if new else None for out, new in zip(listed, made, strict=True)])
     rerun = _Rerun(function, args, kwargs, drawn, sources)
-    meta = tuple([(o.array.shape, o.array.dtype) if isinstance(o, Tensor) else None for o in listed])
-    node = _node("checkpoint", rerun, (), tuple(sources), list(range(len(sources))), meta)
-    results = []
-    for index, out in enumerate(listed):
-        if isinstance(out, Tensor) and out.tracks:
-            out = wrap(out.array)
-            out.node, out.index, out.tracks = node, index, True
-        results.append(out)
+    node = _node("checkpoint", lambda gradients, rerun: rerun(gradients), (rerun,), tuple(sources),
+                 list(range(len(sources))), meta)  # fmt: skip
+    rerun.number = node.number
+    results = list(listed)
+    for index, (out, new) in enumerate(zip(listed, made, strict=True)):
+        if new:
+            fresh = results[index] = wrap(out.array)
+            fresh.node, fresh.index, fresh.tracks = node, index, True
     return tuple(results) if isinstance(outputs, tuple) else results[0]
+
+
+def _is_made_since(start, tensor):
+    """Whether the history of a tensor began after ``start``: not that of an argument, or of a view of one."""
+    root = tensor.base if tensor.base is not None else tensor
+    return root.node is not None and root.node.number >= start
 
 
 def _outside(outputs, start):
@@ -225,12 +252,17 @@ def _outside(outputs, start):
 class _Rerun:
     """The gradient of a checkpointed function: run it again with recording on, then differentiate that."""
 
+    number: int  # that of its node: what has been written since must not be read again
+
     def __init__(self, function, args, kwargs, drawn, sources):
         self.function, self.args, self.kwargs, self.drawn, self.sources = function, args, kwargs, drawn, sources
 
     def __call__(self, gradients):
         grads = gradients if isinstance(gradients, tuple) else (gradients,)
         recorded = any(isinstance(g, Tensor) for g in grads)
+        for value in (*self.args, *self.kwargs.values(), *[parent for parent, _ in self.sources]):
+            if isinstance(value, Tensor):
+                _check_unwritten(value.array, self.number, "an input of a checkpointed function")
         now = generator.default_generator.get_state()
         if self.drawn is not None:
             generator.default_generator.set_state(self.drawn)

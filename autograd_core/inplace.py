@@ -22,6 +22,9 @@ def check_writable(self, name):
         what = "a leaf tensor" if root is self else "a view of a leaf tensor"
         raise OpError(f"{name}: {what} that requires grad is being changed in place; do it under ag.no_grad(), or on "
                       f"a clone\n  at {provenance.describe(provenance.site())}")  # fmt: skip
+    if self.recipe is None:
+        raise OpError(f"{name}: the output of a Function that shares its input's memory is being changed in place; "
+                      f"clone() it first\n  at {provenance.describe(provenance.site())}")  # fmt: skip
     if self.made_without_grad:
         raise OpError(f"{name}: a view made under no_grad is being changed in place with grad enabled; make the view "
                       f"with grad enabled\n  at {provenance.describe(provenance.site())}")  # fmt: skip

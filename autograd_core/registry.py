@@ -96,10 +96,11 @@ class Kernel:
 class VjpPlan:
     """For one op and one set of inputs that want gradients: what to save, and how to call the rules."""
 
-    __slots__ = ("edges", "keep", "positions", "rules", "save")
+    __slots__ = ("edges", "holds", "keep", "positions", "rules", "save")
 
     def __init__(self, keep, save, edges, rules, positions):
         self.keep, self.save, self.edges, self.rules, self.positions = keep, save, edges, rules, positions
+        self.holds = any(kind[0] != "shape" for kind in keep)  # whether there are values to free after backward
 
 
 @dataclass(eq=False)
@@ -216,9 +217,9 @@ class Op:
             first = len(self.parameters)
             return ("inputs", first), f"tuple(a[{first}:])"
         if name.endswith("_shape") and name[:-6] in self.parameters:
-            return ("value",), f"np.shape(a[{self.parameters.index(name[:-6])}])"
+            return ("shape",), f"np.shape(a[{self.parameters.index(name[:-6])}])"
         if name.endswith("_shapes") and name[:-7] == self.variadic:
-            return ("value",), f"tuple([np.shape(v) for v in a[{len(self.parameters)}:]])"
+            return ("shape",), f"tuple([np.shape(v) for v in a[{len(self.parameters)}:]])"
         if name in self.output_names:
             return ("output", self.output_names.index(name)), f"r[{self.output_names.index(name)}]"
         if name == "outs":

@@ -7,7 +7,7 @@ holds what the operation's gradient rule asks for, and the edges to the nodes of
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -63,24 +63,34 @@ class Node:
         """For a node that a backward with ``create_graph`` made: the node whose gradient it works out."""
         return self.scope.forward() if isinstance(self.scope, BackwardScope) else None
 
-    @property
-    def name(self):
-        """The name of the operation's record."""
-        return self.op.name
+    def name(self) -> str:
+        """The name that PyTorch would show: ``ExpBackward``."""
+        return f"{self.op.title}Backward"
 
     @property
-    def next_functions(self):
-        """The (parent, index) pairs of the inputs that want gradients, as in PyTorch."""
-        return tuple(self.edges)
+    def next_functions(self) -> tuple:
+        """(node, index) of each input that wants a gradient; for a leaf an `AccumulateGrad`."""
+        return tuple([(p if type(p) is Node else AccumulateGrad(p), index) for p, index in self.edges])
 
     def __repr__(self):
-        return f"<{self.op.title}Backward>"
+        return f"<{self.name()}>"
 
     def where(self) -> str:
         """The operation, its module and the user's line that made it."""
         inside = f" in module {self.scope}" if self.scope else ""
         place = provenance.describe(self.site)
         return f"{self.op.name}{inside}" + (f", made at {place}" if place else "")
+
+
+class AccumulateGrad(NamedTuple):
+    """The end of a graph: where a gradient is added to the ``grad`` of the leaf ``variable``."""
+
+    variable: Tensor
+    next_functions: tuple = ()
+
+    def name(self) -> str:
+        """The name of its kind."""
+        return "AccumulateGrad"
 
 
 def apply(op, args, static, watched=True):  # noqa: C901 (each branch is one thing that hangs on it)
@@ -178,8 +188,14 @@ def _link_view(out, source, op, args, static, index=None):
     base = source.base if source.base is not None else source
     out.base = base
     out.edition = base.edition
-    out.recipe = (*source.recipe, (op, args[1:], static, index))
-    out.made_without_grad = not state.grad
+    out.recipe = None if source.recipe is None else (*source.recipe, (op, args[1:], static, index))
+    out.made_without_grad = source.made_without_grad or not state.grad
+
+
+def link_opaque(out, source):
+    """Remember that ``out``, whose history is a user's function, lies in the memory of ``source``, who knows how."""
+    out.base = source.base if source.base is not None else source
+    out.edition, out.recipe, out.made_without_grad = out.base.edition, None, True
 
 
 def replay(value, recipe):
@@ -207,7 +223,7 @@ class Tensor:
     tracks = False
     base: Tensor | None = None
     edition = 0
-    recipe: tuple = ()
+    recipe: tuple | None = ()
     made_without_grad = False
     relaid = 0  # the edition at which the tensor was given another shape in place
     leaf_hooks: dict | None = None
@@ -398,6 +414,9 @@ class Tensor:
         if self.edition < base.relaid:
             raise OpError("a view is used after the shape of its base was changed in place (t_, squeeze_, unsqueeze_, "
                           "transpose_); make the view anew")  # fmt: skip
+        if self.recipe is None:
+            raise OpError("the output of a Function that shares its input's memory is used after that was changed in "
+                          "place; clone() it in the Function")  # fmt: skip
         with enable_grad():
             fresh = replay(base, self.recipe)
         self.node, self.index, self.tracks = fresh.node, fresh.index, fresh.tracks
