@@ -10,7 +10,6 @@ import functools
 import operator
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from .program import GradientOf, Program, Value
 from .runtime import Settings
 from .shapes import default_dtype, ndarray
 from .tensor import Tensor, wrap
-from .tracing import CompileError, Tracer
+from .tracing import Tracer
 
 MOST_PROGRAMS = 8
 """Programs kept for one function; the one that was used longest ago goes first."""
@@ -307,7 +306,7 @@ class Recording:
             return "dict", {k: self._structure(v, outputs) for k, v in result.items()}
         if isinstance(result, (list, tuple)):
             return "sequence", type(result), [self._structure(v, outputs) for v in result]
-        if isinstance(result, (float, ndarray, np.generic)) or callable(result) and hasattr(result, "send"):
+        if isinstance(result, (float, ndarray, np.generic)) or (callable(result) and hasattr(result, "send")):
             self.tracer.refuse(f"it returns a {type(result).__name__}, which would be the same at every run; return tensors")
         return "same", result
 

@@ -114,6 +114,8 @@ class Generator:
         seed = int(seed)
         if not -(1 << 63) <= seed <= LARGEST:
             raise RuntimeError(f"manual_seed: seed must lie between -2**63 and 2**64 - 1, got {seed}")
+        if state.watch is not None:
+            state.watch.reseed(self)
         with self._lock:
             self._seed, self._offset = (seed if seed >= 0 else LARGEST + seed), 0
         return self

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import generator, provenance, storage
-from .modes import Watcher, state
+from .modes import BackwardScope, Watcher, state
 from .program import CAST, COPY, WRITE_PART, GradientOf, Instruction, Program, Value
 from .runtime import Draw, Number, Settings, numbers_of
 from .shapes import ndarray
@@ -72,7 +72,7 @@ VARYING = frozenset(["nonzero", "argwhere", "masked_select", "unique", "unique_c
 
 class Tracer(Watcher):
     """Writes down what happens to Tensors in this thread. ``lenient``: what cannot be recorded ends the recording, not
-    the call; it is kept in ``error``."""  # noqa: D209, D205
+    the call; it is kept in ``error``."""  # noqa: D209
 
     def __init__(self, name: str, lenient: bool = False):
         self.name = name
@@ -176,7 +176,7 @@ class Tracer(Watcher):
 
     def _row(self, op, operands, static, outs, runtime, alias=None):
         where = state.scope
-        forward = getattr(where, "forward", None)
+        forward = where.forward() if isinstance(where, BackwardScope) else None
         site = forward.site if forward is not None else provenance.site(3)
         scope = f"{where} backward".strip() if forward is not None else where or ""
         return Instruction(op, operands, static, outs, runtime, alias, scope, site)
@@ -293,7 +293,7 @@ class Tracer(Watcher):
         alias = None
         steps = []
         for number, array in enumerate(results):
-            if array is None or id(array) in self.looks and id(array) not in fresh:
+            if array is None or (id(array) in self.looks and id(array) not in fresh):
                 outs.append(None)  # an input that is handed on needs no instruction
                 continue
             if id(array) in fresh:
@@ -457,6 +457,11 @@ class Tracer(Watcher):
         if self.error is None and all(known is not source for known, _, _ in self.generators):
             self.generators.append((source, source._seed, source._offset))
 
+    def reseed(self, source):
+        """Seeding is not repeated at each run."""
+        if self.error is None:
+            self.refuse("a generator is seeded inside; do it outside of the function")
+
     def enter(self, module):
         """A module is called."""
         if self.error is None:
@@ -497,7 +502,7 @@ class Tracer(Watcher):
         """Each generator with the number of counters that a run takes."""
         for source, seed, _ in self.generators:
             if source._seed != seed:
-                self.refuse("a generator is seeded inside; do it outside of the function")
+                self.refuse("the state of a generator is set inside; do it outside of the function")
         return [(source, (source._offset - offset) & generator.LARGEST) for source, _, offset in self.generators]
 
     def effects(self) -> list[tuple[Value, Value]]:
