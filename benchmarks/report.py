@@ -1,0 +1,190 @@
+"""Results as Markdown, as a picture, and beside older ones."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from statistics import geometric_mean
+from typing import Any
+
+from autograd_core.files import write, writing
+
+from .engines import ENGINES
+
+HEADINGS = {
+    "steps": "Training steps, eager", "compiled": "Training steps, compiled", "kernels": "Single operations",
+    "ops": "Every operation of the registry", "memory": "Memory", "startup": "Start-up",
+}  # fmt: skip
+BEGIN, END = "<!-- results: written by python -m benchmarks -->", "<!-- end of results -->"
+Row = dict[str, Any]
+
+
+def title(engine: str) -> str:
+    """A contestant's name in a table."""
+    return ENGINES[engine].title
+
+
+def counted(row: Row) -> dict[str, float]:
+    """The ratio to each peer: the lower of that in one process and that in separate processes."""
+    alone = row.get("alone", {})
+    return {peer: min(ratio["median"], alone.get(peer, math.inf)) for peer, ratio in row.get("ratios", {}).items()}
+
+
+def worst(row: Row) -> tuple[float, str] | None:
+    """(ratio, peer) for the fastest peer; NumPy, which has no gradients, is shown but is none."""
+    return min(((ratio, peer) for peer, ratio in counted(row).items() if peer != "numpy"), default=None)
+
+
+def amount(seconds: float, unit: str = "s") -> str:
+    """A number with its unit, at three digits."""
+    if unit != "s":
+        return f"{seconds:.3g} {unit}"
+    for factor, name in ((1, "s"), (1e3, "ms")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {name}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def _cell(row: Row, engine: str) -> str:
+    entry = row["contestants"].get(engine)
+    if entry is None or ("seconds" not in entry and entry.get("error") is None):
+        return "–"
+    text = amount(entry["seconds"], row.get("unit", "s")) if "seconds" in entry else ""
+    return text + (f" ({entry['error']:.0e})" if entry.get("error") is not None else "")
+
+
+def _ratio(row: Row, peer: str) -> str:
+    ratio = row.get("ratios", {}).get(peer)
+    if ratio is None:
+        return "–"
+    text = f"{ratio['median']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})"
+    return text + (f"; alone {row['alone'][peer]:.2f}" if peer in row.get("alone", {}) else "")
+
+
+def _speed(row: Row) -> str:
+    parts = []
+    for key, unit in (("flops", "GFLOP/s"), ("bytes", "GB/s")):
+        if key in row:
+            parts.append(f"{row[key]['a second'] / 1e9:.3g} {unit}, {100 * row[key]['of what can be']:.0f} %")
+    return "; ".join(parts) or "–"
+
+
+def table(rows: list[Row]) -> str:
+    """The rows of one group as a Markdown table."""
+    present = [e for e in ENGINES if any("missing" not in r["contestants"].get(e, {"missing": 1}) for r in rows)]
+    peers = [e for e in present if any(e in r.get("ratios", {}) for r in rows)]
+    speeds = any("flops" in r or "bytes" in r for r in rows)
+    aims = any(r["aim"] for r in rows)
+    head = ["row", *map(title, present), *[f"{title(p)} / ours" for p in peers], *["aim"] * aims, *["ours"] * speeds]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    for row in rows:
+        name = row["name"].replace("|", "\\|") + (f" [{row['shapes']}]" if row.get("shapes") else "")
+        name += " †" if row.get("drift", 0) > 0.1 else ""
+        cells = [name, *[_cell(row, e) for e in present], *[_ratio(row, p) for p in peers]]
+        cells += [f"{row['aim']:g}" if row["aim"] else "–"] * aims + [_speed(row)] * speeds
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def summary(rows: list[Row]) -> str:
+    """Geometric means of the ratios, and the rows below 1."""
+    lines = []
+    for peer in ENGINES:
+        found = [counted(r)[peer] for r in rows if peer in counted(r)]
+        if found:
+            lines.append(f"{title(peer)} / ours: geometric mean {geometric_mean(found):.2f} over {len(found)} rows, "
+                         f"{sum(f < 1 for f in found)} below 1.")  # fmt: skip
+    missing = sorted({f"{title(e)}: {c['missing']}" for r in rows if r["group"] != "ops"
+                      for e, c in r["contestants"].items() if "missing" in c})  # fmt: skip
+    return "\n".join(lines + [f"Not measured, {line}." for line in missing])
+
+
+def markdown(results: dict[str, Any], picture: str | None = None) -> str:
+    """Everything: machine, one table a group, how to read them."""
+    parts = ["Made by `" + results["command"] + "`, " + results["date"] + ".", ""]
+    parts += [f"- {key}: {value}" for key, value in results["machine"].items()]
+    if picture:
+        parts += ["", f"![ratios by row]({picture})"]
+    for group, heading in HEADINGS.items():
+        rows = [r for r in results["rows"] if r["group"] == group]
+        if rows:
+            shown = table(rows)
+            if group == "ops":
+                shown = f"<details><summary>{len(rows)} rows</summary>\n\n{shown}\n\n</details>"
+            parts += ["", f"### {heading}", "", summary(rows), "", shown]
+    return "\n".join(parts) + "\n"
+
+
+def rewrite(readme: Path, text: str) -> None:
+    """Put ``text`` between the markers of ``readme``; what a person wrote around it stays."""
+    old = readme.read_text(encoding="utf-8") if readme.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
+    if BEGIN not in old or END not in old:
+        raise ValueError(f"{readme}: the markers {BEGIN!r} and {END!r} are missing")
+    before, after = old.partition(BEGIN)[0], old.partition(END)[2]
+    write(readme, f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+
+
+def bars(rows: list[Row]) -> list[tuple[str, str, float, float, float]]:
+    """(group, name, ratio, low, high) to the fastest peer; the rows of ``ops`` as one geometric mean a peer."""
+    found = []
+    for row in rows:
+        fastest = worst(row)
+        if fastest and row["group"] != "ops":
+            spread = row["ratios"][fastest[1]]
+            found.append((row["group"], row["name"], fastest[0], spread["low"], spread["high"]))
+    for peer in ENGINES:
+        ops = sorted(counted(r)[peer] for r in rows if r["group"] == "ops" and peer in counted(r))
+        if ops:
+            quarter = len(ops) // 4
+            found.append(("ops", f"{len(ops)} rows against {title(peer)}: geometric mean, quartiles",
+                          geometric_mean(ops), ops[quarter], ops[-1 - quarter]))  # fmt: skip
+    return found
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Horizontal bars: how many times faster than the fastest peer, by row; needs matplotlib."""
+    import matplotlib as mpl
+
+    mpl.use("Agg", force=False)
+    import matplotlib.pyplot as plt
+
+    shown = bars(results["rows"])
+    figure, axis = plt.subplots(figsize=(10, 0.9 + 0.24 * max(len(shown), 1)))
+    for place, (_, _, ratio, low, high) in enumerate(shown):
+        axis.barh(place, ratio - 1, left=1, color="#4c8c4a" if ratio >= 1 else "#c0504d", height=0.7)
+        axis.plot([low, high], [place, place], color="black", linewidth=0.8)
+        axis.text(1, place, f" {ratio:.2f} ", ha="right" if ratio >= 1 else "left", va="center", fontsize=7)
+    axis.set_yticks(range(len(shown)), [f"{HEADINGS[g].split(',')[-1].strip()}: {n}" for g, n, *_ in shown], fontsize=7)
+    axis.invert_yaxis()
+    axis.set_xscale("log")
+    axis.axvline(1, color="black", linewidth=1)
+    axis.set_xlabel("fastest peer / autograd-core (right of 1: autograd-core is better); lines: quartiles")
+    axis.grid(axis="x", alpha=0.3, which="both")
+    figure.tight_layout()
+    kind = path.suffix.removeprefix(".") or "svg"
+    with mpl.rc_context({"svg.hashsalt": "benchmarks"}), writing(path) as file:
+        figure.savefig(file, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else None)
+    plt.close(figure)
+
+
+def compared(old: dict[str, Any], new: dict[str, Any], least: float = 0.05) -> str:
+    """What moved: our own time and the ratio to the fastest peer, rows that changed by more than ``least`` alone."""
+    before = {(r["group"], r["name"]): r for r in old["rows"]}
+    lines = ["| row | ours before | now | before / now | ratio before | now |", "|---|---:|---:|---:|---:|---:|"]
+    moved = []
+    for row in new["rows"]:
+        then = before.get((row["group"], row["name"]))
+        ours = [next((c["seconds"] for e, c in r["contestants"].items() if e.startswith("ours") and "seconds" in c), None)
+                for r in (then or {"contestants": {}}, row)]  # fmt: skip
+        if None not in ours and then.get("shapes") == row.get("shapes"):
+            moved.append((ours[0] / ours[1], row, then, ours))
+    for change, row, then, ours in sorted(moved, key=lambda entry: entry[0]):
+        if abs(math.log(change)) > math.log1p(least):
+            ratios = [f"{w[0]:.2f}" if (w := worst(r)) else "–" for r in (then, row)]
+            times = [amount(o, row.get("unit", "s")) for o in ours]
+            lines.append(f"| {row['group']}: {row['name']} | {times[0]} | {times[1]} | {change:.2f} | {ratios[0]} | "
+                         f"{ratios[1]} |")  # fmt: skip
+    if not moved:
+        return "No row is in both.\n"
+    mean = geometric_mean([m[0] for m in moved])
+    return "\n".join([*lines, "", f"{len(moved)} rows in both; before / now has the geometric mean {mean:.3f}."]) + "\n"
