@@ -111,19 +111,22 @@ def flatten(c: Correlation) -> Correlation:
     if not one or any(s != d and n > 1 for strides in (c.source_strides, c.target_strides)
                       for s, d, n in zip(strides[2:], line, sizes, strict=True)):
         return c
-    start = sum(a.weight_start for a in c.axes)
-    axes = (POINT, POINT, Axis(count, 0, 1, 1, count, 1, weight_start=start))
-    return replace(c, axes=axes, source_strides=(*c.source_strides[:2], 0, 0, 1),
-                   target_strides=(*c.target_strides[:2], 0, 0, 1))
+    width = next((n for n in range(min(count, 256), 11, -1) if count % n == 0), count)
+    axes = (POINT, Axis(count // width, 0, 1, 1, count // width, 1), Axis(width, 0, 1, 1, width, 1))
+    return replace(c, axes=axes, source_strides=(*c.source_strides[:2], 0, width, 1),
+                   target_strides=(*c.target_strides[:2], 0, width, 1))
 
 
 # ------------------------------------------------------------------------------------------------------- laying out
 
 
-def in_frame(c: Correlation, phases: int = 1, spare: int = 0) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
-    """A frame around an image: its words (see conv_prepare), its elements, and the strides of source pixels in it."""
+def in_frame(c: Correlation, phases: int = 1, spare: int = 0, rows: int = 0) -> tuple[
+        tuple[int, ...], int, tuple[int, ...]]:
+    """A frame around an image, or around ``rows`` of it: its words (see conv_prepare), its elements, and the strides of
+    source pixels in it.
+    """
     depth, height, width = (a.extent for a in c.axes)
-    width = -(-width // phases) * phases
+    width, height = -(-width // phases) * phases, rows or height
     planes = c.groups * c.channels
     size = planes * depth * height * width
     words = (planes, depth, height, width, *(a.before for a in c.axes), *(a.size for a in c.axes),
@@ -180,21 +183,27 @@ def packing(c: Correlation, weight: Ref, target: Ref, width: int) -> tuple[Call,
 class Work:
     """How a correlation is cut into units and chunks."""
 
-    framed: str  # "" (read where it lies), "unit" (each chunk frames its images), "before" (a call of its own)
+    framed: str  # "" (read where it lies), "unit" (each unit frames what it reads), "before" (a call of its own)
     panel_blocks: int
+    unit_images: int
     row_blocks: int
     grain: int
 
 
-def divide(c: Correlation, panels: int, rows: int, weight_bytes: int, inside: bool) -> Work:
-    """Chunks are images where there are enough; panels of weights where these do not fit the cache; else rows, too."""
-    chunks = max(1, min(MOST_CHUNKS, c.operations // CHUNK))
-    if weight_bytes > host.caches()[1] // 2 and panels > 1:
-        return Work("" if inside else "before", panels, 1, c.batch)
-    if c.batch >= min(chunks, 8):
-        return Work("" if inside else "unit", 1, 1, -(-c.batch // chunks))
-    row_blocks = min(rows, -(-chunks // c.batch))
-    return Work("" if inside else "before", 1, row_blocks, 1)
+def divide(c: Correlation, panels: int, rows: int, weight_bytes: int, inside: bool, by_channel: bool) -> Work:
+    """Units are panels where the weights do not fit the cache, else images, or blocks of rows that fit it."""
+    chunks, cache = max(1, min(MOST_CHUNKS, c.operations // CHUNK)), host.caches()[1]
+    if by_channel and weight_bytes > cache // 2 and panels > 1:
+        return Work("" if inside else "before", panels, c.batch, 1, 1)
+    image = c.groups * c.channels * math.prod(a.extent for a in c.axes) * c.dtype.itemsize
+    blocks = 1 if c.batch >= min(chunks, 8) else -(-chunks // c.batch)
+    flat = by_channel and c.axes[0].extent == 1
+    if flat:
+        blocks = max(blocks, -(-image // (cache // 4)))
+    blocks = min(rows, blocks)
+    framed = "" if inside and image <= cache // 4 else "unit" if flat or blocks == 1 else "before"
+    units = c.batch * -(-rows // -(-rows // blocks))
+    return Work(framed, 1, 1, blocks, -(-units // chunks))
 
 
 # ------------------------------------------------------------------------------------------------------------ tiles
@@ -226,20 +235,18 @@ def channel_tile(c: Correlation, lanes: int) -> tuple[float, int, int, int]:
     return best
 
 
-def pixel_tile(c: Correlation, lanes: int) -> tuple[float, int, int]:
-    """(estimated cycles of an image, rows, vectors) of the best tile of channels by pixels."""
+def pixel_tile(c: Correlation, lanes: int) -> tuple[float, int, int, int]:
+    """(estimated cycles of an image, rows, vectors, vectors across) of the best tile of channels by pixels."""
     height, width = c.axes[1].places, c.axes[2].places
-    best = (math.inf, 1, 1)
-    for vectors in range(1, 9):
-        if vectors > 1 and (vectors - 1) * lanes >= width:
-            break
-        for rows in range(1, min(c.outputs, 8) + 1):
-            if rows * vectors > accumulators():
-                break
-            count = height * -(-width // (vectors * lanes)) * -(-c.outputs // rows) * c.axes[0].places
-            step = cycles(rows, vectors, rows + 2 * vectors)  # a vector of pixels lies across two lines of the cache
-            cost = count * c.groups * (c.channels * c.taps * step + rows * vectors * 2 + 20)
-            best = min(best, (cost, rows, vectors))
+    best = (math.inf, 1, 1, 1)
+    for across, lines, rows in itertools.product(range(1, 9), range(1, min(height, 4) + 1), range(1, min(c.outputs, 8) + 1)):
+        vectors = across * lines
+        if rows * vectors > accumulators() or (across > 1 and (across - 1) * lanes >= width):
+            continue
+        count = -(-height // lines) * -(-width // (across * lanes)) * -(-c.outputs // rows) * c.axes[0].places
+        step = cycles(rows, vectors, rows + 2 * vectors)  # a vector of pixels lies across two lines of the cache
+        cost = count * c.groups * (c.channels * c.taps * step + rows * vectors * 3 + 20)
+        best = min(best, (cost, rows, vectors, across))
     return best
 
 
@@ -252,28 +259,33 @@ def correlate(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
     lanes, itemsize = host.lanes(c.dtype), c.dtype.itemsize
     depth, height, width = c.axes
     by_channel, by_pixel = channel_tile(c, lanes), pixel_tile(c, lanes)
-    calls = []
-    if by_channel[0] <= by_pixel[0]:
+    calls, by_channels = [], by_channel[0] <= by_pixel[0]
+    if by_channels:
         _, rows, vectors, fast = by_channel
-        panel, phases, spare, lines = vectors * lanes, 1, 0, rows // fast
+        across, panel, phases, spare, lines = 0, vectors * lanes, 1, 0, rows // fast
         inside = all(a.inside for a in c.axes) and c.source_strides[4] == 1
         taps = width.taps if width.taps <= 8 else 1
         tap_step, column_step = width.tap_step, c.target_strides[4] * width.target_step
         kernel = conv_correlate.by_channels(c.dtype, lanes, rows, vectors, fast, width.step, taps, tap_step, column_step)
     else:
-        _, rows, vectors = by_pixel
-        panel, phases, spare, lines, inside = rows, width.step, vectors * lanes + 64 // itemsize, 1, False
+        _, rows, vectors, across = by_pixel
+        panel, phases, spare, inside = rows, width.step, across * lanes + 64 // itemsize, False
+        lines = vectors // across
         taps = width.taps if width.taps <= 8 and phases == 1 else 1
         tap_step, column_step = width.tap_step if taps > 1 else 1, c.target_strides[4] * width.target_step
-        kernel = conv_correlate.by_pixels(c.dtype, lanes, rows, vectors, taps, tap_step, column_step)
+        kernel = conv_correlate.by_pixels(c.dtype, lanes, rows, vectors, across, taps, tap_step, column_step)
     packed = scratch(len(pieces))
     call, panel_size, group_panels = packing(c, weight, packed, panel)
     panels = c.groups * group_panels
     add_piece(pieces, panels * panel_size * itemsize)
     calls.append(call)
     row_tiles = depth.places * -(-height.places // lines)
-    work = divide(c, panels, row_tiles, pieces[-1], inside)
-    frame, frame_size, strides = in_frame(c, phases, spare)
+    work = divide(c, panels, row_tiles, pieces[-1], inside, by_channels)
+    block_rows = -(-row_tiles // work.row_blocks)
+    row_blocks, frame_rows = -(-row_tiles // block_rows), height.extent
+    if work.framed == "unit" and row_blocks > 1:
+        frame_rows = (min(block_rows * lines, height.places) - 1) * height.step + (height.taps - 1) * height.tap_step + 1
+    frame, frame_size, strides = in_frame(c, phases, spare, frame_rows)
     source, start = c.source, 0
     if work.framed == "before":
         source = add_piece(pieces, (c.batch * frame[-1] + spare) * itemsize)
@@ -282,19 +294,24 @@ def correlate(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
         strides = c.source_strides
         start = -sum(a.before * s for a, s in zip(c.axes, strides[2:], strict=True))
     table = offsets(c, strides, taps, phases)
-    units = work.panel_blocks * c.batch * work.row_blocks
-    chunk_size = rows * panel if panel % lanes == 0 else rows * vectors * lanes
-    chunk_size += frame_size if work.framed == "unit" else 0
-    chunk_size = -(-chunk_size // 16) * 16
+    units = work.panel_blocks * -(-c.batch // work.unit_images) * row_blocks
+    entry_bytes, across = taps * panel * itemsize, -(-width.places // fast) if by_channels else 0
+    blocks = max(1, -(-len(table) * entry_bytes // (host.caches()[0] // 2)))
+    deep = -(-len(table) // blocks)
+    held_step = rows * panel if by_channels and deep < len(table) else 0
+    held = work.unit_images * block_rows * across * held_step or rows * vectors * lanes
+    chunk_size = -(-(held + (frame_size if work.framed == "unit" else 0)) // 16) * 16
     memory = add_piece(pieces, -(-units // work.grain) * chunk_size * itemsize)
     target_start = sum(a.target_start * s for a, s in zip(c.axes, c.target_strides[2:], strict=True))
     target_steps = [a.target_step * s for a, s in zip(c.axes, c.target_strides[2:], strict=True)]
     context = (
         source, packed, out(0), memory, chunk_size, work.grain,
-        c.source_strides[0] if work.framed == "unit" else strides[0], start, c.channels * strides[1], depth.step * strides[2], height.step * strides[3], 0,
-        depth.places, height.places, width.places, *c.target_strides[:2], *target_steps, target_start,
-        c.batch, work.panel_blocks, -(-panels // work.panel_blocks), group_panels, panels, c.outputs, panel_size,
-        work.row_blocks, -(-row_tiles // work.row_blocks), len(table), int(work.framed == "unit"), *frame, *table)
+        c.source_strides[0] if work.framed == "unit" else strides[0], start, c.channels * strides[1],
+        depth.step * strides[2], height.step * strides[3],
+        frame_rows, depth.places, height.places, width.places, *c.target_strides[:2], *target_steps, target_start,
+        c.batch, work.unit_images, -(-panels // work.panel_blocks), group_panels, panels, c.outputs, panel_size,
+        row_blocks, block_rows, len(table), deep, height.step if work.framed == "unit" else 0, held, held_step,
+        *frame, *table)
     calls.append(Call(kernel, context, units, work.grain))
     return calls
 
@@ -492,7 +509,7 @@ def sum_weights(c: Correlation, grad: Ref, pieces: list[int]) -> list[Call]:
         channel_blocks = -(-c.channels // unit_channels)
         units, grain = panels * channel_blocks, 1
     else:
-        block_rows = max(1, min(height.places, (host.caches()[1] // 8) // (width.places * panel * itemsize)))
+        block_rows = max(1, min(height.places, host.caches()[0] // 2 // (width.places * panel * itemsize)))
         chunk_size = block_rows * width.places * panel + (0 if inside else frame_size)
         chunk_size = -(-chunk_size // 16) * 16
         work = add_piece(pieces, chunks * chunk_size * itemsize)

@@ -11,7 +11,8 @@ elements of a padded image."""
 
 
 def framer(dtype, lanes):
-    """Device function that copies planes [first, last) of an image into a frame of zeros, as ``w[at:]`` describes.
+    """Device function that copies ``height`` rows from ``top`` on of planes [first, last) of an image into a frame of
+    zeros, as ``w[at:]`` describes.
 
     A row is laid out by phases: pixels 0, s, 2s, ..., then 1, s + 1, ...: what a filter of stride s reads is contiguous.
     """
@@ -47,14 +48,14 @@ def framer(dtype, lanes):
                     target[phase * each + i] = source[column * step] if 0 <= column < size else S(0)
 
     @simd.device
-    def frame(source, target, first, last, w, at):
-        depth, height, width = w[at + 1], w[at + 2], w[at + 3]
+    def frame(source, target, first, last, top, height, w, at):
+        depth, width = w[at + 1], w[at + 3]
         for plane in range(first, last):
             for d in range(depth):
                 from_d = d - w[at + 4]
                 for h in range(height):
-                    from_h = h - w[at + 5]
-                    row = simd.advance(target, ((plane - first) * depth + d) * height * width + h * width)
+                    from_h = top + h - w[at + 5]
+                    row = simd.advance(target, (((plane - first) * depth + d) * height + h) * width)
                     if 0 <= from_d < w[at + 7] and 0 <= from_h < w[at + 8]:
                         line = simd.advance(source, plane * w[at + 10] + from_d * w[at + 11] + from_h * w[at + 12])
                         copy_row(line, row, width, w[at + 6], w[at + 9], w[at + 13], w[at + 14])
@@ -76,7 +77,7 @@ def frame_images(dtype, lanes):
             image = unit // planes
             plane = unit - image * planes
             target = simd.advance(simd.pointer(w[1], S), unit * w[4] * w[5] * w[6])
-            frame(simd.advance(simd.pointer(w[0], S), image * w[2]), target, plane, plane + 1, w, 3)
+            frame(simd.advance(simd.pointer(w[0], S), image * w[2]), target, plane, plane + 1, 0, w[5], w, 3)
 
     return kernel
 

@@ -159,30 +159,35 @@ def turn(typingctx, source, tile, target, column_step, columns):
 
 
 @intrinsic(prefer_literal=True)
-def add_image(typingctx, tile, count, a, b, table, taps, tap_step):
+def add_image(typingctx, tile, count, a, b, table, across, line_step, taps, tap_step):
     """Return the tile plus, for e < count and t < taps, row ``e * taps + t`` of the packed weights ``a`` (an element a
-    row of the tile) times the image's pixels from ``table[e] + t * tap_step`` on. ``taps`` and ``tap_step`` are literals.
+    row of the tile) times the image's pixels from ``table[e] + t * tap_step`` on.
 
-    Rows of the tile are channels, columns pixels.
+    Rows of the tile are channels, columns pixels: ``across`` vectors of each of several lines, ``line_step`` apart.
+    ``across``, ``taps`` and ``tap_step`` are literals.
     """
-    taps_, tap_step_ = map(_literal, (taps, tap_step))
+    across_, taps_, tap_step_ = map(_literal, (across, taps, tap_step))
 
     def codegen(context, builder, sig, args):
-        value, count, a, b, table, _, _ = args
+        value, count, a, b, table, _, line_step, _, _ = args
         grid = [(_whole(0), r) for r in range(tile.rows)]
+        vector, lanes = _llvm(tile.vector), tile.vector.lanes
+        lines = [builder.mul(line_step, _whole(i)) for i in range(tile.vectors // across_)]
 
         def entry(sums, e):
-            base = builder.load(builder.gep(table, [e]))
+            base = builder.gep(b, [builder.load(builder.gep(table, [e]))])
             weights = builder.gep(a, [builder.mul(e, _whole(taps_ * tile.rows))])
+            starts = [builder.gep(base, [line]) for line in lines]
             for t in range(taps_):
-                columns = _columns(builder, tile, b, builder.add(base, _whole(t * tap_step_)))
+                columns = [_load(builder, start, _whole(t * tap_step_ + v * lanes), vector, tile.vector.dtype)
+                           for start in starts for v in range(across_)]
                 sums = _add_outer(builder, tile, sums, builder.gep(weights, [_whole(t * tile.rows)]), grid, columns)
             return sums
 
         return _pack(builder, tile, _loop(builder, _unpack(builder, tile, value), count, 1, entry))
 
     integer = types.int64
-    arguments = [tile, integer, types.unliteral(a), types.unliteral(b), table, taps, tap_step]
+    arguments = [tile, integer, types.unliteral(a), types.unliteral(b), table, across, integer, taps, tap_step]
     return signature(tile, *arguments), codegen
 
 

@@ -101,7 +101,7 @@ def weight_sums(dtype, lanes, rows, vectors, fast, step, fast_step):
             for image in range(start, stop):
                 source = simd.advance(x, image * w[IMAGE])
                 if w[FRAMES] != 0:
-                    frame(source, framed, 0, w[FRAME_AT], w, FRAME_AT)
+                    frame(source, framed, 0, w[FRAME_AT], 0, w[FRAME_AT + 2], w, FRAME_AT)
                     source = framed
                 source = simd.advance(source, w[START])
                 gradient = simd.advance(g, image * w[GRADIENT_IMAGE])
