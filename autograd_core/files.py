@@ -1,13 +1,25 @@
-"""Files that are whole or absent: written under a temporary name, synced to the disk, then renamed."""
+"""Where the program keeps files of its own, and writing that leaves a file whole or as it was."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+
+def user_cache() -> Path:
+    """The program's folder in the user's cache, by the system's custom; it need not exist."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "autograd-core"
 
 
 @contextlib.contextmanager

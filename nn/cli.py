@@ -190,7 +190,7 @@ def _leave_report(recipe, model, history, splits, folder, facts, console):
 
     from . import report
 
-    write(folder / "gradients.txt", _gradients(recipe, model, 24)[0])
+    write(folder / "gradients.txt", _gradients(recipe, model, ELEMENTS)[0])
     _draw(recipe, model).save(folder / "graph.svg")
     if importlib.util.find_spec("matplotlib") is None:
         console.print("note: no curves and pictures without matplotlib (pip install 'autograd-core[plots]')")
@@ -252,20 +252,25 @@ def _bench(options):
 def _doctor(options):
     from rich.console import Console
 
+    from autograd_core.visualize import renderer
+
     console = Console(highlight=False, soft_wrap=True)
     for title, rows in (("versions", _versions()), ("machine", _machine()), ("caches", _caches())):
         console.print(f"[bold]{title}[/bold]")
         for name, value in rows:
-            console.print(f"  {name:14} {value}")
+            console.print(f"  {name:14} {value}", markup=False)
     missing = [f"  {name:14} {why}" for name, why in _EXTRAS.items() if importlib.util.find_spec(name) is None]
+    if renderer() is None:
+        missing.append("  dot            pictures of graphs: install Graphviz, or pip install 'autograd-core[draw]'")
     console.print("[bold]missing[/bold]" if missing else "nothing is missing")
     for line in missing:
-        console.print(line)
+        console.print(line, markup=False)
 
+
+ELEMENTS = 96  # of each parameter, checked one by one in the report of a run
 
 _EXTRAS = {
     "matplotlib": "training curves and pictures: pip install 'autograd-core[plots]'",
-    "graphviz_pure": "graphs without an installed dot: pip install 'autograd-core[draw]'",
     "scipy": "special functions and some factorisations: pip install 'autograd-core[special]'",
     "torch": "only to compare with: pip install 'autograd-core[bench]'",
 }
@@ -284,12 +289,16 @@ def _versions():
 
 
 def _machine():
+    import numpy as np
+
     from autograd_core.kernels import host, threads
 
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+
     yield "system", f"{platform.system()} {platform.machine()}"
-    yield "processor", host.describe() if hasattr(host, "describe") else platform.processor()
+    yield "processor", f"{host.cpu()[0]}, {host.lanes()} float32 lanes, {host.cores()} cores"
     yield "threads", f"{threads.get_num_threads()} (set with ag.set_num_threads or AG_NUM_THREADS)"
-    yield "BLAS", threads.blas_description() if hasattr(threads, "blas_description") else "unknown"
+    yield "BLAS", f"{blas.get('name')} {blas.get('version')}, kept to one thread"
 
 
 def _caches():

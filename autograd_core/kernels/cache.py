@@ -18,6 +18,7 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
+from autograd_core.files import user_cache
 from autograd_core.kernels import host
 
 _DIGEST = 32
@@ -33,16 +34,10 @@ def _give_up(reason: str) -> None:
 
 
 def root() -> Path:
-    """Return the folder for all machine code: ``AG_CACHE``, or ``autograd_core`` in the user's cache folder."""
+    """Return the folder for all machine code: ``AG_CACHE``, or ``kernels`` in the program's cache folder."""
     if os.environ.get("AG_CACHE"):
         return Path(os.environ["AG_CACHE"]).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "autograd_core"
+    return user_cache() / "kernels"
 
 
 @functools.cache

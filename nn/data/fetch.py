@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from autograd_core.files import user_cache
+
 log = logging.getLogger("nn.data")
 
 _FAILURES = (OSError, EOFError, zlib.error)  # URLError, timeouts and a full disk are OSErrors too
@@ -114,17 +116,6 @@ def data_folders(name: str, root: str | os.PathLike[str] | None = None) -> list[
     chosen = root or os.environ.get("AG_DATA")
     own = [Path(chosen).expanduser() / name, Path(chosen).expanduser()] if chosen else []
     return own if root else [*own, user_cache() / name]
-
-
-def user_cache() -> Path:
-    """Find the program's folder in the user's cache."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "autograd-core"
 
 
 def fetch_files(
