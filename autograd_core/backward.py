@@ -247,7 +247,7 @@ class _Pass:
 
     def _send_all(self, node, slots, gradients):
         """Deliver what a joint rule returned for all inputs."""
-        sent: list[int] = []
+        sent: set[int] = set()
         for slot, position in enumerate(node.plan.positions):
             gradient = gradients[position] if position < len(gradients) else None
             if gradient is None:
@@ -255,7 +255,7 @@ class _Pass:
             parent, index = node.edges[slot]
             if id(gradient) in sent:
                 gradient = np.array(gradient)  # returned twice as one and the same array
-            sent.append(id(gradient))
+            sent.add(id(gradient))
             if type(parent) is Node:
                 shape, dtype = parent.meta[index]
                 gradient = _fit(gradient, shape, dtype, node)

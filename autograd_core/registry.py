@@ -177,9 +177,14 @@ class Op:
             )
         text = "".join(expression + ", " for _, expression in keep)
         save = _compiled(f"lambda a, r: ({text})", np=np)
-        ends = "".join(f"(t[{k}].node or t[{k}], t[{k}].index), " for k, i in enumerate(order) if i in positions)
-        edges = _compiled(f"lambda t: ({ends})")
-        made = self.plans[mask, count] = VjpPlan([kind for kind, _ in keep], save, edges, rules, positions)
+        if count > MANY:
+            edges = _edges_of_all
+        else:
+            ends = "".join(f"(t[{k}].node or t[{k}], t[{k}].index), " for k, i in enumerate(order) if i in positions)
+            edges = _compiled(f"lambda t: ({ends})")
+        made = VjpPlan([kind for kind, _ in keep], save, edges, rules, positions)
+        if count <= MANY:  # longer lists come in too many lengths
+            self.plans[mask, count] = made
         return made
 
     def _caller(self, rule, keep, needs):
@@ -265,6 +270,15 @@ class Op:
 
     def __repr__(self):
         return f"<op {self.qualified}({self.signature}) [{self.family}]>"
+
+
+MANY = 64
+"""Inputs up to which what to do for a set of them that want gradients is kept for the next call."""
+
+
+def _edges_of_all(tracked):
+    """The edges of an operation on a long list of tensors, all of whose inputs have a gradient."""
+    return tuple([(t.node or t, t.index) for t in tracked])
 
 
 def _compiled(text, **names):
