@@ -6,17 +6,14 @@ such as ``{"model": ..., "optimizer": ..., "epoch": 3}``, keeps its shape as tex
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import secrets
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autograd_core import Tensor
+from autograd_core import Tensor, files
 from autograd_core.shapes import DType
 from autograd_core.tensor import wrap
 
@@ -63,7 +60,7 @@ def save(obj, f, metadata: dict[str, str] | None = None) -> None:
     if hasattr(f, "write"):
         f.write(data)
     else:
-        _write_atomically(Path(f), data)
+        files.write(f, data)
 
 
 def load(f, map_location=None, *, weights_only=True) -> Any:
@@ -172,24 +169,3 @@ def _decode(data, name):
             raise CheckpointError(f"load: {name}: tensor {key} has type {kind}, which is not supported")
         tensors[key] = wrap(array.reshape(entry["shape"]))
     return tensors
-
-
-def _write_atomically(path, data):
-    path = path.resolve()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
-    if os.name == "posix":  # the new name itself must reach the disk, too
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

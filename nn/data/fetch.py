@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from autograd_core import files
 from autograd_core.files import user_cache
 
 log = logging.getLogger("nn.data")
@@ -162,7 +163,7 @@ def _from_first(
                 log.info("%s", refusals[-1])
                 continue
             for file in checksums:
-                replace_durably(Path(scratch, file), home / file)
+                files.replace(Path(scratch, file), home / file)
             return contents, str(source)
     tried = "".join(f"\n  {refusal}" for refusal in refusals) or " (no sources are known)"
     raise FetchError(f"{name}: cannot fetch {', '.join(checksums)} into {home}; tried in order:{tried}")
@@ -229,19 +230,6 @@ def _untar(archive: Path, members: Mapping[str, str], folder: Path) -> None:
         raise FetchError(f"{archive.name}: {error}") from error
     if missing:
         raise FetchError(f"{archive.name} holds no {', '.join(sorted(missing))}")
-
-
-def replace_durably(temporary: Path, path: Path) -> None:
-    """Move a finished file into place at once, on the disk before it appears under its name."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    if hasattr(os, "O_DIRECTORY"):  # POSIX: the new name itself must reach the disk too
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 @contextlib.contextmanager
