@@ -670,7 +670,7 @@ def standardize_backward(g: Array, x: Array, weight: Array | None, centre: Array
                          dims: tuple[int, ...], eps: float, centred: bool, bias_shape: tuple[int, ...] | None,
                          needs: tuple[bool, ...]) -> Plan | None:
     """Plan the gradients of :func:`standardize` in x, weight and bias; g is C-ordered or one number, repeated."""
-    shapes = {s for s in (None if weight is None else weight.shape, bias_shape) if s is not None}
+    shapes = {s for s, given in ((weight and weight.shape, weight), (bias_shape, needs[2])) if given}
     given = [p for p in (weight, centre, rstd) if p is not None]
     flat = _is_flat(g) and g.dtype == x.dtype
     if not _served(x, *given) or not (flat or _served(g, x)) or 0 in x.shape or len(shapes) > 1:
@@ -680,7 +680,7 @@ def standardize_backward(g: Array, x: Array, weight: Array | None, centre: Array
     if view is None or (centre is None) == centred:
         return None
     outputs = tuple(Spec(s, x.dtype) if need and s is not None else None
-                    for s, need in zip((x.shape, shape, shape), needs, strict=True))
+                    for s, need in zip((x.shape, shape, shape), needs, strict=True))  # None has the shape () here
     dx, dw, db = (0 if s is None else out(i) for i, s in enumerate(outputs))
     lanes = host.lanes(x.dtype)
     arrays: tuple[int | Ref, ...] = (inp(0), inp(1), 0 if weight is None else inp(2), inp(3) if centred else 0, inp(4))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .. import ops
-from ..registry import composite, network, op
+from ..registry import Kernel, composite, network, op
 from ..shapes import numpy_dtype
 from .samples import boolean, real, sample
 from .second_order import gradient_of
@@ -40,42 +40,55 @@ HEADS = [sample(real(2, 3, 4), real(2, 5, 4), real(2, 5, 3), None, scale=0.5, ca
          sample(real(1, 3, 4), real(1, 3, 4), real(1, 3, 4), boolean(3, 3), scale=1.0, causal=True)]  # fmt: skip
 
 
-@op(network, namespace="internal", hidden=("weights",), samples=HEADS,
-    vjp=lambda g, query, key, value, mask, weights, scale, causal, needs: ops.attention_backward(
-        query, key, value, mask, weights, g, scale=scale, causal=causal, needs=needs))  # fmt: skip
+def _scores(query, key, mask, scale, causal):
+    """scale * query key^T + mask, -inf where not to be looked at."""
+    scores = np.matmul(query * scale, key.swapaxes(-1, -2))
+    if causal:
+        scores = np.where(_causal(query.shape[-2], key.shape[-2]), scores, scores.dtype.type(-np.inf))
+    if mask is not None:
+        scores = np.where(mask, scores, scores.dtype.type(-np.inf)) if mask.dtype == bool else scores + mask
+    return scores
+
+
+@op(network, namespace="internal", hidden=("lse",), samples=HEADS, kernel=Kernel("attention:attention", above=2048),
+    vjp=lambda g, query, key, value, mask, out, lse, scale, causal, needs: ops.attention_backward(
+        query, key, value, mask, out, lse, g, scale=scale, causal=causal, needs=needs))  # fmt: skip
 def attention(query, key, value, mask, *, scale, causal):
     """softmax(scale * query key^T + mask) value, in one operation.
 
     ``mask``: None, booleans (True may look) or numbers to add. ``causal`` hides later columns. Rows that may look at
     nothing give zeros.
     """
-    scores = np.matmul(query * scale, key.swapaxes(-1, -2))
-    if causal:
-        scores = np.where(_causal(query.shape[-2], key.shape[-2]), scores, scores.dtype.type(-np.inf))
-    if mask is not None:
-        scores = np.where(mask, scores, scores.dtype.type(-np.inf)) if mask.dtype == bool else scores + mask
+    scores = _scores(query, key, mask, scale, causal)
     top = np.max(scores, -1, keepdims=True, initial=-np.inf)
-    weights = np.exp(scores - np.where(top == -np.inf, scores.dtype.type(0), top))
+    top = np.where(top == -np.inf, scores.dtype.type(0), top)
+    weights = np.exp(scores - top)
     total = np.sum(weights, -1, keepdims=True)
-    weights /= np.where(total == 0, scores.dtype.type(1), total)
-    return np.matmul(weights, value), weights
+    total = np.where(total == 0, scores.dtype.type(1), total)
+    weights /= total
+    return np.matmul(weights, value), top + np.log(total)
 
 
-def _attention_gradient(query, key, value, mask, weights, g, *, scale, causal, needs):
+def _attention_gradient(query, key, value, mask, out, lse, g, *, scale, causal, needs):
     return gradient_of(
         lambda q, k, v, m: _attend(q, k, v, m, scale=scale, causal=causal), (g,), (query, key, value, mask), needs
     )
 
 
 @op(network, namespace="internal", vjp=(), composite=_attention_gradient, samples=[
-    sample(real(2, 3, 4), real(2, 5, 4), real(2, 5, 3), None, real(2, 3, 5), real(2, 3, 3), scale=0.5, causal=False,
-           needs=(True, True, True, False))])  # fmt: skip
-def attention_backward(query, key, value, mask, weights, g, *, scale, causal, needs):
-    """The gradients of `attention` in query, key, value and an additive mask."""
+    sample(real(2, 3, 4), real(2, 5, 4), real(2, 5, 3), None, real(2, 3, 3), real(2, 3, 1), real(2, 3, 3), scale=0.5,
+           causal=False, needs=(True, True, True, False))],
+    kernel=Kernel("attention:attention_backward", above=2048))  # fmt: skip
+def attention_backward(query, key, value, mask, out, lse, g, *, scale, causal, needs):
+    """The gradients of `attention` in query, key, value and an additive mask; the weights are computed anew.
+
+    ``lse``: the logarithm of the sum of exponentials of each row.
+    """
+    weights = np.exp(_scores(query, key, mask, scale, causal) - lse)
     d_value = np.matmul(weights.swapaxes(-1, -2), g) if needs[2] else None
     d_scores = np.matmul(g, value.swapaxes(-1, -2))
+    d_scores -= np.sum(g * out, -1, keepdims=True)
     d_scores *= weights
-    d_scores -= weights * np.sum(d_scores, -1, keepdims=True)
     d_query = np.matmul(d_scores, key) * scale if needs[0] else None
     d_key = np.matmul(d_scores.swapaxes(-1, -2), query * scale) if needs[1] else None
     return d_query, d_key, d_value, d_scores if needs[3] else None
