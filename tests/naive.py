@@ -27,12 +27,12 @@ def gemm(a, b, bias=None, residual=None, alpha=1.0, activation=""):
 
 def erf(x):
     """Error function in x's own precision, by its series of positive terms, which loses no digits and takes many."""
-    x = np.clip(x, -6.5, 6.5)
+    whole, x = x, np.clip(x, -6.5, 6.5)
     term = total = 2 * np.exp(-x * x) * x / np.sqrt(np.arccos(x.dtype.type(-1)))
     for n in range(1, 200):
         term = term * (2 * x * x / (2 * n + 1))
         total = total + term
-    return total
+    return np.where(np.abs(whole) > 6.4, np.sign(whole), total)
 
 
 STEPS = {
@@ -41,7 +41,8 @@ STEPS = {
     ">=": np.greater_equal, "neg": np.negative, "not": np.logical_not, "convert": np.asarray, "full": np.asarray,
     "where": np.where, "minimum": np.minimum, "maximum": np.maximum, "abs": np.abs, "pow": np.power, "asin": np.arcsin,
     "acos": np.arccos, "atan": np.arctan, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
-    "atan2": np.arctan2, "erf": erf, "erfc": np.vectorize(math.erfc), "lgamma": np.vectorize(math.lgamma),
+    "atan2": np.arctan2, "erf": erf, "erfc": np.vectorize(math.erfc), "hypot": np.hypot,
+    "lgamma": np.vectorize(lambda x: math.inf if x <= 0 and x % 1 == 0 else math.lgamma(x)),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "rsqrt": lambda x: 1 / np.sqrt(x),
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Fused loops: the language, the generated kernels over shapes, strides, lanes and threads, and what eager does."""
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -258,6 +259,25 @@ def test_records_and_their_gradients_as_loops(name):
                 np.testing.assert_allclose(found, expected_gradient, rtol=1e-5, atol=1e-6)
     if not tried:
         pytest.skip("integers alone, or nothing of it is elementwise arithmetic")
+
+
+SPECIAL = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1, -1, 1e30, -1e30, 1e-30, 1e-42, -1e-42, 3e38, -3e38, 100, -100,
+                    20.5, -20.5, 0.5, -0.5], np.float32)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [n for n, op in ELEMENTWISE.items() if op.scalar and not n.startswith("bitwise")])
+def test_scalar_expressions_at_special_values(name):
+    op = ELEMENTWISE[name]
+    parameters = inspect.signature(eval(f"lambda {op.signature}: 0")).parameters  # noqa: S307 (the record's own text)
+    settings = {k: 0.3 if parameters[k].default is inspect.Parameter.empty else parameters[k].default
+                for k in op.settings}  # fmt: skip
+    arrays = [a.ravel() for a in np.meshgrid(*[SPECIAL] * len(op.parameters))]
+    if name == "where":
+        arrays[0] = arrays[0] > 0
+    with np.errstate(all="ignore"):
+        expected = op.function(*arrays, **settings)
+        found = values_of(fusion.fused_op(op), (*arrays, *settings.values()))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-44)
 
 
 # ---------------------------------------------------------------------------------------------------- eager

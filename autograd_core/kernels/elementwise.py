@@ -36,7 +36,7 @@ OPERATORS = frozenset(["+", "-", "*", "/", "&", "|", "^", "<<", ">>", "<", "<=",
 SIMD = {"where": "where", "minimum": "minimum", "maximum": "maximum", "abs": "absolute", "sqrt": "sqrt",
         "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint", "copysign": "copysign"}  # fmt: skip
 LANEWISE = frozenset(["acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cosh", "erfc", "exp2", "fmod",
-                      "lgamma", "log10", "log2", "pow", "sinh", "tan"])  # fmt: skip
+                      "hypot", "lgamma", "log10", "log2", "pow", "sinh", "tan"])  # fmt: skip
 """Functions that the C library works out lane by lane (`pow` in float64 alone): no quicker than NumPy's."""
 
 VMATH = LANEWISE | {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "rsqrt"}

@@ -469,7 +469,7 @@ libm_sin, libm_cos, libm_pow = _per_lane("sin", 1), _per_lane("cos", 1), _per_la
 tan, asin, acos, atan = (_per_lane(name, 1) for name in ("tan", "asin", "acos", "atan"))
 sinh, cosh, asinh, acosh, atanh = (_per_lane(name, 1) for name in ("sinh", "cosh", "asinh", "acosh", "atanh"))
 exp2, log2, log10, erfc, lgamma = (_per_lane(name, 1) for name in ("exp2", "log2", "log10", "erfc", "lgamma"))
-atan2, fmod = _per_lane("atan2", 2), _per_lane("fmod", 2)
+atan2, fmod, hypot = (_per_lane(name, 2) for name in ("atan2", "fmod", "hypot"))
 
 _publish = _functions(_trigonometry)
 

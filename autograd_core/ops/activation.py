@@ -82,7 +82,7 @@ def _hardswish_slope(g, input):
 
 
 @op(elementwise, signature="input, inplace=False", vjp=[_hardswish_slope], samples=[WIDE], onnx="HardSwish",
-    scalar="0 if input <= -3 else input if input >= 3 else input * (input + 3) / 6", **FLOATING)  # fmt: skip
+    scalar="input * min(max(input + 3, 0), 6) / 6", **FLOATING)  # fmt: skip
 def hardswish(input):
     """`silu` with `hardsigmoid` in place of `sigmoid` (Howard et al. 2019, Searching for MobileNetV3)."""
     return input * np.clip(input + 3, 0, 6) / 6

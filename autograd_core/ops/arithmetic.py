@@ -302,7 +302,7 @@ def ldexp(input, other):
 
 @op(elementwise, vjp=[lambda g, input, out: g * (input / out), lambda g, other, out: g * (other / out)],
     samples=BINARY[:2],
-    scalar="sqrt(input * input + other * other)", promote=tensors("hypot", 0, 1))  # fmt: skip
+    scalar="hypot(input, other)", promote=tensors("hypot", 0, 1))  # fmt: skip
 def hypot(input, other):
     """Length of the hypotenuse: sqrt(input**2 + other**2), without overflow on the way."""
     if input.dtype.kind != "f":
