@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 from weakref import ref
 
 import numpy as np
@@ -22,11 +23,11 @@ class Context:
     def __init__(self):
         self.needs_input_grad: tuple[bool, ...] = ()
         self.materialize = True
-        self._saved = []
-        self._to_save = ()
+        self._saved: list[tuple] = []
+        self._to_save: tuple[Tensor | None, ...] = ()
         self._dirty = ()
         self._constant = ()
-        self._node = None
+        self._node: Any = None  # a weak reference to the node, where one was made
 
     def save_for_backward(self, *tensors) -> None:
         """Keep tensors for backward: inputs and outputs stay connected, so that second derivatives work."""
@@ -70,9 +71,10 @@ class Context:
         for tensor in self._to_save:
             position = next((i for i, out in enumerate(outputs) if out is tensor), None)
             number = self._node().number if self._node is not None else 0
-            entries.append(
-                ("other", tensor, None, number) if position is None else ("output", tensor.array, position, number)
-            )
+            if tensor is None or position is None:
+                entries.append(("other", tensor, None, number))
+            else:
+                entries.append(("output", tensor.array, position, number))
         self._saved = entries
         self._to_save = ()
 
