@@ -138,6 +138,8 @@ def _as_tensor(value):
 def _combine(results, join):
     """``join`` applied to the tensors at each place of equally nested results."""
     first = results[0]
+    if first is None:
+        return None
     if isinstance(first, dict):
         return {k: _combine([r[k] for r in results], join) for k in first}
     if isinstance(first, (list, tuple)):
@@ -154,6 +156,8 @@ def _full(value, size, level):
 
 
 def _place(result, out_dims):
+    if result is None:
+        return None
     if isinstance(result, (list, tuple)):
         dims = out_dims if isinstance(out_dims, (list, tuple)) else (out_dims,) * len(result)
         placed = [_place(r, d) for r, d in zip(result, dims, strict=True)]
@@ -222,6 +226,23 @@ class _Vmap(Watcher):
         return [lined_up(a) if self.mine(a) else a for a in args]
 
 
+    def repeated(self, args):
+        """The arguments with the batch dimension in front; what is the same for all samples is expanded."""
+        return [a.full if self.mine(a) else ops.expand(_tensor(a), (self.size, *a.shape)) for a in args]
+
+    def composed(self, function):
+        """The whole batch of what ``function`` makes of this vmap's tensors by other operations."""
+        state.watch = self
+        try:
+            return function().full
+        finally:
+            state.watch = self.outer
+
+
+def _tensor(value):
+    return value if isinstance(value, Tensor) else Tensor(value)
+
+
 def call_record(op, args, static):
     """Call an operation through the door with positional arrays and settings, whatever its public signature."""
     from .tensor import apply
@@ -238,6 +259,8 @@ def _shifted(level, op, args, static):
     first = args[0]
     if not level.mine(first) or any(level.mine(a) for a in args[1:]) or not first.ndim:
         return None
+    if op.family.name == "reduction" and not _DIMS & static.keys():
+        return None  # it takes all elements together
     if op.prepare is not None:
         stand_in = np.broadcast_to(np.empty((), first.dtype.dtype), first.shape)
         static = op.prepare([stand_in, *args[1:]], static)
@@ -256,8 +279,9 @@ def _shifted(level, op, args, static):
     return call_record(op, [first.full, *args[1:]], moved)
 
 
-_DIMS, _SHAPES = {"dim", "dims", "dim0", "dim1"}, {"shape", "size"}
-_NEUTRAL = {"keepdim", "dtype", "correction", "unbiased", "alpha", "descending", "stable", "largest", "sorted", "k"}
+_DIMS, _SHAPES = {"dim", "dims", "dim0", "dim1", "dim2"}, {"shape", "size"}
+_NEUTRAL = {"keepdim", "dtype", "correction", "unbiased", "alpha", "descending", "stable", "largest", "sorted", "k",
+            "offset", "shifts", "sizes", "memory_format", "diagonal", "ignore_nan", "ord"}  # fmt: skip
 _UNKNOWN = object()
 
 
@@ -270,15 +294,65 @@ def _shift(value, ndim):
 
 
 def _matrices(level, op, args, static):
-    if min(a.ndim for a in args) < 2:
-        return None
-    return call_record(op, level.aligned(args), static)
+    """Products of matrices and vectors; a vector becomes a matrix for as long as the product takes."""
+    first, second = args
+    vectors = first.ndim == 1, second.ndim == 1
+    most = max(first.ndim, second.ndim, 2)
+
+    def lined_up(value, own):
+        shape = (*(1,) * (most - len(own)), *own)
+        return ops.reshape(value.full, (level.size, *shape)) if level.mine(value) else ops.reshape(value, shape)
+
+    out = ops.matmul(lined_up(first, (1, *first.shape) if vectors[0] else tuple(first.shape)),
+                     lined_up(second, (*second.shape, 1) if vectors[1] else tuple(second.shape)))  # fmt: skip
+    shape = tuple(out.shape)
+    kept = shape[:-2] + shape[-2:-1] * (not vectors[0]) + shape[-1:] * (not vectors[1])
+    return ops.reshape(out, kept) if any(vectors) else out
 
 
 def _linear(level, op, args, static):
-    if not level.mine(args[0]) or any(level.mine(a) for a in args[1:]):
+    input, weight, bias = args
+    if level.mine(input) and not level.mine(weight) and not level.mine(bias):
+        return call_record(op, [input.full, weight, bias], static)
+    return level.composed(lambda: ops.matmul(input, weight.T) + (0 if bias is None else bias))
+
+
+def _masked_fill(level, op, args, static):
+    input, mask, value = args
+    value = value.to(input.dtype) if isinstance(value, Tensor) else value
+    return level.composed(lambda: ops.where(mask, value, input))
+
+
+def _leading(level, op, args, static):
+    """Functions of matrices take any number of dimensions in front of them."""
+    return call_record(op, [args[0].full], static) if len(args) == 1 else None
+
+
+def _slice(level, op, args, static):
+    return call_record(op, [args[0].full], {"index": (slice(None), *static["index"])})
+
+
+def _pick(level, op, args, static):
+    """Indexing by arrays that are the same for all samples and stand side by side (else NumPy moves dimensions)."""
+    places = [k for k, part in enumerate(static["spec"]) if type(part) in (str, int)]
+    if not level.mine(args[0]) or any(level.mine(a) for a in args[1:]) or places[-1] - places[0] >= len(places):
         return None
-    return call_record(op, [args[0].full, *args[1:]], static)
+    return call_record(op, [args[0].full, *args[1:]], {**static, "spec": (slice(None), *static["spec"])})
+
+
+def _gather(level, op, args, static):
+    dim = static["dim"] % max(args[0].ndim, 1) + 1
+    if not args[0].ndim or not args[1].ndim:
+        return None
+    return call_record(op, level.repeated(args), {**static, "dim": dim})
+
+
+def _cat(level, op, args, static):
+    return call_record(op, level.repeated(args), {**static, "dim": static["dim"] % args[0].ndim + 1})
+
+
+def _stack(level, op, args, static):
+    return call_record(op, level.repeated(args), {**static, "dim": static["dim"] % (args[0].ndim + 1) + 1})
 
 
 def _convolution(level, op, args, static):
@@ -306,6 +380,12 @@ def _expand(level, op, args, static):
 
 _BY_FAMILY = {"elementwise": _broadcasting, "arithmetic": _broadcasting, "comparison": _broadcasting,
               "reduction": _shifted}  # fmt: skip
-_RULES = {"matmul": _matrices, "permute": _permute, "linear": _linear, "convolution": _convolution, "expand": _expand,
-          **dict.fromkeys(("reshape",  "transpose", "movedim", "softmax", "log_softmax", "cumsum", "cumprod",
-                           "logcumsumexp", "flip", "sort", "topk"), _shifted)}  # fmt: skip
+_RULES = {
+    "matmul": _matrices, "mm": _matrices, "bmm": _matrices, "mv": _matrices, "dot": _matrices, "linear": _linear,
+    "convolution": _convolution, "permute": _permute, "expand": _expand, "masked_fill": _masked_fill,
+    **dict.fromkeys(("inv", "svd", "eigh", "cholesky", "qr", "det", "slogdet", "lu_factor", "matrix_exp"), _leading),
+    "slice_view": _slice, "pick": _pick, "gather": _gather, "join": _cat, "pile": _stack,
+    **dict.fromkeys(("reshape", "transpose", "movedim", "softmax", "log_softmax", "cumsum", "cumprod", "logcumsumexp",
+                     "flip", "sort", "topk", "to", "clone", "alias", "roll", "diagonal", "split_at", "unbind", "tril",
+                     "triu", "argsort", "kthvalue", "median_along"), _shifted),
+}  # fmt: skip

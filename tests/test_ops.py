@@ -258,6 +258,59 @@ LAYOUT_MATTERS = {
     "view_as": "a view in another shape needs its elements in order",
 }
 
+RAGGED = "the shape of the result depends on the values"
+
+
+@pytest.mark.parametrize("name", sorted(n for n, r in RECORDS.items() if r.samples))
+def test_vmap_is_the_loop(name):
+    """``vmap`` over three draws of the first sample gives what calling the function three times gives."""
+    record = RECORDS[name]
+    if record.family.name in ("random", "creation") or record.qualified.startswith("Tensor."):
+        pytest.skip("draws and new tensors have no batch to compare")
+    samples = [build(record.samples[0], seed=seed) for seed in range(3)]
+    rows, kwargs = [lifted(args) for args, _ in samples], samples[0][1]
+    if not tensors(rows[0]):
+        pytest.skip("no tensor in this sample")
+
+    def call(*args):
+        ag.manual_seed(7)
+        return record.public(*args, **kwargs)
+
+    expected = [tensors(call(*row)) for row in rows]
+    if not expected[0]:
+        pytest.skip("it returns no tensor")
+    if any(len({t.shape for t in column}) > 1 for column in zip(*expected, strict=True)):
+        pytest.skip(RAGGED)
+    found = tensors(ag.vmap(call, in_dims=dims_of(rows[0]), randomness="same")(*stacked(rows)))
+    assert len(found) == len(expected[0])
+    for whole, column in zip(found, zip(*expected, strict=True), strict=True):
+        assert np.allclose(whole.array, np.stack([t.array for t in column]), rtol=1e-9, atol=1e-12, equal_nan=True)
+        assert whole.dtype == column[0].dtype
+
+
+def lifted(value):
+    """Arrays as Tensors, in nested lists and tuples too."""
+    if isinstance(value, np.ndarray):
+        return ag.tensor(value)
+    return type(value)(lifted(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def stacked(rows):
+    """Equally nested arguments with their tensors stacked."""
+    if isinstance(rows[0], Tensor):
+        return ag.stack(rows)
+    if isinstance(rows[0], (list, tuple)):
+        return type(rows[0])(stacked(list(column)) for column in zip(*rows, strict=True))
+    return rows[0]
+
+
+def dims_of(value):
+    """0 where there is a tensor, None elsewhere."""
+    if isinstance(value, (list, tuple)):
+        return tuple(dims_of(v) for v in value)
+    return 0 if isinstance(value, Tensor) else None
+
+
 SAME_SHAPE = ("elementwise", "arithmetic", "comparison")
 
 
