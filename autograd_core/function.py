@@ -67,7 +67,7 @@ class Context:
 
     def _keep(self, outputs):
         """Turn what forward saved into entries that hold no cycle: an output is kept as its array and index."""
-        entries = []
+        entries: list[tuple] = []
         for tensor in self._to_save:
             position = next((i for i, out in enumerate(outputs) if out is tensor), None)
             number = self._node().number if self._node is not None else 0
