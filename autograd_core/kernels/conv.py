@@ -197,7 +197,7 @@ def divide(c: Correlation, panels: int, rows: int, weight_bytes: int, inside: bo
         return Work("" if inside else "before", panels, c.batch, 1, 1)
     image = c.groups * c.channels * math.prod(a.extent for a in c.axes) * c.dtype.itemsize
     blocks = 1 if c.batch >= min(chunks, 8) else -(-chunks // c.batch)
-    flat = by_channel and c.axes[0].extent == 1
+    flat = c.axes[0].extent == 1
     if flat:
         blocks = max(blocks, -(-image // (cache // 4)))
     blocks = min(rows, blocks)
@@ -209,14 +209,18 @@ def divide(c: Correlation, panels: int, rows: int, weight_bytes: int, inside: bo
 # ------------------------------------------------------------------------------------------------------------ tiles
 
 
-def accumulators() -> int:
-    """How many registers a tile may take: the rest is for operands and for the compiler's freedom."""
-    return host.registers() * 3 // 4
+def most_rows(vectors: int) -> int:
+    """How many rows of so many vectors a tile may have before the compiler, which loads ahead, runs out of registers."""
+    many = (16, 11, 7, 6, 4, 3, 3, 2) if host.registers() >= 32 else (10, 5, 3, 2, 1, 1, 1, 1)
+    return many[vectors - 1]
 
 
-def cycles(rows: int, vectors: int, shared_loads: int) -> float:
-    """Estimated cycles of a step: multiply-adds, loads, latency, for two units and two loads a cycle."""
-    return max(rows * vectors / 2, shared_loads / 2, 4) + 0.3
+def cycles(rows: int, vectors: int, loads: int) -> float:
+    """Estimated cycles of a step: multiply-adds, loads, latency, for two units and two loads a cycle.
+
+    Where four vectors share a broadcast element, few rows do not hide it (measured: 4 x 4 at three quarters of 5 x 4).
+    """
+    return max(rows * vectors / 2, loads / 2, 4 if vectors < 4 else 10.5) + 0.3
 
 
 def channel_tile(c: Correlation, lanes: int) -> tuple[float, int, int, int]:
@@ -224,7 +228,7 @@ def channel_tile(c: Correlation, lanes: int) -> tuple[float, int, int, int]:
     height, width = c.axes[1].places, c.axes[2].places
     best = (math.inf, 1, 1, 1)
     for vectors in (1, 2, 3, 4):
-        most = accumulators() // vectors
+        most = most_rows(vectors)
         fast = -(-width // -(-width // most))
         for lines in range(1, min(height, most // fast, 4) + 1 if fast == width else 2):
             rows = lines * fast
@@ -241,11 +245,11 @@ def pixel_tile(c: Correlation, lanes: int) -> tuple[float, int, int, int]:
     best = (math.inf, 1, 1, 1)
     for across, lines, rows in itertools.product(range(1, 9), range(1, min(height, 4) + 1), range(1, min(c.outputs, 8) + 1)):
         vectors = across * lines
-        if rows * vectors > accumulators() or (across > 1 and (across - 1) * lanes >= width):
+        if vectors > 8 or rows > most_rows(vectors) or (across > 1 and (across - 1) * lanes >= width):
             continue
         count = -(-height // lines) * -(-width // (across * lanes)) * -(-c.outputs // rows) * c.axes[0].places
         step = cycles(rows, vectors, rows + 2 * vectors)  # a vector of pixels lies across two lines of the cache
-        cost = count * c.groups * (c.channels * c.taps * step + rows * vectors * 3 + 20)
+        cost = count * c.groups * (c.channels * c.taps * step + rows * vectors * (3 if lines == 1 else 6) + 20)
         best = min(best, (cost, rows, vectors, across))
     return best
 
@@ -296,7 +300,8 @@ def correlate(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
     table = offsets(c, strides, taps, phases)
     units = work.panel_blocks * -(-c.batch // work.unit_images) * row_blocks
     entry_bytes, across = taps * panel * itemsize, -(-width.places // fast) if by_channels else 0
-    blocks = max(1, -(-len(table) * entry_bytes // (host.caches()[0] // 2)))
+    first_level = host.caches()[0] // 2
+    blocks = 1 if len(table) * entry_bytes <= 2 * first_level else -(-len(table) * entry_bytes // first_level)
     deep = -(-len(table) // blocks)
     held_step = rows * panel if by_channels and deep < len(table) else 0
     held = work.unit_images * block_rows * across * held_step or rows * vectors * lanes
@@ -431,7 +436,7 @@ def weight_tile(c: Correlation, lanes: int) -> tuple[float, int, int, int]:
     for vectors, fast in itertools.product((1, 2, 3, 4), (n for n in range(1, width + 1) if width % n == 0)):
         for lines in (n for n in range(1, min(slow, 8) + 1) if slow % n == 0 and (n == 1 or fast == width)):
             rows = lines * fast
-            if rows * vectors > accumulators() + 1:
+            if rows > max(most_rows(vectors), 25 if vectors == 1 and host.registers() >= 32 else 0):
                 continue
             count = c.channels * c.taps // rows * -(-c.outputs // (vectors * lanes))
             cost = c.groups * count * (c.places * cycles(rows, vectors, rows + vectors) + 20)

@@ -18,6 +18,21 @@ FRAME_AT = 35
 TABLE = FRAME_AT + FRAME
 
 
+def row_framer(dtype, lanes, lines):
+    """Device function that frames what rows of tiles from ``first_row`` on read, and returns where the frame begins."""
+    frame = framer(dtype, lanes)
+
+    @simd.device
+    def frame_rows(source, framed, first_row, w):
+        top = 0
+        if w[ROW_BLOCKS] > 1:
+            top = min(first_row * lines, w[HEIGHT] - lines) * w[FRAMES]
+        frame(source, framed, 0, w[FRAME_AT], top, w[FRAME_ROWS], w, FRAME_AT)
+        return simd.advance(framed, -(top * w[FRAME_AT + 3]))
+
+    return frame_rows
+
+
 @range_kernel
 def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step):
     """Tiles of ``rows // fast`` x ``fast`` pixels by ``vectors * lanes`` channels; a unit is (panels, images, rows).
@@ -27,7 +42,7 @@ def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
     T, width, lines = simd.tile(V, rows, vectors), vectors * lanes, rows // fast
-    frame, contiguous = framer(dtype, lanes), column_step == 1
+    frame_rows, contiguous = row_framer(dtype, lanes, lines), column_step == 1
 
     @simd.device
     def spread(tile, target, w, columns):
@@ -94,11 +109,7 @@ def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_
             source = simd.advance(simd.pointer(w[SOURCE], S), first * w[IMAGE])
             target = simd.advance(simd.pointer(w[TARGET], S), w[TARGET_START])
             if w[FRAMES] != 0:
-                top = 0
-                if w[ROW_BLOCKS] > 1:
-                    top = min(first_row * lines, w[HEIGHT] - lines) * w[FRAMES]
-                frame(source, framed, 0, w[FRAME_AT], top, w[FRAME_ROWS], w, FRAME_AT)
-                source = simd.advance(framed, -(top * w[FRAME_AT + 3]))
+                source = frame_rows(source, framed, first_row, w)
             source = simd.advance(source, w[START])
             for panel in range(block * w[BLOCK_PANELS], min((block + 1) * w[BLOCK_PANELS], w[ALL_PANELS])):
                 panel_tiles(w, panel, source, target, work, table, first, last, first_row, last_row)
@@ -114,7 +125,7 @@ def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step):
     """
     S, V, lines = simd.scalar(dtype), simd.vector(dtype, lanes), vectors // across
     T, width, contiguous = simd.tile(V, rows, vectors), across * lanes, column_step == 1
-    frame = framer(dtype, lanes)
+    frame_rows = row_framer(dtype, lanes, lines)
 
     @simd.device
     def write(held, goal, w, count, left):
@@ -133,7 +144,7 @@ def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step):
         w = simd.words(context)
         table = simd.words(context + 8 * TABLE)
         held = simd.advance(simd.pointer(w[WORK], S), start // w[GRAIN] * w[WORK_SIZE])
-        framed, framed_image = simd.advance(held, w[HELD]), -1
+        framed = simd.advance(held, w[HELD])
         columns, down = (w[WIDTH] + width - 1) // width, (w[HEIGHT] + lines - 1) // lines
         for unit in range(start, stop):
             rest = unit // w[ROW_BLOCKS]
@@ -143,10 +154,7 @@ def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step):
             image = rest - block * w[BATCH]
             source = simd.advance(simd.pointer(w[SOURCE], S), image * w[IMAGE])
             if w[FRAMES] != 0:
-                if framed_image != image:
-                    frame(source, framed, 0, w[FRAME_AT], 0, w[FRAME_AT + 2], w, FRAME_AT)
-                    framed_image = image
-                source = framed
+                source = frame_rows(source, framed, first_row, w)
             source = simd.advance(source, w[START])
             target = simd.advance(simd.pointer(w[TARGET], S), image * w[TARGET_IMAGE] + w[TARGET_START])
             for panel in range(block * w[BLOCK_PANELS], min((block + 1) * w[BLOCK_PANELS], w[ALL_PANELS])):

@@ -1,7 +1,7 @@
 """What convolution lays out before it computes: padded images, weights in panels, gradients with channels last."""
 from __future__ import annotations
 
-from autograd_core.kernels.lazy import conv_tiles, simd, tiles
+from autograd_core.kernels.lazy import conv_tiles, simd
 from autograd_core.kernels.runner import range_kernel
 
 FRAME = 16
@@ -24,22 +24,10 @@ def framer(dtype, lanes):
             simd.store_part(target, i, simd.full(S(0), V), count - i)
 
     @simd.device
-    def copy(source, target, count):
-        for i in range(0, count, lanes):
-            simd.store_part(target, i, simd.load_part(source, i, count - i, V), count - i)
-
-    @simd.device
     def copy_row(source, target, width, before, size, step, phases):
-        if phases == 1:
-            start, skipped = max(before, 0), max(-before, 0)
-            count = max(min(size - skipped, width - start), 0)
-            fill(target, min(start, width))
-            if step == 1:
-                copy(simd.advance(source, skipped), simd.advance(target, start), count)
-            else:
-                for i in range(count):
-                    target[start + i] = source[(skipped + i) * step]
-            fill(simd.advance(target, start + count), width - start - count)
+        if phases == 1 and step == 1:
+            for i in range(0, width, lanes):
+                simd.store_part(target, i, conv_tiles.load_every(source, i - before, size, S(0), 1, V), width - i)
         else:
             each = width // phases
             for phase in range(phases):
