@@ -26,6 +26,7 @@ from .info import cuda as cuda
 from .info import device as device
 from .info import finfo as finfo
 from .info import iinfo as iinfo
+from .interop import watch as _watch_for_einops
 from .modes import enable_grad as enable_grad
 from .modes import inference_mode as inference_mode
 from .modes import is_grad_enabled as is_grad_enabled
@@ -57,6 +58,7 @@ dtype = DType
 
 __version__ = "0.1.0"
 
+_watch_for_einops()
 globals().update(_namespace(""))
 globals().update(_DTYPES)
 globals().update(_LAYOUTS)

@@ -42,6 +42,9 @@ def become(self, result, name="in-place operation") -> Tensor:
     if has_overlap(self.array):
         raise OpError(f"{name}: several elements of the tensor share one memory location (an expanded tensor); "
                       "clone() it before changing it in place")  # fmt: skip
+    if not self.array.flags.writeable:
+        raise OpError(f"{name}: the memory of the tensor is read-only (it belongs to an array that is, or to another "
+                      "library); clone() it before changing it in place")  # fmt: skip
     if state.watch is not None:
         state.watch.write(self, result)
     if tracked and values.dtype != self.array.dtype:

@@ -482,7 +482,12 @@ class Tensor:
         return bool((self == value).any())
 
     def __format__(self, spec):
-        return format(self.item(), spec) if self.array.ndim == 0 and not self.requires_grad else format(str(self), spec)
+        if self.array.ndim == 0 and (spec or type(self) is Tensor):
+            return format(self.item(), spec)
+        if spec:
+            raise TypeError(f"__format__: the format {spec!r} is for tensors without dimensions, this one has shape "
+                            f"{list(self.shape)}; format its elements, or str() of it")  # fmt: skip
+        return str(self)
 
     def __setitem__(self, index, value):
         from .ops import set_item

@@ -17,10 +17,10 @@ LAYERS = [
     ["inplace"],
     ["backward", "generator"],
     ["registry"],
-    ["ops", "numpy_protocol", "printing"],
+    ["ops", "numpy_protocol", "numpy_functions", "array_api", "printing", "interop"],
     ["transforms", "function", "batching", "gradient_check", "graph", "visualize", "fusion", "program", "runtime", "tracing",
-     "passes", "lowering", "compiler", "symbolic",
-     "profiler", "namespaces", "stubs"],
+     "clusters", "segments", "passes", "lowering", "compiler", "symbolic",
+     "profiler", "namespaces", "stubs", "support"],
 ]  # fmt: skip
 """Files of autograd_core from the ground up: a file imports from its own layer and those below, at its head."""
 

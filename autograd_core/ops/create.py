@@ -320,7 +320,14 @@ def from_numpy(ndarray) -> Tensor:
 
 def from_dlpack(ext_tensor) -> Tensor:
     """A tensor that shares the memory of another library's array, by the DLPack protocol."""
-    return wrap(as_array(np.from_dlpack(ext_tensor)))
+    if not hasattr(ext_tensor, "__dlpack__"):
+        raise TypeError(f"from_dlpack: expected an array with the method __dlpack__, got {type(ext_tensor).__name__}")
+    try:
+        array = np.from_dlpack(ext_tensor)
+    except RuntimeError as error:
+        kind = getattr(ext_tensor, "dtype", "its")
+        raise TypeError(f"from_dlpack: cannot take elements of type {kind} ({error})") from None
+    return wrap(as_array(array))
 
 
 # ---------------------------------------------------------------------------------------------------- products
