@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import ops
 from ..modes import no_grad
-from ..registry import composite, index, op
+from ..registry import Kernel, composite, index, op
 from ..shapes import numpy_dtype
 from ..tensor import Tensor
 from .normalization import assign
@@ -15,10 +15,16 @@ from .samples import integer, real, sample
 # ---------------------------------------------------------------------------------------------------- embedding
 
 
+def _rows_exist(input, weight, *, padding_idx, scale_grad_by_freq):
+    """Whether all indices are rows, and there are enough of them; the body says which are not."""
+    return input.size * weight.shape[1] >= 32768 and input.min() >= 0 and input.max() < len(weight)
+
+
 @op(
     index,
     namespace="internal",
     onnx="Gather",
+    kernel=Kernel("embedding:lookup", by=1, when=_rows_exist),
     vjp=[
         None,
         lambda g, input, weight_shape, padding_idx, scale_grad_by_freq: ops.embedding_backward(
@@ -36,8 +42,9 @@ def lookup(input, weight, *, padding_idx, scale_grad_by_freq):
     return weight[input]
 
 
-@op(index, namespace="internal", vjp=[lambda g, input, padding_idx, scale_grad_by_freq:
-    ops.embedding_rows(g, input, padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq)],
+@op(index, namespace="internal", kernel=Kernel("embedding:embedding_backward"),
+    vjp=[lambda g, input, padding_idx, scale_grad_by_freq: ops.embedding_rows(
+        g, input, padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq)],
     samples=[sample(real(2, 3, 5), integer(2, 3, high=4), rows=4, padding_idx=1, scale_grad_by_freq=True)])  # fmt: skip
 def embedding_backward(g, input, *, rows, padding_idx, scale_grad_by_freq):
     """The gradient of `lookup` in the table: the rows of ``g`` added up where they came from."""

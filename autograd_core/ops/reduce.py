@@ -11,12 +11,13 @@ import numpy as np
 
 from .. import ops
 from ..inplace import write_out
-from ..registry import composite, op, reduction
+from ..registry import Kernel, composite, op, reduction
 from ..shapes import default_dtype, normalize_dim, normalize_dims, numpy_dtype
 from ..tensor import Tensor
 from .samples import boolean, distinct, integer, real, sample
 
 INT64 = np.dtype(np.int64)
+LARGE = 32768  # elements from which a kernel beats NumPy
 DIMS = [real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True), sample(real(), 0)]
 
 # ---------------------------------------------------------------------------------------------------- shared
@@ -80,7 +81,8 @@ def add_reduce(input, dim, keepdim, kind):
 # ---------------------------------------------------------------------------------------------------- sums
 
 
-@op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=dims_setting, samples=DIMS,
+@op(reduction, kernel=Kernel("reduce:sum", above=LARGE), prepare=dims_setting,
+    signature="input, dim=None, keepdim=False, *, dtype=None", samples=DIMS,
     vjp=[lambda g, dim, keepdim, input_shape: restore(g, dim, keepdim, len(input_shape))],
     onnx="ReduceSum")  # fmt: skip
 def sum(input, *, dim, keepdim, dtype):
@@ -88,7 +90,8 @@ def sum(input, *, dim, keepdim, dtype):
     return add_reduce(input, dim, keepdim, sum_dtype(input, dtype))
 
 
-@op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=dims_setting,
+@op(reduction, kernel=Kernel("reduce:mean", above=LARGE), prepare=dims_setting,
+    signature="input, dim=None, keepdim=False, *, dtype=None",
     samples=DIMS,
     vjp=[lambda g, dim, keepdim, input_shape: restore(g, dim, keepdim, len(input_shape))
          / builtins.max(1, count_of(input_shape, dim))], onnx="ReduceMean")  # fmt: skip
@@ -176,16 +179,16 @@ def split_evenly(g, input, out):
 EXTREMES = [distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(2, 3, 4), (0, -1), True), sample(real(), 0)]
 
 
-@op(reduction, signature="input, dim=(), keepdim=False", prepare=dims_setting, vjp=[_even_split], samples=EXTREMES,
-    onnx="ReduceMax")  # fmt: skip
+@op(reduction, kernel=Kernel("reduce:amax", above=LARGE), signature="input, dim=(), keepdim=False",
+    prepare=dims_setting, vjp=[_even_split], samples=EXTREMES, onnx="ReduceMax")  # fmt: skip
 def amax(input, *, dim, keepdim):
     """Largest value over ``dim`` (an int or several; all by default); the gradient is shared evenly among ties."""
     nonempty("amax", input, dim)
     return np.maximum.reduce(input, axis=dim, keepdims=keepdim)
 
 
-@op(reduction, signature="input, dim=(), keepdim=False", prepare=dims_setting, vjp=[_even_split], samples=EXTREMES,
-    onnx="ReduceMin")  # fmt: skip
+@op(reduction, kernel=Kernel("reduce:amin", above=LARGE), signature="input, dim=(), keepdim=False",
+    prepare=dims_setting, vjp=[_even_split], samples=EXTREMES, onnx="ReduceMin")  # fmt: skip
 def amin(input, *, dim, keepdim):
     """Smallest value over ``dim`` (an int or several; all by default); the gradient is shared evenly among ties."""
     nonempty("amin", input, dim)
@@ -216,6 +219,7 @@ def _along(name, pick, extreme):
     """The record of the extreme along one dimension together with its index, for max and min."""
 
     @op(reduction, name=f"{name}_along", namespace="internal", outputs="values indices", prepare=one_dim_setting,
+        kernel=Kernel(f"reduce:{name}_along", above=LARGE),
         vjp=[lambda gs, indices, dim, keepdim, input_shape: selection_gradient(
             gs[0], indices, dim, keepdim, input_shape)],
         samples=[sample(distinct(3, 4), 1, False), sample(distinct(3, 4), 0, True)])  # fmt: skip
@@ -232,7 +236,8 @@ def _along(name, pick, extreme):
 def _of_all(name, extreme):
     """The record of the extreme of all elements, for max and min."""
 
-    @op(reduction, name=f"{name}_of_all", namespace="internal", vjp=[split_evenly], samples=[distinct(3, 4)])
+    @op(reduction, name=f"{name}_of_all", namespace="internal", vjp=[split_evenly],
+        kernel=Kernel(f"reduce:a{name}", above=LARGE), samples=[distinct(3, 4)])
     def of_all(input):
         """The extreme of all elements."""
         nonempty(name, input, ())
@@ -284,13 +289,13 @@ def _place(name, pick, input, dim, keepdim):
     return pick(input, axis=dim, keepdims=keepdim)
 
 
-@op(reduction, **WHERE)
+@op(reduction, kernel=Kernel("reduce:argmax", above=LARGE), **WHERE)
 def argmax(input, *, dim, keepdim):
     """Index of the largest element along ``dim`` (in the flattened input by default); the first among equals."""
     return _place("argmax", np.argmax, input, dim, keepdim)
 
 
-@op(reduction, **WHERE)
+@op(reduction, kernel=Kernel("reduce:argmin", above=LARGE), **WHERE)
 def argmin(input, *, dim, keepdim):
     """Index of the smallest element along ``dim`` (in the flattened input by default); the first among equals."""
     return _place("argmin", np.argmin, input, dim, keepdim)
@@ -365,13 +370,13 @@ SPREAD = {"signature": "input, dim=None, unbiased=None, keepdim=False, *, correc
                       sample(real(2, 3, 4), (0, 2), keepdim=True)]}  # fmt: skip
 
 
-@op(reduction, vjp=[_var_gradient], **SPREAD)
+@op(reduction, kernel=Kernel("reduce:var", above=LARGE), vjp=[_var_gradient], **SPREAD)
 def var(input, *, dim, unbiased, keepdim, correction):
     """Variance over ``dim``: sum (x - mean)² / (count - correction), with ``correction`` 1 unless said otherwise."""
     return _var(input, dim, correction, keepdim)
 
 
-@op(reduction, vjp=[_std_gradient], **SPREAD)
+@op(reduction, kernel=Kernel("reduce:std", above=LARGE), vjp=[_std_gradient], **SPREAD)
 def std(input, *, dim, unbiased, keepdim, correction):
     """Standard deviation: the root of `var`; its gradient is 0 where the deviation is."""
     return np.sqrt(_var(input, dim, correction, keepdim))

@@ -1,0 +1,89 @@
+"""Rows of a table picked by index, and their gradient: rows added up where they came from.
+
+The gradient is cut by columns, not by rows: each unit adds its columns of all rows in the order of the indices, so no
+two threads meet and the order is always the same.
+"""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from autograd_core.kernels import host
+from autograd_core.kernels.lazy import simd
+from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, is_c_ordered, out
+from autograd_core.kernels.runner import range_kernel
+from autograd_core.kernels.softmax import _served
+
+GRAIN = 16384  # elements of a chunk
+
+
+@range_kernel
+def gather(dtype, lanes):
+    """Copy rows of a table; zeros for a row that does not exist. Context: indices, table, out, rows, width."""
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        width = w[4]
+        for unit in range(start, stop):
+            row = simd.words(w[0])[unit]
+            source, target = simd.pointer(w[1], S), simd.advance(simd.pointer(w[2], S), unit * width)
+            whole = width // lanes * lanes
+            if 0 <= row and row < w[3]:
+                source = simd.advance(source, row * width)
+                for i in range(0, whole, lanes):
+                    simd.store(target, i, simd.load(source, i, V))
+                simd.store_part(target, whole, simd.load_part(source, whole, width - whole, V), width - whole)
+            else:
+                for i in range(width):
+                    target[i] = S(0)
+
+    return kernel
+
+
+@range_kernel
+def scatter(dtype, lanes):
+    """Add rows up where their indices say; a unit is a vector of columns. Context: indices, g, out (zeros), rows, width,
+    number of indices, index to leave out.
+    """
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        indices, g, target, width = simd.words(w[0]), simd.pointer(w[1], S), simd.pointer(w[2], S), w[4]
+        for k in range(w[5]):
+            row = indices[k]
+            if 0 <= row and row < w[3] and row != w[6]:
+                for j in range(start * lanes, min(stop * lanes, width), lanes):
+                    sum_ = simd.load_part(target, row * width + j, width - j, V)
+                    sum_ += simd.load_part(g, k * width + j, width - j, V)
+                    simd.store_part(target, row * width + j, sum_, width - j)
+
+    return kernel
+
+
+def lookup(indices: Array, table: Array, *, padding_idx: int, scale_grad_by_freq: bool) -> Plan | None:
+    """Plan table[indices] for int64 indices and a C-ordered table (rows, width)."""
+    if indices.dtype != np.int64 or not is_c_ordered(indices) or not _served(table) or 0 in (*indices.shape,
+                                                                                           *table.shape):
+        return None
+    rows, width = table.shape
+    context = (inp(0), inp(1), out(0), rows, width)
+    return Plan((Spec((*indices.shape, width), table.dtype),),
+                (Call(gather(table.dtype, host.lanes(table.dtype)), context, math.prod(indices.shape),
+                      max(1, GRAIN // width)),))
+
+
+def embedding_backward(g: Array, indices: Array, *, rows: int, padding_idx: int,
+                       scale_grad_by_freq: bool) -> Plan | None:
+    """Plan the gradient of :func:`lookup` in the table, for C-ordered g (..., width) and int64 indices."""
+    if scale_grad_by_freq or indices.dtype != np.int64 or not is_c_ordered(indices) or not _served(g):
+        return None
+    if 0 in g.shape or not rows:
+        return None
+    width, lanes = g.shape[-1], host.lanes(g.dtype)
+    vectors = -(-width // lanes)
+    context = (inp(1), inp(0), out(0), rows, width, math.prod(indices.shape), padding_idx)
+    call = Call(scatter(g.dtype, lanes), context, vectors, max(-(-vectors // 8), 2))
+    return Plan((Spec((rows, width), g.dtype),), (call,), (), (0,))

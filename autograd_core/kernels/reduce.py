@@ -1,0 +1,354 @@
+"""Reductions over dims of C-ordered arrays: sum, mean, largest, smallest, variance, and the place of the largest.
+
+The array is seen as (before, n, after), reduced over n; two separate groups of reduced dims take two rounds. Long n is
+cut into segments of a fixed size, whose results are reduced in another round: the sums of a segment run in many lanes,
+so rounding errors grow as slowly as with pairwise summation, and the order is always the same.
+"""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from autograd_core.kernels import host
+from autograd_core.kernels.assembly import Assembly
+from autograd_core.kernels.lazy import simd
+from autograd_core.kernels.normalize import _blocks, _moments, column_moments, column_parts
+from autograd_core.kernels.plan import Array, Plan, Ref, Spec, bits, inp, out
+from autograd_core.kernels.runner import range_kernel
+from autograd_core.kernels.softmax import _served
+
+GRAIN = 16384  # elements of a chunk
+ROW = 16384  # elements of a segment of a row
+COLUMN = 256  # elements of a segment of a column
+SHORT = 64  # NumPy finds places in rows shorter than this as fast
+WIDE = 4  # vectors of columns of a unit
+
+
+def _combine(kind: str):
+    """(device function that joins two vectors, that joins the lanes of one, what to begin with)."""
+    if kind == "sum":
+        return simd.device(lambda a, b: a + b), simd.reduce_add, 0.0
+    if kind == "max":
+        return simd.maximum, simd.reduce_max, -np.inf
+    return simd.minimum, simd.reduce_min, np.inf
+
+
+@range_kernel
+def reduce_rows(kind, dtype, lanes):
+    """Reduce contiguous segments; a unit is (row, segment). Context: x, out, n, length of a segment, segments of a row,
+    divisor.
+    """
+    V, I, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
+    join, close, neutral = _combine(kind)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        for unit in range(start, stop):
+            row = unit // w[4]
+            first = (unit - row * w[4]) * w[3]
+            n = min(w[3], w[2] - first)
+            x = simd.advance(simd.pointer(w[0], S), row * w[2] + first)
+            a = simd.full(S(neutral), V)
+            b, c, d = a, a, a
+            four, whole = n // (4 * lanes) * (4 * lanes), n // lanes * lanes
+            for i in range(0, four, 4 * lanes):
+                a = join(a, simd.load(x, i, V))
+                b = join(b, simd.load(x, i + lanes, V))
+                c = join(c, simd.load(x, i + 2 * lanes, V))
+                d = join(d, simd.load(x, i + 3 * lanes, V))
+            for i in range(four, whole, lanes):
+                a = join(a, simd.load(x, i, V))
+            if whole < n:
+                last = simd.load_part(x, whole, n - whole, V)
+                b = join(b, simd.where(simd.iota(I) < n - whole, last, S(neutral)))
+            simd.pointer(w[1], S)[unit] = close(join(join(a, b), join(c, d))) / S(simd.real(w[5]))
+
+    return kernel
+
+
+@range_kernel
+def reduce_columns(kind, dtype, lanes):
+    """Reduce down columns; a unit is (before, segment, block of columns). Context: x, out, n, after, length of a segment,
+    segments, blocks, divisor.
+    """
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    join, _, neutral = _combine(kind)
+    width = WIDE * lanes
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n, after, divisor = w[2], w[3], S(simd.real(w[7]))
+        for unit in range(start, stop):
+            rest = unit // w[6]
+            j = (unit - rest * w[6]) * width
+            before = rest // w[5]
+            first = (rest - before * w[5]) * w[4]
+            last = min(first + w[4], n)
+            x = simd.advance(simd.pointer(w[0], S), before * n * after + j)
+            target = simd.advance(simd.pointer(w[1], S), rest * after + j)
+            a = simd.full(S(neutral), V)
+            b, c, d = a, a, a
+            if j + width <= after:
+                for k in range(first, last):
+                    at = k * after
+                    a = join(a, simd.load(x, at, V))
+                    b = join(b, simd.load(x, at + lanes, V))
+                    c = join(c, simd.load(x, at + 2 * lanes, V))
+                    d = join(d, simd.load(x, at + 3 * lanes, V))
+                simd.store(target, 0, a / divisor)
+                simd.store(target, lanes, b / divisor)
+                simd.store(target, 2 * lanes, c / divisor)
+                simd.store(target, 3 * lanes, d / divisor)
+            else:
+                for i in range(0, after - j, lanes):
+                    count = after - j - i
+                    a = simd.full(S(neutral), V)
+                    for k in range(first, last):
+                        a = join(a, simd.load_part(x, k * after + i, count, V))
+                    simd.store_part(target, i, a / divisor, count)
+
+    return kernel
+
+
+@range_kernel
+def place_rows(kind, dtype, lanes):
+    """Extreme of rows and its first place, NaN before all. Context: x, values or 0, indices, n."""
+    V, I, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
+    join, close, neutral = _combine(kind)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n = w[3]
+        for row in range(start, stop):
+            x = simd.advance(simd.pointer(w[0], S), row * n)
+            a = simd.full(S(neutral), V)
+            b = a
+            two = n // (2 * lanes) * (2 * lanes)
+            for i in range(0, two, 2 * lanes):
+                a, b = join(a, simd.load(x, i, V)), join(b, simd.load(x, i + lanes, V))
+            for i in range(two, n, lanes):
+                a = join(a, simd.where(simd.iota(I) < n - i, simd.load_part(x, i, n - i, V), S(neutral)))
+            best = close(join(a, b))
+            place = 0
+            while place < n - lanes:  # whole vectors that do not hold it
+                v = simd.load(x, place, V)
+                if simd.any_lane((v == best) | (v != v)):
+                    break
+                place += lanes
+            while place < n - 1 and x[place] != best and not simd.lane(simd.full(x[place], V) != x[place], 0):
+                place += 1
+            if w[1] != 0:
+                simd.pointer(w[1], S)[row] = best
+            simd.words(w[2])[row] = place
+
+    return kernel
+
+
+@range_kernel
+def place_columns(kind, dtype, lanes):
+    """As :func:`place_rows`, down columns; a unit is (before, vector of columns). Context: as there, after, blocks."""
+    V, I, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
+    largest = kind == "max"
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n, after = w[3], w[4]
+        for unit in range(start, stop):
+            before = unit // w[5]
+            j = (unit - before * w[5]) * lanes
+            count = after - j
+            x = simd.advance(simd.pointer(w[0], S), before * n * after + j)
+            best, place = simd.load_part(x, 0, count, V), simd.full(0, I)
+            for k in range(1, n):
+                v = simd.load_part(x, k * after, count, V)
+                better = v > best if largest else v < best
+                better = (better | (v != v)) & (best == best)
+                best, place = simd.where(better, v, best), simd.where(better, k, place)
+            if w[1] != 0:
+                simd.store_part(simd.pointer(w[1], S), before * after + j, best, count)
+            simd.store_part(simd.words(w[2]), before * after + j, place, count)
+
+    return kernel
+
+
+@range_kernel
+def variance_runs(dtype, lanes):
+    """Sum of squares around the mean, over a divisor, or its root; a unit is a row or channel. Context: x, out, runs, n,
+    step from run to run, step from unit to unit, factor, whether to take the root.
+    """
+    S, moments = simd.scalar(dtype), _moments(dtype, lanes, True)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        for unit in range(start, stop):
+            found = moments(simd.advance(simd.pointer(w[0], S), unit * w[5]), w[2], w[3], w[4])[1] * S(simd.real(w[6]))
+            simd.pointer(w[1], S)[unit] = simd.sqrt(found) if w[7] != 0 else found
+
+    return kernel
+
+
+@range_kernel
+def scale_variance(dtype):
+    """x * factor, or its root; context: x, out, factor, whether to take the root."""
+    S = simd.scalar(dtype)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        for i in range(start, stop):
+            found = simd.pointer(w[0], S)[i] * S(simd.real(w[2]))
+            simd.pointer(w[1], S)[i] = simd.sqrt(found) if w[3] != 0 else found
+
+    return kernel
+
+
+# ------------------------------------------------------------------------------------------------------------ the plans
+
+
+def _groups(shape: tuple[int, ...], dims: tuple[int, ...]) -> list[tuple[int, bool]]:
+    """(size, whether reduced) of groups of neighbouring dims."""
+    groups: list[tuple[int, bool]] = []
+    for i, size in enumerate(shape):
+        if size == 1:
+            continue
+        if groups and groups[-1][1] == (i in dims):
+            groups[-1] = (groups[-1][0] * size, groups[-1][1])
+        else:
+            groups.append((size, i in dims))
+    return groups
+
+
+def _result(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tuple[int, ...]:
+    return tuple(1 if i in dims else n for i, n in enumerate(shape) if keepdim or i not in dims)
+
+
+def _reduce(x: Array, dim: tuple[int, ...] | None, keepdim: bool, kind: str, mean: bool = False) -> Plan | None:
+    dims = tuple(range(len(x.shape))) if dim is None else dim
+    groups = _groups(x.shape, dims)
+    if not _served(x) or 0 in x.shape or not any(reduced for _, reduced in groups):
+        return None
+    count = math.prod(n for n, reduced in groups if reduced)
+    work, source = Assembly(), inp(0)
+    while any(reduced for _, reduced in groups):
+        last = max(i for i, (_, reduced) in enumerate(groups) if reduced)
+        before, after = (math.prod(n for n, _ in part) for part in (groups[:last], groups[last + 1:]))
+        n = groups[last][0]
+        length = min(n, ROW if after == 1 else COLUMN)
+        segments = -(-n // length)
+        groups = [*groups[:last], *([(segments, True)] if segments > 1 else []), *groups[last + 1:]]
+        done = not any(reduced for _, reduced in groups)
+        target = out(0) if done else work.memory(before * segments * after * x.dtype.itemsize)
+        divisor = bits(count if done and mean else 1)
+        _add_round(work, x.dtype, kind, source, target, (before, n, after), length, segments, divisor)
+        source = target
+    return work.plan((Spec(_result(x.shape, dims, keepdim), x.dtype),))
+
+
+def _add_round(work: Assembly, dtype: np.dtype, kind: str, source: Ref, target: Ref, view: tuple[int, int, int],
+               length: int, segments: int, divisor: int) -> None:
+    """The call that reduces segments of a view."""
+    (before, n, after), lanes = view, host.lanes(dtype)
+    if after == 1:
+        work.call(reduce_rows(kind, dtype, lanes), (source, target, n, length, segments, divisor), before * segments,
+                  max(1, GRAIN // length))
+        return
+    blocks = -(-after // (WIDE * lanes))
+    work.call(reduce_columns(kind, dtype, lanes), (source, target, n, after, length, segments, blocks, divisor),
+              before * segments * blocks, max(1, GRAIN // (length * WIDE * lanes)))
+
+
+def sum(x: Array, *, dim: tuple[int, ...], keepdim: bool, dtype: np.dtype | None) -> Plan | None:
+    """Plan the sum over ``dim`` of a C-ordered array."""
+    return _reduce(x, dim, keepdim, "sum") if dtype is None or dtype == x.dtype else None
+
+
+def mean(x: Array, *, dim: tuple[int, ...], keepdim: bool, dtype: np.dtype | None) -> Plan | None:
+    """Plan the mean over ``dim`` of a C-ordered array."""
+    return _reduce(x, dim, keepdim, "sum", mean=True) if dtype is None or dtype == x.dtype else None
+
+
+def amax(x: Array, *, dim: tuple[int, ...] | None = None, keepdim: bool = False) -> Plan | None:
+    """Plan the largest over ``dim`` of a C-ordered array; NaN if one is."""
+    return _reduce(x, dim, keepdim, "max")
+
+
+def amin(x: Array, *, dim: tuple[int, ...] | None = None, keepdim: bool = False) -> Plan | None:
+    """Plan the smallest over ``dim`` of a C-ordered array; NaN if one is."""
+    return _reduce(x, dim, keepdim, "min")
+
+
+def _place(x: Array, dim: int | tuple[int, ...] | None, keepdim: bool, kind: str, values: bool) -> Plan | None:
+    if not _served(x) or 0 in x.shape or not x.shape:
+        return None
+    dims = tuple(range(len(x.shape))) if dim is None else (dim,) if isinstance(dim, int) else dim
+    first, last = dims[0], dims[-1] + 1
+    before, n, after = math.prod(x.shape[:first]), math.prod(x.shape[first:last]), math.prod(x.shape[last:])
+    shape, lanes = _result(x.shape, dims, keepdim), host.lanes(x.dtype)
+    outputs = [Spec(shape, x.dtype)] * values + [Spec(shape, np.int64)]
+    work, arrays = Assembly(), (inp(0), out(0) if values else 0, out(int(values)), n)
+    if after == 1 and n < SHORT:
+        return None
+    if after == 1:
+        work.call(place_rows(kind, x.dtype, lanes), arrays, before, max(1, GRAIN // n))
+    else:
+        blocks = -(-after // lanes)
+        work.call(place_columns(kind, x.dtype, lanes), (*arrays, after, blocks), before * blocks,
+                  max(1, GRAIN // (n * lanes)))
+    return work.plan(outputs)
+
+
+def argmax(x: Array, *, dim: int | None, keepdim: bool) -> Plan | None:
+    """Plan the first place of the largest along ``dim`` (None: of all)."""
+    return _place(x, dim, keepdim, "max", values=False)
+
+
+def argmin(x: Array, *, dim: int | None, keepdim: bool) -> Plan | None:
+    """Plan the first place of the smallest along ``dim`` (None: of all)."""
+    return _place(x, dim, keepdim, "min", values=False)
+
+
+def max_along(x: Array, *, dim: int, keepdim: bool) -> Plan | None:
+    """Plan the largest along ``dim`` and its first place."""
+    return _place(x, dim, keepdim, "max", values=True)
+
+
+def min_along(x: Array, *, dim: int, keepdim: bool) -> Plan | None:
+    """Plan the smallest along ``dim`` and its first place."""
+    return _place(x, dim, keepdim, "min", values=True)
+
+
+def _variance(x: Array, dim: tuple[int, ...], correction: float, keepdim: bool, root: bool) -> Plan | None:
+    groups = _groups(x.shape, dim)
+    kinds = [reduced for _, reduced in groups]
+    count = math.prod(n for n, reduced in groups if reduced)
+    if not _served(x) or 0 in x.shape or count <= correction or kinds not in (
+            [True], [False, True], [True, False], [True, False, True]):
+        return None
+    work, lanes = Assembly(), host.lanes(x.dtype)
+    sizes, factor = [n for n, _ in groups], bits(count / (count - correction))
+    if kinds[-1]:
+        n = sizes[-1]
+        runs, units = (sizes[0] if len(sizes) == 3 else 1), math.prod(sizes[:-1])
+        units //= runs
+        work.call(variance_runs(x.dtype, lanes), (inp(0), out(0), runs, n, units * n, n, factor, int(root)), units,
+                  max(1, GRAIN // (runs * n)))
+    else:
+        samples, n = sizes
+        block, blocks = _blocks(samples, n)
+        size = x.dtype.itemsize
+        parts, room = work.memory(blocks * 2 * n * size), work.memory(4 * n * size)
+        held = [Ref(room.kind, room.index, i * n * size) for i in range(4)]
+        work.call(column_parts(x.dtype, lanes, True, n < lanes), (inp(0), parts, n, block, samples), blocks)
+        work.call(column_moments(x.dtype, True), (parts, *held, n, blocks, block, samples, bits(0)), n, 4096)
+        work.call(scale_variance(x.dtype), (held[1], out(0), factor, int(root)), n, 4096)
+    return work.plan((Spec(_result(x.shape, dim, keepdim), x.dtype),))
+
+
+def var(x: Array, *, dim: tuple[int, ...], unbiased: bool | None, keepdim: bool, correction: float) -> Plan | None:
+    """Plan the variance over ``dim`` of a C-ordered array."""
+    return _variance(x, dim, correction, keepdim, False)
+
+
+def std(x: Array, *, dim: tuple[int, ...], unbiased: bool | None, keepdim: bool, correction: float) -> Plan | None:
+    """Plan the standard deviation over ``dim`` of a C-ordered array."""
+    return _variance(x, dim, correction, keepdim, True)
