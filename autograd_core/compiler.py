@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from . import provenance, storage
-from .lowering import Lowered, numbers_function
+from .lowering import Lowered, NativeLowered, numbers_function
 from .modes import QUIET, quiet_off, quiet_on, state
-from .passes import PASSES, run_passes
+from .passes import NATIVE, PASSES, run_passes
 from .program import GradientOf, Program, Value
 from .runtime import Settings
 from .shapes import default_dtype, ndarray
@@ -44,10 +44,10 @@ def compile(function=None, *, fallback: str | None = None, passes: Iterable[str]
     """
     if fallback not in (None, "eager"):
         raise ValueError(f"compile: fallback must be None or 'eager', got {fallback!r}")
-    chosen = list(PASSES) if passes is None else list(passes)
+    chosen = [*PASSES, NATIVE] if passes is None else list(passes)
     for known in (*chosen, *disable):
-        if known not in PASSES:
-            raise ValueError(f"compile: there is no pass {known!r}; passes are {', '.join(PASSES)}")
+        if known not in (*PASSES, NATIVE):
+            raise ValueError(f"compile: there is no pass {known!r}; passes are {', '.join([*PASSES, NATIVE])}")
     chosen = [p for p in chosen if p not in set(disable)]
     if function is None:
         return lambda f: Compiled(f, fallback, chosen, name)
@@ -319,8 +319,9 @@ class Recording:
         if not all([row._same_state() for row in self.rows]):
             return False
         run_passes(self.program, passes)
+        native = NATIVE in passes
         _name_captured(self.program, tracer.modules.values())
-        self.lowered = Lowered(self.program)
+        self.lowered = (NativeLowered if native else Lowered)(self.program)
         self.numbers = numbers_function(self.rows, self.lowered.wanted, tracer.guards)
         self.modes = tracer.modes
         self._guards(tracer)
@@ -333,7 +334,7 @@ class Recording:
     def _guards(self, tracer):
         captured = self.program.captured
         self.tensors = [v.origin for v in captured if isinstance(v.origin, Tensor)]
-        self.kinds = [(t.array.shape, t.array.dtype, t.tracks) for t in self.tensors]
+        self.kinds = [(t.array.shape, t.array.dtype, t.array.strides, t.tracks) for t in self.tensors]
         self.live = [v.origin for v in captured]
         self.leaf_grads = [(leaf, before is None) for leaf, (replaced, before) in tracer.touched.items() if not replaced]
         self.targets = [leaf for leaf, _ in self.program.gradients]
@@ -352,7 +353,7 @@ class Recording:
             return False
         for tensor, kind in zip(self.tensors, self.kinds, strict=True):
             array = tensor.array
-            if array.shape != kind[0] or array.dtype != kind[1] or tensor.tracks is not kind[2]:
+            if (array.shape, array.dtype, array.strides, tensor.tracks) != kind:
                 return False
         for leaf, was_none in self.leaf_grads:
             if (leaf._grad is None) is not was_none:

@@ -6,9 +6,12 @@ printed program, so that an error's traceback and `Program` can be read side by 
 
 from __future__ import annotations
 
+import functools
 import linecache
+import struct
 from collections.abc import Callable
 from itertools import count
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -42,7 +45,7 @@ class Source:
     def name(self, thing: Any, prefix: str) -> str:
         """A name for an object that the text uses."""
         if id(thing) not in self.known:
-            self.known[id(thing)] = f"{prefix}{len(self.names)}"
+            self.known[id(thing)] = f"{prefix if prefix.isidentifier() else 'fused_'}{len(self.names)}"
             self.names[self.known[id(thing)]] = thing
         return self.known[id(thing)]
 
@@ -157,6 +160,128 @@ class Lowered:
             owned.add(value)
             return text
         return f"array({text})"
+
+
+class NativeLowered(Lowered):
+    """A program whose instructions run in native segments where kernels serve them, and as Python lines between."""
+
+    def _write(self):
+        from .segments import Layout
+
+        self.layout = layout = Layout(self.program)
+        self.segments: list = []
+        source, program = self.source, self.program
+        source.names |= {"begin": self._begin, "pack": None, "f": layout.fresh}
+        for kind, values in (("arguments", program.arguments), ("captured", program.captured)):
+            used = [f"{kind[0]}_{i}" for i in range(len(values))]
+            self._text.update(zip(values, used, strict=True))
+            if used:
+                source.add(f"{', '.join(used)}, = {kind}")
+        source.add("begin(arguments, captured)")
+        for position, value in layout.small_arguments.items():
+            source.add(f"copyto({source.name(layout.view(value), 'w')}, a_{position})")
+        if layout.numbers:
+            source.names["pack"] = struct.Struct(f"{len(layout.numbers)}d").pack_into
+            memory = source.name(layout.number_memory.data.cast("B"), "numbers")
+            source.add(f"pack({memory}, 0, {', '.join([self._place(n) for n in layout.numbers])})")
+        self._rows(layout)
+        for target, value in layout.copies:
+            source.add(f"copyto({self._text[target]}, {self._operand(value)})")
+        owned: set[Value] = set()
+        finals = [*program.outputs, *[v for _, v in program.gradients]]
+        texts = [f"f[{layout.finals[i].root.number}].array" if i in layout.finals
+                 else "None" if v is None else self._final(v, owned) for i, v in enumerate(finals)]  # fmt: skip
+        count = len(program.outputs)
+        source.add(f"return [{', '.join(texts[:count])}], [{', '.join(texts[count:])}]")
+        self._inputs()
+
+    def _rows(self, layout):
+        waiting: list = []
+
+        def close():
+            if waiting:
+                self._segment(list(waiting))
+                waiting.clear()
+
+        for row in layout.rows:
+            if isinstance(row, Instruction):
+                close()
+                self._instruction(row)
+                for out in row.results:
+                    if out in layout.needed:
+                        self.source.add(f"copyto({self.source.name(layout.view(out), 'w')}, {self._text[out]})")
+            elif row.guard is not None:
+                close()
+                self._guarded(row)
+            else:
+                waiting.append(row)
+        close()
+
+    def _segment(self, rows):
+        from .segments import Segment
+
+        segment = Segment(rows)
+        self.segments.append(segment)
+        names = ", ".join(dict.fromkeys([r.row.op.name for r in rows if r.row is not None]))
+        self.source.add(f"{self.source.name(segment.run, 'native_')}()  # {names}")
+
+    def _guarded(self, native):
+        """A kernel that may run on some values alone; the body of its record does the rest."""
+        row = native.row
+        given = ", ".join([*[self._operand(a) for a in row.args], *[f"{k}={self._setting(v)}" for k, v in row.static.items()]])
+        self.source.add(f"if {self.source.name(native.guard, 'may_')}({given}):")
+        mark = len(self.source.lines)
+        self._segment([native])
+        self.source.add("else:")
+        names = ["_" if out is None else f"t{i}" for i, out in enumerate(row.outs)]
+        self.source.add(f"    {', '.join(names)} = {self.source.name(row.op.function, row.op.name + '_')}({given})", row)
+        for name, out in zip(names, row.outs, strict=True):
+            if out is not None:
+                self.source.add(f"    copyto({self._operand(out)}, {name})")
+        self.source.lines[mark] = "    " + self.source.lines[mark]
+
+    def _operand(self, value) -> str:
+        if type(value) is Value and value.kind == "result" and value not in self._text:
+            return self.source.name(self._kept(self.layout.view(value)), "w")
+        return super()._operand(value)
+
+    def _kept(self, array):
+        self._views.append(array)
+        return array
+
+    @functools.cached_property
+    def _views(self) -> list:
+        return []
+
+    def _final(self, value, owned):
+        return super()._final(value, owned) if value in self.layout.python else f"array({self._operand(value)})"
+
+    def _inputs(self):
+        """The roots whose memory may be another one at each run."""
+        places = self.layout.places
+        roots = {places[v].root: v for v in (*self.program.arguments, *self.program.captured) if v in places}
+        self._moving = [(r, r.number) for r in roots if r.kind == "argument" and r.words]
+        self._captured = [(r, r.number) for r in roots if r.kind == "captured" and r.words]
+        self._fresh = self.layout.fresh
+        finals = [*self.program.outputs, *[v for _, v in self.program.gradients]]
+        self._made = [(r, next(finals[i] for i, p in self.layout.finals.items() if p.root is r)) for r in self._fresh]
+
+    def _begin(self, arguments, captured):
+        """Let the tables point at this run's memory; outputs that nobody holds any more are used again."""
+        from .segments import address_of, move
+
+        for root, number in self._moving:
+            address = address_of(arguments[number])
+            if address != root.address:
+                root.address = address
+                for block, word, offset in root.words:
+                    block[word] = address + offset
+        for root, number in self._captured:
+            if captured[number] is not root.array:
+                move(root, captured[number])
+        for root, value in self._made:
+            if root.array is None or getrefcount(root.array) > 2:
+                move(root, np.empty(value.shape, value.dtype))
 
 
 def numbers_function(rows: list[Settings], wanted: list[Number], guards: list[tuple]) -> Callable:

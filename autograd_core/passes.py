@@ -151,10 +151,21 @@ def safe_effects(program: Program) -> None:
     program.gradients = [(leaf, safe(v)) for leaf, v in program.gradients]
 
 
+def fusion(program: Program) -> None:
+    """Make one loop of every run of elementwise instructions and the reduction that closes it."""
+    from .clusters import fuse
+
+    fuse(program)
+
+
+NATIVE = "native"
+"""The name by which native segments are switched off: then every instruction is a line of Python."""
+
 PASSES: dict[str, Callable[[Program], None]] = {
     "dead_code": dead_code,
     "constants": constants,
     "common": common,
+    "fusion": fusion,
 }
 """Passes that may be switched off, in the order in which they run."""
 

@@ -1,0 +1,450 @@
+"""Native segments: instructions with a plan become rows of one table of kernel calls over an arena.
+
+Every value gets a *place*: a root (a piece of the arena, an argument, a captured tensor, a constant, the memory of an
+output), an offset and strides. A view is another look at its operand's root and costs nothing. Instructions without a
+plan stay Python rows between segments; what they make is copied into the arena where a kernel reads it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from .clusters import Fused
+from .kernels import gemm
+from .kernels.elementwise import Loop, Output, plan_loop
+from .kernels.plan import ALIGN, Array, Plan, Ref, Spec
+from .kernels.plan import Program as Table
+from .program import Instruction, Program, Value
+from .runtime import Number
+from .shapes import ndarray
+
+SMALL = 1 << 16
+"""Bytes of an argument up to which it is copied into the arena rather than read where it lies."""
+
+
+@dataclass(eq=False)
+class Root:
+    """A piece of memory: ``kind`` is "arena", "argument", "captured", "constant", "numbers" or "fresh" (an output)."""
+
+    kind: str
+    size: int
+    number: int = 0
+    first: int = 0  # rows between which it is in use
+    last: int = 0
+    offset: int = 0  # in the arena
+    address: int = 0
+    array: ndarray | None = None
+    words: list[tuple[Any, int, int]] = field(default_factory=list)  # (table, word, offset) that hold its address
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value lies."""
+
+    root: Root
+    offset: int
+    strides: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Native:
+    """One planned instruction: its plan, and the places of its inputs, outputs and scratch memory."""
+
+    plan: Plan
+    inputs: list[Place | None]
+    outputs: list[Place]
+    scratch: list[Root]
+    row: Instruction | None = None
+    guard: Callable | None = None  # whether the kernel may run on these values
+
+    def place(self, ref: Ref) -> Place:
+        """What a plan's ref stands for."""
+        if ref.kind == "scratch":
+            return Place(self.scratch[ref.index], ref.offset, ())
+        found = self.inputs[ref.index] if ref.kind == "input" else self.outputs[ref.index]
+        assert found is not None
+        return Place(found.root, found.offset + ref.offset, ())
+
+    def address(self, ref: Ref) -> int:
+        """The address of a ref."""
+        place = self.place(ref)
+        return place.root.address + place.offset
+
+
+class Segment(Table):
+    """A table of kernel calls that knows which words hold the address of which root."""
+
+    def __init__(self, rows: list[Native]) -> None:
+        self.rows = rows
+        super().__init__([(row.plan, row.address) for row in rows])
+        for (word, ref), resolve in zip(self._refs, self._resolvers, strict=True):
+            place = resolve.__self__.place(ref)  # type: ignore[attr-defined]
+            place.root.words.append((self._block, word, place.offset))
+
+
+def move(root: Root, array: ndarray) -> None:
+    """Let a root lie in the memory of ``array``."""
+    root.array = array
+    root.address = address_of(array)
+    for block, word, offset in root.words:
+        block[word] = root.address + offset
+
+
+def address_of(array: ndarray) -> int:
+    """The address of an array's first element."""
+    return array.__array_interface__["data"][0]
+
+
+def dense(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Strides of C order."""
+    strides, step = [], itemsize
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(strides))
+
+
+def is_dense(value: Value, strides: tuple[int, ...]) -> bool:
+    """Whether strides are those of C order, apart from dimensions of size 1."""
+    own = dense(value.shape, value.dtype.itemsize)
+    return all([a == b or n == 1 for a, b, n in zip(own, strides, value.shape, strict=True)])
+
+
+# ---------------------------------------------------------------------------------------------------- planning a row
+
+
+def planned(row: Instruction, inputs: list[Array | None], numbers: int) -> Plan | None:
+    """The plan of one instruction for inputs of these descriptions; None where no kernel serves it."""
+    if isinstance(row.op.run, Fused):
+        block = Array((numbers,), (8,), np.dtype(np.float64)) if numbers else None
+        return row.op.run.plan([a for a in inputs if a is not None], block)
+    if row.runtime or any([v is not None and type(v) is not Value for v in row.args]):
+        return None
+    name = row.op.name
+    if name in ("matmul", "mm", "bmm"):
+        a, b = inputs
+        return gemm.gemm(a, b) if a is not None and b is not None else None
+    if name == "linear":
+        x, weight, *bias = inputs
+        if x is None or weight is None or len(weight.shape) != 2:
+            return None
+        return gemm.gemm(x, Array(weight.shape[::-1], weight.strides[::-1], weight.dtype), *bias)
+    kernel = row.op.kernel
+    if kernel is None:
+        return None
+    first = inputs[kernel.by]
+    if first is None or first.dtype.char not in "fd" or 0 in first.shape:
+        return None
+    return _planner(kernel.path)(*inputs, **row.static)
+
+
+@functools.cache
+def _planner(path):
+    file, _, name = path.partition(":")
+    return getattr(import_module(f"autograd_core.kernels.{file}"), name)
+
+
+def copy_plan(source: Array) -> Plan | None:
+    """The plan that copies an array into one of C order."""
+    loop = Loop("copy", ("x",), (source.dtype.name,), 0, (), (Output(0),))
+    return plan_loop(source, loop=loop) if source.dtype.name in ("float32", "float64", "int64", "int32") else None
+
+
+def zero_plan(shape: tuple[int, ...], dtype: np.dtype) -> Plan | None:
+    """The plan that fills an array with zeros (its input is the array itself)."""
+    loop = Loop("zero", ("x",), (dtype.name,), 0, (("full", ("0",), dtype.name),), (Output(1),))
+    return plan_loop(Array(shape, dense(shape, dtype.itemsize), dtype), loop=loop)
+
+
+# ---------------------------------------------------------------------------------------------------- the layout
+
+
+class Layout:
+    """Places and rows of a whole program: `Native` rows and plain instructions in order, and the arena."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.rows: list[Native | Instruction] = []
+        self.places: dict[Value, Place] = {}
+        self.python: set[Value] = set()  # values that a Python row makes
+        self.needed: set[Value] = set()  # of these, the ones that kernels read
+        self.fresh: list[Root] = []
+        self.finals: dict[int, Place] = {}  # by the position among outputs and gradients
+        self.direct: set[Value] = set()  # targets of effects that a kernel writes itself
+        self.copies: list[tuple[Value, Value]] = []  # effects that Python does
+        self.numbers: list[Number] = []
+        self._blocks: dict[tuple, int] = {}
+        self._roots: list[Root] = []
+        self._numbers = Root("numbers", 0)
+        self._readers = self._all_readers()
+        self._last_target = self._target_reads()
+        self._wanted_direct = self._direct_effects()
+        for row in program.instructions:
+            self._add(row)
+        self._effects()
+        self._finish()
+        self._assign()
+
+    # -------------------------------------------------- places
+
+    def _root(self, kind, size, number=0):
+        root = Root(kind, size, number, first=len(self.rows), last=len(self.rows))
+        self._roots.append(root)
+        return root
+
+    def place(self, value: Value) -> Place:
+        """Where a value lies; inputs get their place when they are first asked for."""
+        found = self.places.get(value)
+        if found is None:
+            if value.kind == "constant":
+                assert value.array is not None
+                array = np.ascontiguousarray(value.array)
+                root = self._root("constant", value.nbytes)
+                move(root, array)
+                found = Place(root, 0, array.strides)
+            else:
+                assert value.strides is not None
+                small = value.kind == "argument" and value.nbytes <= SMALL
+                kind = "arena" if small else value.kind
+                strides = dense(value.shape, value.dtype.itemsize) if small else value.strides
+                number = value.origin if value.kind == "argument" else self.program.captured.index(value)
+                root = self._root(kind, value.nbytes, number)
+                if small:
+                    root.first, self.small_arguments[number] = -1, value
+                found = Place(root, 0, strides)
+            self.places[value] = found
+        return found
+
+    @functools.cached_property
+    def small_arguments(self) -> dict[int, Value]:
+        """Arguments that are copied into the arena, by position."""
+        return {}
+
+    def describe(self, value: Value) -> Array:
+        """A value as planners see it."""
+        return Array(value.shape, self.place(value).strides, value.dtype)
+
+    def _use(self, place):
+        place.root.last = max(place.root.last, len(self.rows))
+
+    # -------------------------------------------------- rows
+
+    def _add(self, row):
+        if row.alias is not None and self._look(row):
+            return
+        if not self._plan(row):
+            self._python_row(row)
+
+    def _look(self, row):
+        """The place of a view, worked out on memory of the same shape that nobody reads."""
+        source = row.args[row.alias]
+        if any([type(a) is Value and a is not source for a in row.args]) or 0 in source.shape:
+            return False
+        place = self.place(source)
+        reach = sum([(n - 1) * abs(s) for n, s in zip(source.shape, place.strides, strict=True)]) + source.dtype.itemsize
+        if any([s < 0 for s in place.strides]):
+            return False
+        memory = np.empty(reach, np.uint8)
+        start = np.ndarray(source.shape, source.dtype, memory, 0, place.strides)
+        given = [start if i == row.alias else a for i, a in enumerate(row.args)]
+        found = row.op.run(*given, **row.static)
+        found = found if type(found) is tuple else (found,)
+        for out, array in zip(row.outs, found, strict=True):
+            if out is not None and not np.may_share_memory(array, memory):
+                return False
+        for out, array in zip(row.outs, found, strict=True):
+            if out is not None:
+                offset = address_of(array) - address_of(memory)
+                self.places[out] = Place(place.root, place.offset + offset, array.strides)
+                if source in self.python:
+                    self.needed.add(source)
+        return True
+
+    def _plan(self, row):
+        values = [a for a in row.args if type(a) is not Number]
+        if any([type(a) is Value and a.dtype.kind == "O" for a in values]):
+            return False
+        inputs = [self.describe(a) if type(a) is Value else None for a in values]
+        numbers = [a for a in row.args if type(a) is Number]
+        plan = planned(row, inputs, len(numbers))
+        if plan is None or len(plan.outputs) != len(row.outs):
+            return False
+        for value in values:
+            if type(value) is Value and value in self.python:
+                self.needed.add(value)
+        self._emit(row, plan, [self.place(v) if type(v) is Value else None for v in values], numbers)
+        return True
+
+    def _emit(self, row, plan, inputs, numbers=()):
+        guard = row.op.kernel.when if row.op.kernel is not None and row.op.kernel.when is not None else None
+        if row.op.name in ("mm", "bmm", "matmul", "linear"):
+            guard = None
+        if numbers:
+            inputs = [*inputs, Place(self._numbers, self._block(numbers), (8,))]
+        for place in inputs:
+            if place is not None:
+                self._use(place)
+        outputs = []
+        for number, (out, spec) in enumerate(zip(row.outs, plan.outputs, strict=True)):
+            outputs.append(self._out(out, spec, number in plan.zero))
+        scratch = [self._root("arena", size) for size in plan.scratch]
+        for place in (*outputs, *[Place(s, 0, ()) for s in scratch]):
+            place.root.last = max(place.root.last, len(self.rows))
+        self.rows.append(Native(plan, inputs, outputs, scratch, row, guard))
+
+    def _out(self, out, spec: Spec, zero):
+        size = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+        strides = spec.strides if spec.strides is not None else dense(spec.shape, np.dtype(spec.dtype).itemsize)
+        if out is not None and tuple(spec.shape) != out.shape:
+            strides = dense(out.shape, out.dtype.itemsize)
+        target = self._wanted_direct.get(out)
+        if target is not None and not zero and is_dense(out, strides) and self._may_be_direct(target):
+            place = self.place(target)
+            self.direct.add(target)
+            place = Place(place.root, place.offset, strides)
+        else:
+            place = Place(self._root("arena", size), 0, strides)
+        if zero:
+            plan = zero_plan(spec.shape, np.dtype(spec.dtype))
+            assert plan is not None
+            self.rows.append(Native(plan, [place], [place], []))
+            place.root.last = len(self.rows)
+        if out is not None:
+            self.places[out] = place
+        return place
+
+    def _block(self, numbers):
+        """The offset of a row's run-time numbers among all; rows with the same numbers share them."""
+        key = tuple([id(n) for n in numbers])
+        if key not in self._blocks:
+            self._blocks[key] = 8 * len(self.numbers)
+            self.numbers += numbers
+        return self._blocks[key]
+
+    def _python_row(self, row):
+        for value in row.operands:
+            if value.kind == "result" and value not in self.python:
+                self._use(self.place(value))
+        for out in row.results:
+            self.python.add(out)
+            root = self._root("arena", out.nbytes)
+            self.places[out] = Place(root, 0, dense(out.shape, out.dtype.itemsize))
+        self.rows.append(row)
+
+    # -------------------------------------------------- effects and results
+
+    def _all_readers(self):
+        """The position of the last instruction that reads each value."""
+        return {v: at for at, row in enumerate(self.program.instructions) for v in row.operands}
+
+    def _target_reads(self):
+        """For each captured value that is written: the position of the last instruction that reads it or a view."""
+        looks: dict[Value, Value] = {}
+        last: dict[Value, int] = {}
+        for at, row in enumerate(self.program.instructions):
+            for value in row.operands:
+                last[looks.get(value, value)] = at
+            if row.alias is not None:
+                source = row.args[row.alias]
+                looks.update(dict.fromkeys(row.results, looks.get(source, source)))
+        return last
+
+    def _direct_effects(self):
+        """Values that a loop may write over the memory that they replace: it is the last to read it."""
+        made = {out: (at, row) for at, row in enumerate(self.program.instructions) for out in row.results}
+        found: dict[Value | None, Value] = {}
+        for target, value in self.program.effects:
+            at, row = made.get(value, (None, None))
+            if row is None or not isinstance(row.op.run, Fused) or target.kind != "captured" or value in found:
+                continue
+            if self._last_target.get(target, -1) <= at and row.op.run.axes == 0 and is_dense(target, target.strides or ()):
+                found[value] = target
+        return found
+
+    def _may_be_direct(self, target):
+        return target not in self.direct
+
+    def _effects(self):
+        for target, value in self.program.effects:
+            if target in self.direct:
+                continue
+            place = self.place(value)
+            plan = copy_plan(self.describe(value)) if value.dtype.name in ("float32", "float64", "int64") else None
+            written = target.kind == "captured" and is_dense(target, target.strides or ())
+            if value in self.python or plan is None or not written:
+                self._use(place)
+                self.copies.append((target, value))
+                continue
+            self._use(place)
+            goal = self.place(target)
+            goal.root.last = len(self.rows)
+            self.rows.append(Native(plan, [place], [goal], []))
+
+    def _finish(self):
+        """Outputs and gradients are copied into memory that the caller will own."""
+        finals = [*self.program.outputs, *[v for _, v in self.program.gradients]]
+        moved: set[Root] = set()
+        for number, value in enumerate(finals):
+            if value is None or value in self.python or value.kind != "result":
+                continue
+            place = self.place(value)
+            whole = place.offset == 0 and place.root.size == value.nbytes and is_dense(value, place.strides)
+            if whole and place.root.kind == "arena" and place.root not in moved and not self._python_reads(place.root):
+                place.root.kind, place.root.number = "fresh", len(self.fresh)  # made there at once
+                moved.add(place.root)
+                self.fresh.append(place.root)
+                self.finals[number] = place
+                continue
+            plan = copy_plan(self.describe(value))
+            self._use(place)
+            if plan is None:
+                continue
+            root = self._root("fresh", value.nbytes, len(self.fresh))
+            self.fresh.append(root)
+            self.finals[number] = Place(root, 0, dense(value.shape, value.dtype.itemsize))
+            self.rows.append(Native(plan, [place], [self.finals[number]], []))
+
+    def _python_reads(self, root):
+        """Whether a Python row, or Python at the end, reads from a root."""
+        values = [v for row in self.rows if isinstance(row, Instruction) for v in row.operands]
+        values += [v for _, v in self.copies]
+        guarded = [v for row in self.rows if isinstance(row, Native) and row.guard and row.row for v in row.row.operands]
+        guarded += [v for row in self.rows if isinstance(row, Native) and row.guard and row.row for v in row.row.results]
+        return any([v in self.places and self.places[v].root is root for v in (*values, *guarded)])
+
+    # -------------------------------------------------- the arena
+
+    def _assign(self):
+        """Offsets in the arena: large pieces first, each as low as what lives at the same time allows."""
+        unread = {self.places[v].root for v in self.python - self.needed}
+        waiting = [r for r in self._roots if r.kind == "arena" and r.size and r not in unread]
+        taken: list[Root] = []
+        self.arena_size = 0
+        for root in sorted(waiting, key=lambda r: (-r.size, r.first)):
+            at = 0
+            for other in sorted([t for t in taken if t.first <= root.last and root.first <= t.last], key=lambda t: t.offset):
+                if at + root.size <= other.offset:
+                    break
+                at = max(at, -(-(other.offset + other.size) // ALIGN) * ALIGN)
+            root.offset = at
+            taken.append(root)
+            self.arena_size = max(self.arena_size, at + root.size)
+        self.memory = np.empty(self.arena_size + ALIGN, np.uint8)
+        start = -address_of(self.memory) % ALIGN
+        self.arena = self.memory[start:]
+        for root in waiting:
+            root.address = address_of(self.memory) + start + root.offset
+        self.number_memory = np.zeros(max(len(self.numbers), 1), np.float64)
+        move(self._numbers, self.number_memory)
+
+    def view(self, value: Value) -> ndarray:
+        """The array of a value that lies in the arena."""
+        place = self.places[value]
+        return np.ndarray(value.shape, value.dtype, self.arena.data, place.root.offset + place.offset, place.strides)
