@@ -19,10 +19,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure this engine beside PyTorch, JAX, NumPy and HIPS autograd where they are installed "
-        "(pip install torch==2.13.0 jax autograd). Every row shows times, ratios with their quartiles, and in brackets the "
-        "largest error of gradients (of values in forward rows) against float64.",
+        "(pip install torch==2.13.0 jax autograd). Every row shows times, ratios with their quartiles, and in brackets "
+        "the largest error of gradients (of values in forward rows) against float64.",
     )
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help="steps (default), kernels, ops, memory, startup, all")
+    parser.add_argument("groups", nargs="*", metavar="GROUP",
+                        help="steps (default), compiled, kernels, ops, memory, startup, all")  # fmt: skip
     parser.add_argument("--only", metavar="REGEX", default="", help="rows whose name matches")
     parser.add_argument("--engines", metavar="NAMES", help="contestants, with commas between (default: all installed)")
     parser.add_argument("--compiled", action="store_true", help="with steps: compiled steps too")
@@ -34,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="write the tables")
     parser.add_argument("--picture", metavar="FILE", type=Path, help="write the ratios as bars (.svg or .png)")
     parser.add_argument("--compare", metavar="OLD.json", type=Path, help="show what moved since these numbers")
-    parser.add_argument("--write", action="store_true", help="write README.md, results.json and results.svg in benchmarks/")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/README.md, results.json, results.svg")
     parser.add_argument("--tiny", action="store_true", help="sizes for a trial of the benchmarks themselves")
     return parser
 
@@ -103,8 +104,7 @@ def run(wanted: list[str], options) -> dict[str, Any]:
                         _confirm(row, settings)
                     rows.append(_shown(row))
         elif group == "memory":
-            rows += map(_shown, processes.memory(options.threads, [steps.MLP, steps.LENET5, steps.CHAR_LSTM, steps.RESNET20,
-                                                                   steps.ENCODER], only))  # fmt: skip
+            rows += map(_shown, processes.memory(options.threads, steps.eager()[2:], only))
         else:
             rows += map(_shown, processes.startup(options.threads, 1 if options.quick else 5, only))
     if not rows:

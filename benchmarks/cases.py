@@ -25,7 +25,7 @@ class Job(NamedTuple):
 
 
 class Unserved(Exception):
-    """This engine cannot do this case; the message says why."""
+    """Raised where an engine cannot do a case; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +56,10 @@ class Case:
     def value(self, engine, leaves: dict[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs at other values of the leaves, in float64: what differences are taken of."""
         raise NotImplementedError
+
+    def above(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The gradient that an output of this shape gets from above, in float64."""
+        return cotangent(shape, np.float64)
 
 
 def mapped(function: Callable, value: Any) -> Any:
@@ -105,7 +109,8 @@ class FunctionCase(Case):
         """See `Case`."""
         def small(value):
             if isinstance(value, Values):
-                return value._replace(shape=tuple(min(n, 8) for n in value.shape))
+                high = min(value.high, 8) if value.kind == "integer" else value.high  # still an index of what is left
+                return value._replace(shape=tuple(min(n, 8) for n in value.shape), high=high)
             return type(value)(small(v) for v in value) if type(value) in (list, tuple) else value
 
         kwargs = {k: min(v, 8) if isinstance(v, int) else v for k, v in self.inputs.kwargs.items()}
@@ -162,6 +167,10 @@ class StepCase(Case):
     def value(self, engine, leaves: dict[str, np.ndarray]) -> list[np.ndarray]:
         """See `Case`."""
         return [engine.loss(self, leaves)]
+
+    def above(self, shape: tuple[int, ...]) -> np.ndarray:
+        """See `Case`: backward starts at the loss."""
+        return np.ones(shape)
 
 
 @cache
@@ -223,12 +232,12 @@ def differences(case: Case, engine, elements: int, step: float = 1e-6) -> dict[s
             for sign, copy in zip((1, -1), moved, strict=True):
                 copy.reshape(-1)[place] += sign * step
             up, down = (case.value(engine, {**leaves, name: copy}) for copy in moved)
-            values.append(sum(float((cotangent(u.shape, np.float64) * (u - d)).sum()) for u, d in zip(up, down, strict=True))
-                          / (2 * step))  # fmt: skip
+            change = [(case.above(u.shape) * (u - d)).sum() for u, d in zip(up, down, strict=True)]
+            values.append(float(sum(change)) / (2 * step))
         found[name] = (np.unravel_index(chosen, array.shape), np.array(values))
     return found
 
 
 REFUSALS = (Unserved, TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError, AssertionError,
-            ArithmeticError)  # fmt: skip
+            ArithmeticError, ImportError)  # fmt: skip
 """What libraries raise for calls that they do not take."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -160,13 +160,13 @@ class TorchLike(Engine):
 
 
 class Ours(TorchLike):
-    """This engine."""
+    """The engine of this repository."""
 
     name, title, package = "ours", "autograd-core", "autograd_core"
 
 
 class OursCompiled(Ours):
-    """This engine, compiled."""
+    """The engine of this repository, its steps compiled."""
 
     name, title = "ours-compiled", "autograd-core, compiled"
 
@@ -197,7 +197,7 @@ class Named(Engine):
     """An engine that knows functions by NumPy's names."""
 
     places: tuple[str, ...] = ()
-    aliases = {
+    aliases: ClassVar[dict[str, str]] = {
         "cat": "concatenate", "concat": "concatenate", "sigmoid": "expit", "special.expit": "expit", "mm": "matmul",
         "bmm": "matmul", "mv": "matmul", "acos": "arccos", "asin": "arcsin", "atan": "arctan", "atan2": "arctan2",
         "acosh": "arccosh", "asinh": "arcsinh", "atanh": "arctanh", "clamp": "clip", "mul": "multiply",
@@ -372,8 +372,8 @@ def _split(function, args, kwargs):
 
     def call(values):
         waiting = iter(range(len(leaves)))
-        args_, kwargs_ = (mapped(lambda a: values[next(waiting)] if a.dtype.kind == "f" else a, v) for v in (args, kwargs))
-        return function(*args_, **kwargs_)
+        filled = [mapped(lambda a: values[next(waiting)] if a.dtype.kind == "f" else a, v) for v in (args, kwargs)]
+        return function(*filled[0], **filled[1])
 
     return leaves, call
 

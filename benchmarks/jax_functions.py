@@ -96,7 +96,8 @@ def adam(lr, betas=(0.9, 0.999), eps=1e-8):
         m = jax.tree.map(lambda m, g: betas[0] * m + (1 - betas[0]) * g, m, gradients)
         v = jax.tree.map(lambda v, g: betas[1] * v + (1 - betas[1]) * g * g, v, gradients)
         size, root = lr / (1 - betas[0] ** t), jnp.sqrt(1 - betas[1] ** t)
-        new = jax.tree.map(lambda p, m, v: (p - size * m / (jnp.sqrt(v) / root + eps)).astype(p.dtype), parameters, m, v)
-        return new, (m, v, t)
+        changed = jax.tree.map(lambda p, m, v: (p - size * m / (jnp.sqrt(v) / root + eps)).astype(p.dtype), parameters,
+                               m, v)  # fmt: skip
+        return changed, (m, v, t)
 
     return start, update

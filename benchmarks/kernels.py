@@ -13,7 +13,8 @@ from .cases import Case, FunctionCase, Job, cotangent
 CONVOLUTIONS = (
     # batch, in, out, size, kernel, stride
     (128, 1, 6, 28, 5, 1), (128, 6, 16, 14, 5, 1), (128, 16, 16, 32, 3, 1), (128, 32, 32, 16, 3, 1),
-    (128, 64, 64, 8, 3, 1), (8, 64, 64, 56, 3, 1), (8, 512, 512, 7, 3, 1), (8, 256, 64, 56, 1, 1), (8, 3, 64, 224, 7, 2),
+    (128, 64, 64, 8, 3, 1), (8, 64, 64, 56, 3, 1), (8, 512, 512, 7, 3, 1), (8, 256, 64, 56, 1, 1),
+    (8, 3, 64, 224, 7, 2),
 )  # fmt: skip
 DEPTHWISE = ((8, 128, 128, 28, 3, 1),)
 FLOAT = 4  # bytes
@@ -69,8 +70,10 @@ def streams():
             grown = [v._replace(shape=(millions * v.shape[0], *v.shape[1:])) if v.kind == "integer" or len(v.shape) > 1
                      else v for v in inputs]  # fmt: skip
             size = float(np.prod(grown[0].shape))
-            yield FunctionCase(group="kernels", name=f"{name}, {millions} M, forward + backward", function=function,
-                               inputs=Sample(tuple(grown), {}), backward=True, bytes=touched * FLOAT * size, aim=1.5)  # fmt: skip
+            yield FunctionCase(
+                group="kernels", name=f"{name}, {millions} M, forward + backward", function=function, backward=True,
+                inputs=Sample(tuple(grown), {}), bytes=touched * FLOAT * size, aim=1.5,
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

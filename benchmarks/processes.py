@@ -37,7 +37,10 @@ def _task(task: str, engine: str, threads: int, row: str = "", **environment: st
     return float(child("-m", "benchmarks.processes", task, engine, str(threads), row, **environment))
 
 
-def _row(group: str, name: str, unit: str, values: dict[str, Callable[[], float]], repeats: int) -> dict[str, Any]:
+_Values = dict[str, Callable[[], float]]
+
+
+def _row(group: str, name: str, unit: str, values: _Values, repeats: int) -> dict[str, Any]:
     """A row of numbers that are the smaller the better, each measured ``repeats`` times (the median counts)."""
     row: dict[str, Any] = {"group": group, "name": name, "aim": None, "unit": unit, "contestants": {}, "ratios": {}}
     taken: dict[str, list[float]] = {engine: [] for engine in values}
@@ -54,8 +57,11 @@ def _row(group: str, name: str, unit: str, values: dict[str, Callable[[], float]
     shown = {k: v for k, v in row["contestants"].items() if "seconds" in v}
     first = next(iter(shown), "")
     if first.startswith("ours"):
-        row["ratios"] = {k: {"low": v["low"] / shown[first]["high"], "median": v["seconds"] / shown[first]["seconds"],
-                             "high": v["high"] / shown[first]["low"]} for k, v in shown.items() if k != first}  # fmt: skip
+        own = shown.pop(first)
+        row["ratios"] = {
+            k: {"low": v["low"] / own["high"], "median": v["seconds"] / own["seconds"], "high": v["high"] / own["low"]}
+            for k, v in shown.items()
+        }
     return row
 
 
@@ -67,17 +73,19 @@ def startup(threads: int, repeats: int, only: Callable[[str], bool]) -> list[dic
     rows = []
     if only("import"):
         code = "import time; t = time.perf_counter(); {}; print(time.perf_counter() - t)"
-        rows.append(_row("startup", "import", "s", {
-            name: lambda name=name: float(child("-c", code.format(IMPORTS[name]))) for name in installed}, repeats))  # fmt: skip
+        values: _Values = {n: lambda n=n: float(child("-c", code.format(IMPORTS[n]))) for n in installed}
+        rows.append(_row("startup", "import", "s", values, repeats))
     if only("install size"):
-        rows.append(_row("startup", "install size, with what it needs", "MB", {
-            name: lambda name=name: install_size(ENGINES[name].package) / 1e6 for name in installed}, 1))  # fmt: skip
+        values = {n: lambda n=n: install_size(ENGINES[n].package) / 1e6 for n in installed}
+        rows.append(_row("startup", "install size, with what it needs", "MB", values, 1))
     if only("first LeNet-5 step, cold"):
-        values: dict[str, Callable[[], float]] = {name: lambda name=name: _cold(name, threads) for name in both}
+        values = {n: lambda n=n: _cold(n, threads) for n in both}
         rows.append(_row("startup", "first LeNet-5 step, nothing cached, after the import", "s", values, 1))
     if only("first LeNet-5 step, warm"):
-        values = {name: lambda name=name: _task("first_step", name, threads) for name in both}
-        rows.append(_row("startup", "first LeNet-5 step in a new process, after the import", "s", values, repeats + 1))
+        for name in both:  # fills the cache
+            _task("first_step", name, threads)
+        values = {n: lambda n=n: _task("first_step", n, threads) for n in both}
+        rows.append(_row("startup", "first LeNet-5 step in a new process, after the import", "s", values, repeats))
     return rows
 
 
@@ -92,8 +100,8 @@ def memory(threads: int, cases: list, only: Callable[[str], bool]) -> list[dict[
     for case in cases:
         if only(case.name):
             values = {engine: lambda engine=engine, case=case: _task("memory", engine, threads, case.name) / 1e6
-                      for engine in case.contestants if ENGINES[engine].installed() and engine != "jax"}  # fmt: skip
-            rows.append({**_row("memory", f"peak of a step: {case.name}", "MB", values, 1)})
+                      for engine in ("ours", "ours-compiled", "torch") if ENGINES[engine].installed()}  # fmt: skip
+            rows.append(_row("memory", f"peak of a step: {case.name}", "MB", values, 1))
     return rows
 
 
@@ -131,7 +139,7 @@ def _checkout_size() -> int:
     return sum(f.stat().st_size for d in folders for f in d.rglob("*") if f.is_file() and f.suffix != ".pyc")
 
 
-# ------------------------------------------------------------------------------------------------- inside the new process
+# ----------------------------------------------------------------------------------------------- inside the new process
 
 
 def resident(peak: bool) -> int:
@@ -174,7 +182,7 @@ def main(task: str, engine: str, threads: str, row: str = "") -> None:
         steps.LENET5.job(made[engine]).run()
         print(time.perf_counter() - start)
     elif task == "memory":
-        case = next(c for c in (*steps.eager(), *steps.compiled()) if c.name == row and engine in c.contestants)
+        case = next(c for c in steps.eager() if c.name == row)
         case.arrays(float)
         case.state()  # this engine draws the weights for all
         _ = made[engine].lib.nn, made[engine].lib.optim

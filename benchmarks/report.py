@@ -32,7 +32,8 @@ def counted(row: Row) -> dict[str, float]:
 
 def worst(row: Row) -> tuple[float, str] | None:
     """(ratio, peer) for the fastest peer; NumPy, which has no gradients, is shown but is none."""
-    return min(((ratio, peer) for peer, ratio in counted(row).items() if peer != "numpy"), default=None)
+    return min(((ratio, peer) for peer, ratio in counted(row).items()
+                if peer != "numpy" and not peer.startswith("ours")), default=None)  # fmt: skip
 
 
 def amount(seconds: float, unit: str = "s") -> str:
@@ -167,6 +168,11 @@ def draw(results: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
+def _ours(row: Row) -> float:
+    """Our own time, 0 if it was not measured."""
+    return next((c.get("seconds", 0) for e, c in row["contestants"].items() if e.startswith("ours")), 0)
+
+
 def compared(old: dict[str, Any], new: dict[str, Any], least: float = 0.05) -> str:
     """What moved: our own time and the ratio to the fastest peer, rows that changed by more than ``least`` alone."""
     before = {(r["group"], r["name"]): r for r in old["rows"]}
@@ -174,10 +180,10 @@ def compared(old: dict[str, Any], new: dict[str, Any], least: float = 0.05) -> s
     moved = []
     for row in new["rows"]:
         then = before.get((row["group"], row["name"]))
-        ours = [next((c["seconds"] for e, c in r["contestants"].items() if e.startswith("ours") and "seconds" in c), None)
-                for r in (then or {"contestants": {}}, row)]  # fmt: skip
-        if None not in ours and then.get("shapes") == row.get("shapes"):
-            moved.append((ours[0] / ours[1], row, then, ours))
+        if then and then.get("shapes") == row.get("shapes"):
+            ours = [_ours(r) for r in (then, row)]
+            if all(ours):
+                moved.append((ours[0] / ours[1], row, then, ours))
     for change, row, then, ours in sorted(moved, key=lambda entry: entry[0]):
         if abs(math.log(change)) > math.log1p(least):
             ratios = [f"{w[0]:.2f}" if (w := worst(r)) else "–" for r in (then, row)]

@@ -19,7 +19,10 @@ from autograd_core.files import write
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and getattr(options, "run", None) is not _bench:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest  # options of the benchmarks, which know them
     if not hasattr(options, "run"):
         parser.print_help()
         return 2
@@ -89,7 +92,6 @@ def _parser():
         add_help=False,
         description="Needs a checkout of the project; options are those of python -m benchmarks.",
     )
-    bench.add_argument("rest", nargs=argparse.REMAINDER)
     bench.set_defaults(run=_bench)
 
     doctor = commands.add_parser("doctor", help="show versions, threads, BLAS, caches, and what is missing")
