@@ -59,9 +59,15 @@ ERF_TAIL = (
 )
 """float64: exp(a**2) * (1 - erf(a)) by powers of 14.4 / (a + 3) - 2.6, for 1 <= a <= 6."""
 
-ERF_SINGLE = (1.128379225730896, 0.6366193890571594, 0.10277783870697021, -0.019153110682964325, -0.0001603084383532405,
-              0.001666942611336708, -0.0006327927112579346, 0.00011762955546146259, -9.255023542209528e-06)
-"""float32: -log(1 - erf(a)) / a by powers of a, for 0 <= a <= 3.95, where erf becomes 1."""
+ERF_SINGLE = (
+    1.6279070377349854, 0.9184434413909912, 0.14832986891269684, -0.027875443920493126, 0.00029691634699702263,
+    0.0018058179412037134, -0.000549651391338557, 5.872789552086033e-05,
+)
+"""float32: -log2(1 - erf(a)) / a by powers of a, for 0 <= a <= 3.95, where erf becomes 1."""
+
+EXP2_SINGLE = (0.6931471824645996, 0.24022649228572845, 0.05550357326865196, 0.009618237614631653,
+               0.0013390848180279136, 0.00015403531142510474)
+"""float32: (2**r - 1) / r by powers of r, for |r| <= 1 / 2."""
 
 SIN = {
     "float32": (-0.16666655242443085, 0.008332176133990288, -0.0001951699232449755),
@@ -180,14 +186,11 @@ def _exponential(name):
 
     @simd.device
     def reduced(x):
-        """(n, r, exp(r) - 1 - r) with x = n * log(2) + r and n a whole number."""
-        n = x * log2_e + magic - magic
+        """(n + magic, n, r, exp(r) - 1 - r) with x = n * log(2) + r and n a whole number."""
+        shifted = x * log2_e + magic
+        n = shifted - magic
         r = x - n * ln2_high - n * ln2_low
-        return n, r, r * r * curve(r)
-
-    @simd.device
-    def exponent(n):
-        return bitcast(n + magic, to_bits) - offset
+        return shifted, n, r, r * r * curve(r)
 
     @simd.device
     def power(n):
@@ -195,7 +198,7 @@ def _exponential(name):
 
     @simd.device
     def in_two_steps(x, n):
-        n = exponent(n)
+        n = bitcast(n + magic, to_bits) - offset
         half = n >> 1  # so that neither factor overflows, and denormal results are rounded once
         return x * power(half) * power(n - half)
 
@@ -203,7 +206,7 @@ def _exponential(name):
 
     @simd.device
     def moderate_exp(x):
-        n, r, rest = reduced(x)
+        _, n, r, rest = reduced(x)
         return times_power(r + rest + 1, n)
 
     @simd.device
@@ -211,15 +214,9 @@ def _exponential(name):
         return moderate_exp(where(x > high, high, where(x < low, low, x)))
 
     @simd.device
-    def moderate_expm1(x):
-        n, r, rest = reduced(x)
-        factor = power(exponent(n))
-        return (r + rest) * factor + (factor - 1)
-
-    @simd.device
     def expm1(x):
-        n, r, rest = reduced(where(x > largest, largest, where(x < tiny, tiny, x)))
-        factor = power(exponent(n) - 1)
+        shifted, n, r, rest = reduced(where(x > largest, largest, where(x < tiny, tiny, x)))
+        factor = power(bitcast(shifted, to_bits) - (offset + 1))
         whole = ((r + rest) * factor + (factor - 0.5)) * 2
         return copysign(where(n == 0, r + rest, whole), x)
 
@@ -238,8 +235,7 @@ def _exponential(name):
         bounded = where(grown > 1e18, 1e18, grown)  # so that infinity does not become NaN
         return copysign(bounded / (bounded + 2), x)
 
-    return {"exp": exp, "moderate_exp": moderate_exp, "moderate_expm1": moderate_expm1,
-            "expm1": expm1, "sigmoid": sigmoid, "tanh": tanh}
+    return {"exp": exp, "moderate_exp": moderate_exp, "expm1": expm1, "sigmoid": sigmoid, "tanh": tanh}
 
 
 _publish = _functions(_exponential)
@@ -253,11 +249,6 @@ def exp(x):
 @_publish
 def moderate_exp(x):
     """exp(x) where neither 0 nor infinity comes out; quicker than `exp` by a few instructions."""
-
-
-@_publish
-def moderate_expm1(x):
-    """exp(x) - 1 where exp(x) neither overflows nor becomes denormal; the sign of zero may be lost."""
 
 
 @_publish
@@ -351,13 +342,19 @@ def log1p(x):
 def _error_function(name):
     """erf of one precision."""
     if name == "float32":
-        curve, end = _polynomial(ERF_SINGLE), 3.95
+        logarithm, power, end = _polynomial(ERF_SINGLE), _polynomial(EXP2_SINGLE), 3.95
+        to_bits, to_real, magic = simd.scalar(np.int32), simd.scalar(np.float32), 1.5 * 2.0**23
+        offset = int(np.float32(magic).view(np.int32)) - 127
 
         @simd.device
         def erf(x):
             a = absolute(x)
             a = where(a > end, end, a)
-            return copysign(moderate_expm1(-a * curve(a)), x)
+            y = -a * logarithm(a)  # 1 - erf(a) is 2**y, and 2**y - 1 is worked out without loss near 0
+            shifted = y + magic
+            r = y - (shifted - magic)
+            factor = bitcast((bitcast(shifted, to_bits) - offset) << 23, to_real)
+            return copysign(r * power(r) * factor + (factor - 1), x)
     else:
         near, tail, end = _polynomial(ERF), _polynomial(ERF_TAIL), 6.0
 
@@ -376,7 +373,7 @@ _publish = _functions(_error_function)
 
 @_publish
 def erf(x):
-    """Error function. Error: 2 ulp."""
+    """Error function. Error: 4 ulp."""
 
 
 # --------------------------------------------------------------------------------------------------------- trigonometry
