@@ -66,7 +66,7 @@ globals().update(_LAYOUTS)
 _AT_FIRST_USE = {
     "Function": "function", "checkpoint": "function",
     "vjp": "transforms", "jvp": "transforms", "jacobian": "transforms", "hessian": "transforms", "hvp": "transforms",
-    "vhp": "transforms", "value_and_grad": "transforms", "vmap": "batching",
+    "vhp": "transforms", "value_and_grad": "func", "vmap": "batching",
     "gradcheck": "gradient_check", "gradgradcheck": "gradient_check",
     "draw": "visualize",
     "compile": "compiler", "CompileError": "tracing",

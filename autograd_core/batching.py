@@ -74,13 +74,11 @@ def vmap(func, in_dims=0, out_dims=0, randomness="error", *, chunk_size=None):
         if len(sizes) != 1:
             raise ValueError(f"vmap: the mapped dimensions must exist and have one size, got {sorted(sizes) or 'none'}")
         (size,) = sizes
-        if not size:
-            raise ValueError("vmap: cannot map over a dimension of size 0")
         moved = [t if d is None else ops.movedim(t, d, 0) for t, d in flat]
         mapped = [d is not None for _, d in flat]
         step = chunk_size or size
         parts = [_run(func, structure, moved, mapped, slice(k, k + step), min(step, size - k), kwargs, randomness)
-                 for k in range(0, size, step)]  # fmt: skip
+                 for k in range(0, max(size, 1), step or 1)]  # fmt: skip
         joined = parts[0] if len(parts) == 1 else _combine(parts, ops.cat)
         return _place(joined, out_dims)
 
@@ -122,6 +120,8 @@ def _run(func, structure, tensors, mapped, rows, size, kwargs, randomness):
             result = func(*_fill(structure, lifted), **kwargs)
         return _combine([result], lambda pieces: _full(pieces[0], size, level))
     except _NeedLoop:
+        if not size:
+            raise ValueError("vmap: what is done here works sample by sample, and there are none") from None
         rows = []
         for k in range(size):
             one = [t[k] if m else t for t, m in zip(parts, mapped, strict=True)]

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-from . import function, generator, gradient_check, transforms
+from . import func, function, generator, gradient_check, transforms
 from .backward import backward, grad
 from .modes import enable_grad, inference_mode, no_grad, set_grad_enabled
 
@@ -35,7 +35,6 @@ autograd = _module(
     **_members(gradient_check, "gradcheck gradgradcheck"),
     **_modes,
 )
-func = _module("func", **_members(transforms, "grad grad_and_value jacrev"))
 random = _module("random", **_members(generator, "fork_rng get_rng_state initial_seed manual_seed seed set_rng_state"))
 
 

@@ -6,14 +6,12 @@ Everything is built from `grad`: a Jacobian-vector product is two vector-Jacobia
 
 from __future__ import annotations
 
-from functools import wraps
-
 import numpy as np
 
 from . import ops
 from .backward import grad as grad_of
 from .errors import shape_text
-from .modes import enable_grad, state
+from .modes import enable_grad
 from .tensor import Tensor, wrap
 
 
@@ -61,14 +59,16 @@ def _weights(v, like, what):
     return list(v)
 
 
-def _zeros_for_none(found, like, strict=False, what="input"):
+def zeros_for_none(found, like, strict=False, what="input"):
+    """Zeros in place of missing derivatives, which ``strict`` does not allow."""
     if strict and any(f is None for f in found):
         missing = [f is None for f in found].index(True)
         raise RuntimeError(f"the output is independent of {what} {missing}, which strict=True does not allow")
     return tuple([wrap(np.zeros_like(x.array)) if f is None else f for f, x in zip(found, like, strict=True)])
 
 
-def _vjp(outputs, inputs, weights, create_graph):
+def pulled(outputs, inputs, weights, create_graph):
+    """The product of ``weights`` with the Jacobian of recorded ``outputs``; None for inputs without influence."""
     live = [(o, w) for o, w in zip(outputs, weights, strict=True) if o.requires_grad]
     if not live:
         return (None,) * len(inputs)
@@ -81,13 +81,23 @@ def vjp(func, inputs, v=None, create_graph=False, strict=False):
     with enable_grad():
         inputs = _fresh(inputs, create_graph)
         outputs, out_tuple = _call(func, inputs)
-        found = _vjp(outputs, inputs, _weights(v, outputs, "output"), create_graph)
-    found = _zeros_for_none(found, inputs, strict)
+        found = pulled(outputs, inputs, _weights(v, outputs, "output"), create_graph)
+    found = zeros_for_none(found, inputs, strict)
     return _result(outputs, out_tuple, create_graph), _result(found, is_tuple, create_graph)
 
 
 def _result(values, is_tuple, create_graph):
     return _same_form(values if create_graph else [t.detach() for t in values], is_tuple)
+
+
+def pushed(outputs, inputs, v, create_graph):
+    """The product of the Jacobian of recorded ``outputs`` with ``v``: the derivative of u^T J v by u."""
+    dummies = [wrap(np.zeros_like(o.array)).requires_grad_() for o in outputs]
+    rows = pulled(outputs, inputs, dummies, True)
+    live = [(row, w) for row, w in zip(rows, v, strict=True) if row is not None and row.requires_grad]
+    if not live:
+        return (None,) * len(outputs)
+    return grad_of([row for row, _ in live], dummies, [w for _, w in live], True, create_graph, allow_unused=True)
 
 
 def jvp(func, inputs, v=None, create_graph=False, strict=False):
@@ -97,13 +107,8 @@ def jvp(func, inputs, v=None, create_graph=False, strict=False):
         inputs = _fresh(inputs, create_graph)
         outputs, out_tuple = _call(func, inputs)
         v = _weights(v, inputs, "input")
-        dummies = [wrap(np.zeros_like(o.array)).requires_grad_() for o in outputs]
-        pulled = _vjp(outputs, inputs, dummies, True)
-        live = [(p, w) for p, w in zip(pulled, v, strict=True) if p is not None and p.requires_grad]
-        found = [None] * len(outputs)
-        if live:
-            found = grad_of([p for p, _ in live], dummies, [w for _, w in live], True, create_graph, allow_unused=True)
-    found = _zeros_for_none(found, outputs, strict, "output")
+        found = pushed(outputs, inputs, v, create_graph)
+    found = zeros_for_none(found, outputs, strict, "output")
     return _result(outputs, out_tuple, create_graph), _result(found, out_tuple, create_graph)
 
 
@@ -116,24 +121,26 @@ def jacobian(func, inputs, create_graph=False, strict=False, vectorize=False, st
     with enable_grad():
         inputs = _fresh(inputs, create_graph)
         outputs, out_tuple = _call(func, inputs)
-        rows = [_same_form(_jacobian_of(out, inputs, create_graph, strict), is_tuple) for out in outputs]
+        rows = [_same_form(jacobian_of(out, inputs, create_graph, strict), is_tuple) for out in outputs]
     return _same_form(rows, out_tuple)
 
 
-def _jacobian_of(out, inputs, create_graph, strict):
+def jacobian_of(out, inputs, create_graph, strict=False):
+    """The Jacobian of one recorded output with respect to each input."""
     rows = []
     for position in range(out.array.size):
         weight = np.zeros(out.array.shape, out.array.dtype)
         weight.reshape(-1)[position] = 1
-        found = _vjp((out,), inputs, [wrap(weight)], create_graph)
-        rows.append(_zeros_for_none(found, inputs, strict))
+        found = pulled((out,), inputs, [wrap(weight)], create_graph)
+        rows.append(zeros_for_none(found, inputs, strict))
     if not rows:
         return [wrap(np.zeros(out.array.shape + x.array.shape, x.array.dtype)) for x in inputs]
     return [ops.reshape(ops.stack(column), out.array.shape + x.array.shape)
             for column, x in zip(zip(*rows, strict=True), inputs, strict=True)]  # fmt: skip
 
 
-def _scalar(outputs, what):
+def scalar(outputs, what):
+    """The only one of ``outputs``, which must have one element."""
     if len(outputs) != 1 or outputs[0].array.size != 1:
         raise RuntimeError(f"{what}: the function must return one tensor of one element, got {shape_text(outputs[0])}")
     return outputs[0]
@@ -144,8 +151,8 @@ def hessian(func, inputs, create_graph=False, strict=False, vectorize=False, out
     inputs, is_tuple = _tuple(inputs)
 
     def gradient(*xs):
-        out = _scalar(_call(func, xs)[0], "hessian")
-        return _zeros_for_none(_vjp((out,), xs, [wrap(np.ones_like(out.array))], True), xs, strict)
+        out = scalar(_call(func, xs)[0], "hessian")
+        return zeros_for_none(pulled((out,), xs, [wrap(np.ones_like(out.array))], True), xs, strict)
 
     found = jacobian(gradient, inputs, create_graph, strict)
     return found if is_tuple else found[0][0]
@@ -156,98 +163,13 @@ def vhp(func, inputs, v=None, create_graph=False, strict=False):
     inputs, is_tuple = _tuple(inputs)
     with enable_grad():
         inputs = _fresh(inputs, create_graph)
-        out = _scalar(_call(func, inputs)[0], "vhp")
-        first = _zeros_for_none(_vjp((out,), inputs, [wrap(np.ones_like(out.array))], True), inputs, strict)
-        found = _vjp(first, inputs, _weights(v, inputs, "input"), create_graph)
-    found = _zeros_for_none(found, inputs, strict)
+        out = scalar(_call(func, inputs)[0], "vhp")
+        first = zeros_for_none(pulled((out,), inputs, [wrap(np.ones_like(out.array))], True), inputs, strict)
+        found = pulled(first, inputs, _weights(v, inputs, "input"), create_graph)
+    found = zeros_for_none(found, inputs, strict)
     return _result((out,), False, create_graph), _result(found, is_tuple, create_graph)
 
 
 def hvp(func, inputs, v=None, create_graph=False, strict=False):
     """(output, H v) of a function with one output of one element; H is symmetric, so it is `vhp`."""
     return vhp(func, inputs, v, create_graph, strict)
-
-
-def value_and_grad(func, argnums=0, has_aux=False):
-    """A function that returns ``(func(*args), gradient with respect to args[argnums])``.
-
-    ``argnums`` may be a tuple; arguments may be nested tuples, lists and dicts of Tensors. With ``has_aux``, ``func``
-    returns ``(loss, aux)`` and the result is ``((loss, aux), gradient)``.
-    """
-    picked = argnums if isinstance(argnums, tuple) else (argnums,)
-
-    @wraps(func)
-    def wrapped(*args, **kwargs):
-        leaves: list = []
-        outer = state.grad
-
-        def lift(value):
-            if isinstance(value, Tensor):
-                made = ops.alias(value) if value.requires_grad and outer else value.detach().requires_grad_()
-                leaves.append(made)
-                return made
-            if isinstance(value, dict):
-                return {k: lift(v) for k, v in value.items()}
-            return type(value)(lift(v) for v in value) if isinstance(value, (list, tuple)) else value
-
-        with enable_grad():
-            given = list(args)
-            for position in picked:
-                given[position] = lift(given[position])
-            result = func(*given, **kwargs)
-            loss = _scalar((result[0] if has_aux else result,), "value_and_grad")
-            found = iter(_zeros_for_none(_vjp((loss,), leaves, [wrap(np.ones_like(loss.array))], outer), leaves))
-
-        def lower(value):
-            if isinstance(value, Tensor):
-                return next(found)
-            if isinstance(value, dict):
-                return {k: lower(v) for k, v in value.items()}
-            return type(value)(lower(v) for v in value) if isinstance(value, (list, tuple)) else value
-
-        grads = tuple([lower(given[position]) for position in picked])
-        return result, grads if isinstance(argnums, tuple) else grads[0]
-
-    return wrapped
-
-
-def grad(func, argnums=0, has_aux=False):
-    """A function that returns the gradient of ``func`` with respect to ``args[argnums]`` (``ag.func.grad``)."""
-    inner = value_and_grad(func, argnums, has_aux)
-
-    @wraps(func)
-    def wrapped(*args, **kwargs):
-        result, found = inner(*args, **kwargs)
-        return (found, result[1]) if has_aux else found
-
-    return wrapped
-
-
-def grad_and_value(func, argnums=0, has_aux=False):
-    """As `value_and_grad`, with the gradient first (``ag.func.grad_and_value``)."""
-    inner = value_and_grad(func, argnums, has_aux)
-
-    @wraps(func)
-    def wrapped(*args, **kwargs):
-        result, found = inner(*args, **kwargs)
-        return found, result
-
-    return wrapped
-
-
-def jacrev(func, argnums=0):
-    """A function that returns the Jacobian of ``func`` with respect to ``args[argnums]`` (``ag.func.jacrev``)."""
-    picked = argnums if isinstance(argnums, tuple) else (argnums,)
-
-    @wraps(func)
-    def wrapped(*args, **kwargs):
-        def partial(*chosen):
-            filled = list(args)
-            for position, value in zip(picked, chosen, strict=True):
-                filled[position] = value
-            return func(*filled, **kwargs)
-
-        chosen = tuple([args[p] for p in picked])
-        return jacobian(partial, chosen if isinstance(argnums, tuple) else chosen[0], create_graph=state.grad)
-
-    return wrapped
