@@ -477,17 +477,58 @@ def plan_convolution_weight(grad: Array, input: Array, *, kernel_size: tuple[int
     return Plan((output,), tuple(calls), tuple(pieces))
 
 
+def dots_tile(c: Correlation, lanes: int) -> tuple[float, int, int]:
+    """(estimated cycles of an image, rows, taps) of the best tile of outputs by taps whose vectors run along pixels."""
+    best, height, width = (math.inf, 1, 1), c.axes[1].places, c.axes[2].places
+    for rows, taps in itertools.product((n for n in range(1, min(c.outputs, 8) + 1) if c.outputs % n == 0),
+                                        (n for n in range(1, min(c.taps, lanes) + 1) if c.taps % n == 0)):
+        if rows * taps <= most_rows(2) * 2:
+            line = -(-width // lanes) * (max(rows * taps / 2, (rows + 2 * taps) / 2, 4) + 2)
+            count = c.groups * c.channels * c.outputs // rows * (c.taps // taps)
+            best = min(best, (count * c.axes[0].places * (height * line + rows * taps * 10), rows, taps))
+    return best
+
+
+def chunks_of_images(c: Correlation) -> int:
+    """Into how many partial sums a weight gradient is cut."""
+    return max(1, min(16, c.operations // CHUNK, c.batch))
+
+
+def sum_dots(c: Correlation, rows: int, taps: int, grad: Ref, pieces: list[int]) -> list[Call]:
+    """The calls of a weight gradient of few channels, as dot products along pixels."""
+    lanes, itemsize, (depth, height, width) = host.lanes(c.dtype), c.dtype.itemsize, c.axes
+    grain = -(-c.batch // chunks_of_images(c))
+    inside = all(a.inside for a in c.axes) and c.source_strides[4] == 1 and width.step == 1
+    frame, size, strides = in_frame(c, width.step)
+    start = 0
+    if inside:
+        size, strides = 0, c.source_strides
+        start = -sum(a.before * s for a, s in zip(c.axes, strides[2:], strict=True))
+    chunks, elements = -(-c.batch // grain), c.groups * c.outputs * c.channels * c.taps
+    sums, work = (add_piece(pieces, chunks * n * itemsize) for n in (elements, size))
+    context = (
+        c.source, grad, sums, work, size, grain, c.source_strides[0], start, strides[1], depth.step * strides[2],
+        height.step * strides[3], 0, depth.places, height.places, width.places, 0, *c.target_strides[:2], 0, c.batch,
+        0, c.groups * c.outputs, c.outputs, c.channels, 0, 0, 0, elements, c.taps, int(not inside),
+        *frame, *offsets(replace(c, channels=1), strides, 1, 1 if inside else width.step))
+    return [Call(conv_weight.weight_dots(c.dtype, lanes, rows, taps), context, c.batch, grain),
+            Call(conv_weight.add_chunks(c.dtype, lanes), (sums, out(0), chunks, elements), elements, 4096)]
+
+
 def sum_weights(c: Correlation, grad: Ref, pieces: list[int]) -> list[Call]:
     """The calls of a weight gradient; ``c.source`` is the input, the target the gradient's pixels at ``grad``."""
     lanes, itemsize = host.lanes(c.dtype), c.dtype.itemsize
     depth, height, width = c.axes
-    _, rows, vectors, fast = weight_tile(c, lanes)
+    cost, rows, vectors, fast = weight_tile(c, lanes)
+    dots = dots_tile(c, lanes)
+    if dots[0] < cost:
+        return sum_dots(c, *dots[1:], grad, pieces)
     panel, lines = vectors * lanes, rows // fast
     group_panels = -(-c.outputs // panel)
     panels, steps = c.groups * group_panels, c.channels * c.taps
     by_channel = c.taps == 1 and lines > 1
     partial_size = panels * steps * panel
-    chunks = max(1, min(16, c.operations // CHUNK, c.batch))
+    chunks = chunks_of_images(c)
     prepared = partial_size * itemsize > host.caches()[1] // 2 or c.batch < min(4, c.operations // CHUNK)
     inside = all(a.inside for a in c.axes) and c.source_strides[4] == 1
     frame, frame_size, framed = in_frame(c)
@@ -522,7 +563,8 @@ def sum_weights(c: Correlation, grad: Ref, pieces: list[int]) -> list[Call]:
     slow_step = strides[1] if by_channel else height.tap_step * strides[3]
     context = (
         source, gradient, sums, work, chunk_size, grain,
-        strides[0] if prepared else c.source_strides[0], start, strides[1] * tile_channels, depth.step * strides[2], height.step * strides[3], slow_step,
+        strides[0] if prepared else c.source_strides[0], start, strides[1] * tile_channels,
+        depth.step * strides[2], height.step * strides[3], slow_step,
         depth.places, height.places, width.places, block_rows, *c.target_strides[:2], int(prepared),
         c.batch, group_panels, panels, c.outputs, c.channels // tile_channels,
         unit_channels // tile_channels, channel_blocks, len(table) // 2, partial_size, c.taps * tile_channels,

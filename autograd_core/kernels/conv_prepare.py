@@ -1,6 +1,8 @@
 """What convolution lays out before it computes: padded images, weights in panels, gradients with channels last."""
 from __future__ import annotations
 
+import functools
+
 from autograd_core.kernels.lazy import conv_tiles, simd
 from autograd_core.kernels.runner import range_kernel
 
@@ -10,6 +12,7 @@ strides of the source: plane, depth, height, width; step between pixels that lie
 elements of a padded image."""
 
 
+@functools.cache
 def framer(dtype, lanes):
     """Device function that copies ``height`` rows from ``top`` on of planes [first, last) of an image into a frame of
     zeros, as ``w[at:]`` describes.

@@ -240,3 +240,43 @@ def load_every(typingctx, source, first, size, fill, step, kind):
         return result
 
     return signature(wanted, source, types.int64, types.int64, wanted.dtype, step, kind), codegen
+
+
+@intrinsic
+def add_dots_at(typingctx, tile, lines, count, a, a_row, a_line, b, b_line, table):
+    """Return the tile plus, lane by lane, the products of row r of ``a`` and row c of ``b`` over lines of ``count``.
+
+    Row r of ``a`` begins ``r * a_row`` elements on, row c of ``b`` at ``table[c]``; lines are ``a_line`` and ``b_line``
+    apart. No memory beyond a line is read. ``tiles.sums`` adds up the lanes.
+    """
+
+    def codegen(context, builder, sig, args):
+        value, lines, count, a, a_row, a_line, b, b_line, table = args
+        kind, lanes, element = _llvm(tile.vector), tile.vector.lanes, tile.vector.dtype
+        left = [builder.gep(a, [builder.mul(a_row, _whole(r))]) for r in range(tile.rows)]
+        right = [builder.gep(b, [builder.load(builder.gep(table, [_whole(c)]))]) for c in range(tile.vectors)]
+        full = builder.sub(count, builder.srem(count, _whole(lanes)))
+
+        def line(sums, i):
+            at_a, at_b = builder.mul(i, a_line), builder.mul(i, b_line)
+
+            def step(sums, k, load):
+                x = [load(p, builder.add(at_a, k)) for p in left]
+                y = [load(p, builder.add(at_b, k)) for p in right]
+                return [[_call(builder, "fma", kind, [u, v, z]) for v, z in zip(y, row, strict=True)]
+                        for u, row in zip(x, sums, strict=True)]
+
+            def whole(pointer, place):
+                return _load(builder, pointer, place, kind, element)
+
+            def part(pointer, place):
+                return _load_part(builder, pointer, place, builder.sub(count, full), kind)
+
+            sums = _loop(builder, sums, full, lanes, lambda t, k: step(t, k, whole))
+            return _loop(builder, sums, count, lanes, lambda t, k: step(t, k, part), full)
+
+        return _pack(builder, tile, _loop(builder, _unpack(builder, tile, value), lines, 1, line))
+
+    integer, word = types.int64, types.CPointer(types.int64)
+    arguments = [tile, integer, integer, a, integer, integer, b, integer, word]
+    return signature(tile, *arguments), codegen

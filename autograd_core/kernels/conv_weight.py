@@ -151,3 +151,66 @@ def combine(dtype, lanes, width):
                                      simd.advance(target, v * w[6]), w[6], count, V)
 
     return kernel
+
+
+@range_kernel
+def weight_dots(dtype, lanes, rows, taps):
+    """Partial sums [chunk, output, step] for few channels: tiles of ``rows`` outputs by ``taps`` taps, vectors of
+    pixels; a unit is an image. The context is that of :func:`weight_sums`, a table of offsets of all taps behind it.
+    """
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    T, line = simd.tile(V, rows, taps), simd.tile(V, rows, 1)
+    frame = framer(dtype, lanes)
+
+    @simd.device
+    def add(w, table, source, gradient, sums, fresh):
+        step = w[CHANNELS] * w[STEPS]
+        for tap in range(0, w[STEPS], taps):
+            t = tiles.zeros(T)
+            for d in range(w[DEPTH]):
+                t = conv_tiles.add_dots_at(
+                    t, w[HEIGHT], w[WIDTH], simd.advance(gradient, d * w[HEIGHT] * w[WIDTH]), w[GRADIENT_CHANNEL],
+                    w[WIDTH], simd.advance(source, d * w[DEPTH_STEP]), w[ROW_STEP], simd.advance(table, tap))
+            total, place = tiles.sums(t), simd.advance(sums, tap)
+            if not fresh:
+                total = tiles.add(total, tiles.load_part(place, step, taps, line))
+            tiles.store_part(total, place, step, rows, taps)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        table = simd.words(context + 8 * TABLE)
+        chunk = start // w[GRAIN]
+        framed = simd.advance(simd.pointer(w[WORK], S), chunk * w[WORK_SIZE])
+        sums = simd.advance(simd.pointer(w[PARTIAL], S), chunk * w[PARTIAL_SIZE])
+        for image in range(start, stop):
+            source = simd.advance(simd.pointer(w[SOURCE], S), image * w[IMAGE])
+            if w[FRAMES] != 0:
+                frame(source, framed, 0, w[FRAME_AT], 0, w[FRAME_AT + 2], w, FRAME_AT)
+                source = framed
+            source = simd.advance(source, w[START])
+            gradient = simd.advance(simd.pointer(w[GRADIENT], S), image * w[GRADIENT_IMAGE])
+            for output in range(0, w[ALL_PANELS], rows):
+                group = output // w[OUTPUTS]
+                for c in range(w[CHANNELS]):
+                    add(w, table, simd.advance(source, (group * w[CHANNELS] + c) * w[CHANNEL]),
+                        simd.advance(gradient, output * w[GRADIENT_CHANNEL]),
+                        simd.advance(sums, (output * w[CHANNELS] + c) * w[STEPS]), image == start)
+
+    return kernel
+
+
+@range_kernel
+def add_chunks(dtype, lanes):
+    """Add up partial sums; a unit is an element. Context: partial sums, target, chunks, elements of a chunk."""
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        source, target = simd.pointer(w[0], S), simd.pointer(w[1], S)
+        for i in range(start, stop, lanes):
+            total = simd.load_part(source, i, stop - i, V)
+            for chunk in range(1, w[2]):
+                total += simd.load_part(source, chunk * w[3] + i, stop - i, V)
+            simd.store_part(target, i, total, stop - i)
+
+    return kernel
