@@ -159,8 +159,11 @@ def _mismatch(func, inputs, checked, eps, atol, rtol):
     with enable_grad():
         outs = _differentiable(func(*inputs))
     live = [k for k, o in enumerate(outs) if o.requires_grad]
-    starts = np.concatenate([[0], np.cumsum([outs[k].array.size for k in live])]).astype(int)
     rows = _analytic_rows(func, inputs, checked)
+    if not live:  # no gradient at all is right where nothing changes
+        live = list(range(len(outs)))
+        rows = [[None] * len(checked) for o in outs for _ in range(o.array.size)]
+    starts = np.concatenate([[0], np.cumsum([outs[k].array.size for k in live])]).astype(int)
     worst, excess = None, 0.0
     for slot, index in enumerate(checked):
         for position in np.ndindex(inputs[index].array.shape):
@@ -213,7 +216,23 @@ def _report(func, inputs, worst, atol, rtol):
         f"analytic {worst.analytic:.10g}, numeric {worst.numeric:.10g} "
         f"(difference {abs(worst.analytic - worst.numeric):.3g}, allowed {atol + rtol * abs(worst.numeric):.3g})"
     )
-    return wrong + "\n" + (first_wrong_op(func, inputs) or _NO_CULPRIT)
+    return f"{wrong}\n{_kink(func, inputs, worst) or first_wrong_op(func, inputs) or _NO_CULPRIT}"
+
+
+def _kink(func, inputs, worst, eps=1e-6):
+    """A remark where the slopes on the two sides of the point differ: there is no derivative to compare with."""
+    if not worst.position and inputs[worst.input].array.ndim:
+        return None  # a random direction was checked
+    array, ends = inputs[worst.input].array, []
+    for step in (-eps, 0.0, eps):
+        moved = array.copy()
+        moved[worst.position] += step
+        ends.append(_evaluate(func, inputs, worst.input, moved)[worst.output].reshape(-1))
+    left, right = (ends[1] - ends[0]) / eps, (ends[2] - ends[1]) / eps
+    at = int(np.argmax(np.abs(right - left))) if left.size else 0
+    if not left.size or not abs(right[at] - left[at]) > 1e-2 * max(1.0, abs(left[at]), abs(right[at])):
+        return None
+    return f"the function has a kink there: its slope is {left[at]:.6g} on the left and {right[at]:.6g} on the right"
 
 
 _NO_CULPRIT = (
