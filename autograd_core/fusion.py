@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .kernels.elementwise import LANEWISE, NUMBER, Loop, plan_loop, plan_update
+from .kernels.elementwise import plan_loop, plan_update
+from .kernels.loop_text import LANEWISE, NUMBER, Loop
 from .kernels.plan import execute
 from .modes import Watcher
 from .registry import Op

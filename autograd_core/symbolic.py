@@ -1,7 +1,7 @@
 """Symbols for one element of a fused loop: values, run-time numbers, and the steps that are written down as they meet.
 
 The language of the records' ``scalar`` expressions is Python's arithmetic, comparisons, ``a if test else b``, ``and``,
-``or`` and the functions of `kernels.elementwise`. `expression` evaluates it on symbols; `loop_from_text` makes a loop
+``or`` and the functions of `kernels.loop_text`. `expression` evaluates it on symbols; `loop_from_text` makes a loop
 of assignments in it.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernels.elementwise import NUMBER, SIMD, VMATH, Loop, Output
+from .kernels.loop_text import NUMBER, SIMD, VMATH, Loop, Output
 from .shapes import default_dtype
 from .tensor import Tensor
 
@@ -456,7 +456,7 @@ def loop_from_text(text: str, arrays: dict[str, str], numbers: dict[str, float],
     """The loop of assignments such as ``"s = 1 / (1 + exp(-x)); y = x * s"``.
 
     ``arrays``: dtypes by name. ``numbers``: run-time numbers by name, with what they are now. ``outputs``: names of the
-    results; ``reduce``: for each, "" or how it is reduced (see `kernels.elementwise.Output`).
+    results; ``reduce``: for each, "" or how it is reduced (see `kernels.loop_text.Output`).
     """
     trace = Trace()
     known: dict[str, Any] = {name: trace.input(dtype) for name, dtype in arrays.items()}

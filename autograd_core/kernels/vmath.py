@@ -173,7 +173,7 @@ def _times_power(fallback):
 
 
 def _exponential(name):
-    """exp, expm1, sigmoid and tanh of one precision."""
+    """exp, moderate_exp and expm1 of one precision."""
     integer, mantissa, bias = BITS[name]
     to_bits, to_real = simd.scalar(integer), simd.scalar(name)
     low, high = EXP_RANGE[name]
@@ -220,22 +220,7 @@ def _exponential(name):
         whole = ((r + rest) * factor + (factor - 0.5)) * 2
         return copysign(where(n == 0, r + rest, whole), x)
 
-    @simd.device
-    def sigmoid(x):
-        size = absolute(x)
-        small = moderate_exp(-where(size > -low, -low, size))
-        whole = small + 1
-        lost = small - (whole - 1)
-        found = where(x < 0, small, 1) / whole  # small in the numerator: exact to the end of the denormals
-        return found - found * where(x < 0, 1 - found, found) * lost
-
-    @simd.device
-    def tanh(x):
-        grown = expm1(absolute(x) * 2)
-        bounded = where(grown > 1e18, 1e18, grown)  # so that infinity does not become NaN
-        return copysign(bounded / (bounded + 2), x)
-
-    return {"exp": exp, "moderate_exp": moderate_exp, "expm1": expm1, "sigmoid": sigmoid, "tanh": tanh}
+    return {"exp": exp, "moderate_exp": moderate_exp, "expm1": expm1}
 
 
 _publish = _functions(_exponential)
@@ -254,6 +239,31 @@ def moderate_exp(x):
 @_publish
 def expm1(x):
     """exp(x) - 1, exact also near zero. Error: 2 ulp."""
+
+
+def _sigmoidal(name):
+    """sigmoid and tanh of one precision."""
+    low, _ = EXP_RANGE[name]
+
+    @simd.device
+    def sigmoid(x):
+        size = absolute(x)
+        small = moderate_exp(-where(size > -low, -low, size))
+        whole = small + 1
+        lost = small - (whole - 1)
+        found = where(x < 0, small, 1) / whole  # small in the numerator: exact to the end of the denormals
+        return found - found * where(x < 0, 1 - found, found) * lost
+
+    @simd.device
+    def tanh(x):
+        grown = expm1(absolute(x) * 2)
+        bounded = where(grown > 1e18, 1e18, grown)  # so that infinity does not become NaN
+        return copysign(bounded / (bounded + 2), x)
+
+    return {"sigmoid": sigmoid, "tanh": tanh}
+
+
+_publish = _functions(_sigmoidal)
 
 
 @_publish
