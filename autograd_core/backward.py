@@ -5,8 +5,10 @@ Un-broadcasting, casting, adding up, hooks and freeing stand here, once, so that
 
 from __future__ import annotations
 
+import os
 from heapq import heappop, heappush
 from math import prod
+from threading import RLock
 from weakref import ref
 
 import numpy as np
@@ -16,6 +18,12 @@ from .errors import EXPLAINED, OpError, explain, shape_text
 from .modes import QUIET, BackwardScope, enable_grad, no_grad, quiet_off, quiet_on, state
 from .shapes import ndarray, reduced_dims
 from .tensor import Node, Tensor, wrap
+
+accumulating = RLock()
+"""Threads that share leaves add to their ``grad`` one after the other; hooks may run a backward of their own."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=accumulating.acquire, after_in_parent=accumulating.release,
+                        after_in_child=accumulating.release)  # fmt: skip
 
 
 def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None) -> None:
@@ -329,6 +337,12 @@ class _Pass:
 
     def _finish(self):
         """Hand the gradients of the leaves out: into ``grad``, or as the list that was asked for."""
+        if self.accumulate:
+            with accumulating:
+                return self._hand_out()
+        return self._hand_out()
+
+    def _hand_out(self):
         for leaf, (gradient,) in self.pending.items():
             if leaf.leaf_hooks:
                 gradient = _run_hooks(list(leaf.leaf_hooks.values()), gradient, self.create)

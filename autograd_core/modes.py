@@ -33,24 +33,8 @@ quiet_on, quiet_off = umath._extobj_contextvar.set, umath._extobj_contextvar.res
 # ---------------------------------------------------------------------------------------------------- recording
 
 
-class set_grad_enabled:
-    """Turn the recording of operations on or off: as a statement, a context manager or a decorator."""
-
-    def __init__(self, mode: bool):
-        self.mode = bool(mode)
-        self.before = state.grad
-        state.grad = self.mode
-
-    def __enter__(self):
-        state.grad = self.mode
-        return self
-
-    def __exit__(self, *error):
-        state.grad = self.before
-
-
 class _GradMode:
-    mode = True
+    mode: bool
     before: list[bool]
 
     def __new__(cls, function=None):
@@ -66,13 +50,19 @@ class _GradMode:
     def __exit__(self, *error):
         state.grad = self.before.pop()
 
+    def _again(self):
+        """Another one of the same kind: threads and generators must not share what was before."""
+        made = new(type(self))
+        made.mode, made.before = self.mode, []
+        return made
+
     def __call__(self, function):
         if isgeneratorfunction(function):
             return self._wrap_generator(function)
 
         @wraps(function)
         def wrapped(*args, **kwargs):
-            with type(self)():
+            with self._again():
                 return function(*args, **kwargs)
 
         return wrapped
@@ -81,13 +71,17 @@ class _GradMode:
         @wraps(function)
         def wrapped(*args, **kwargs):
             generator = function(*args, **kwargs)
+            go_on, value = generator.send, None
             while True:
-                with type(self)():
-                    try:
-                        value = next(generator)
-                    except StopIteration as stop:
-                        return stop.value
-                yield value
+                try:
+                    with self._again():
+                        made = go_on(value)
+                except StopIteration as stop:
+                    return stop.value
+                try:
+                    go_on, value = generator.send, (yield made)
+                except BaseException as error:  # noqa: BLE001 (the generator is to see whatever was thrown into it)
+                    go_on, value = generator.throw, error
 
         return wrapped
 
@@ -114,6 +108,31 @@ class inference_mode(_GradMode):
         if mode is False:
             made.mode = state.grad
         return made
+
+
+class set_grad_enabled(_GradMode):
+    """Turn the recording of operations on or off: as a statement, a context manager or a decorator."""
+
+    def __new__(cls, mode: bool):
+        """Sets the mode at once; leaving the context restores what was before this."""
+        made = new(cls)
+        made.mode, made.before = bool(mode), [state.grad]
+        state.grad = made.mode
+        return made
+
+    def __enter__(self):
+        state.grad = self.mode
+        return self
+
+    def __exit__(self, *error):
+        state.grad = self.before[0]
+
+    def _again(self):
+        return type(self)(self.mode)
+
+    def __call__(self, function):
+        state.grad = self.before[0]
+        return super().__call__(function)
 
 
 def is_grad_enabled() -> bool:

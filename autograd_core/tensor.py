@@ -497,7 +497,9 @@ class Tensor:
     # -------------------------------------------------- copies
 
     def __copy__(self):
-        return self._alike(self.array)
+        from . import ops
+
+        return self._alike(self.array) if self.node is None else ops.alias(self)
 
     def _alike(self, array):
         out = new(type(self))
