@@ -130,6 +130,7 @@ def range_kernel(factory: Callable[..., Callable[[int, int, int], None]]) -> Cal
 
     @functools.wraps(factory)
     def kernel(*arguments: Hashable) -> RangeKernel:
-        return specialised(*(np.dtype(a) if isinstance(a, type) else a for a in arguments))
+        with _lock:  # two threads must not make the same kernel twice: its name can be linked once
+            return specialised(*(np.dtype(a) if isinstance(a, type) else a for a in arguments))
 
     return kernel
