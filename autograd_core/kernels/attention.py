@@ -9,7 +9,6 @@ Dao, Fu, Ermon, Rudra and Ré, "FlashAttention: Fast and memory-efficient exact 
 """
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -109,7 +108,7 @@ def _products(T, width: int):
 
 def _scores(dtype, lanes: int, mask: str, causal: bool):
     """Device function: scores of one row and the keys from ``key`` on, masked: -inf where not to be looked at."""
-    V, I, B = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.vector(np.uint8, lanes)
+    V, W, B = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.vector(np.uint8, lanes)
     S, U = simd.scalar(dtype), simd.scalar(np.uint8)
 
     def scores(v, address, row, key, keys):
@@ -120,9 +119,39 @@ def _scores(dtype, lanes: int, mask: str, causal: bool):
         limit = keys - key
         if causal:
             limit = min(limit, row + 1 - key)
-        return simd.where(simd.iota(I) < limit, v, -np.inf)
+        return simd.where(simd.iota(W) < limit, v, -np.inf)
 
     return simd.device(scores)
+
+
+def _exponentiate(dtype, lanes: int, mask: str, causal: bool):
+    """Device function: the scores of a row and block of keys become exp(score - largest so far).
+
+    Returns the largest so far, the sum, and the factor that what was gathered before is to be shrunk by.
+    """
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    scores, exp, where = _scores(dtype, lanes, mask, causal), vmath.exp, simd.where
+
+    def exponentiate(line, length, before, address, row, key, keys):
+        largest = simd.full(S(-np.inf), V)
+        for i in range(0, length, lanes):
+            v = scores(simd.load(line, i, V), address, row, key + i, keys)
+            simd.store(line, i, v)
+            largest = where(v > largest, v, largest)
+        top = simd.reduce_max(largest)
+        if before > top:
+            top = before
+        base = top
+        if top == S(-np.inf):
+            base = S(0)
+        total = simd.full(S(0), V)
+        for i in range(0, length, lanes):
+            v = exp(simd.load(line, i, V) - base)
+            simd.store(line, i, v)
+            total += v
+        return top, simd.reduce_add(total), exp(before - base)
+
+    return simd.device(exponentiate)
 
 
 @range_kernel
@@ -135,8 +164,7 @@ def forward(dtype, lanes, vectors, value_vectors, mask, causal):
     T, U = simd.tile(V, STEP, vectors), simd.tile(V, STEP, value_vectors)
     width, value_width = vectors * lanes, value_vectors * lanes
     multiply, gather = _products(T, width), _products(U, value_width)
-    scores = _scores(dtype, lanes, mask, causal)
-    exp, log, where = vmath.exp, vmath.log, simd.where
+    exponentiate, log = _exponentiate(dtype, lanes, mask, causal), vmath.log
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -164,27 +192,10 @@ def forward(dtype, lanes, vectors, value_vectors, mask, causal):
                 k = simd.advance(simd.pointer(w[1], S), (matrix * panels + key // width) * w[20] * width)
                 multiply(query, E, 1, w[20], k, width, w[20] * width, there, room, KEYS, tall, False)
                 for row in range(count):
-                    line = simd.advance(room, row * KEYS)
-                    address = mask_at + (first + row) * w[19]
-                    largest = simd.full(S(-np.inf), V)
-                    for i in range(0, there * width, lanes):
-                        v = scores(simd.load(line, i, V), address, first + row, key + i, N)
-                        simd.store(line, i, v)
-                        largest = where(v > largest, v, largest)
-                    before, top = tops[row], simd.reduce_max(largest)
-                    if before > top:
-                        top = before
-                    base = top
-                    if top == S(-np.inf):
-                        base = S(0)
-                    shrink = exp(before - base)
-                    total = simd.full(S(0), V)
-                    for i in range(0, there * width, lanes):
-                        v = exp(simd.load(line, i, V) - base)
-                        simd.store(line, i, v)
-                        total += v
+                    top, total, shrink = exponentiate(simd.advance(room, row * KEYS), there * width, tops[row],
+                                                      mask_at + (first + row) * w[19], first + row, key, N)
                     tops[row] = top
-                    totals[row] = totals[row] * shrink + simd.reduce_add(total)
+                    totals[row] = totals[row] * shrink + total
                     if key > 0:
                         own = simd.advance(held, row * P)
                         for i in range(0, P, lanes):
@@ -286,7 +297,9 @@ def backward(dtype, lanes, vectors, depth_vectors, value_vectors, mask, causal):
 
 @range_kernel
 def row_dots(dtype, lanes):
-    """Sums of g * out over rows. Context: padded g, out, sums, rows, padded rows, width, padded width; a unit is a row.
+    """Sums of g * out over rows; a unit is a row.
+
+    Context: padded g, out, sums, rows, padded rows, width, padded width.
     """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
 
@@ -371,14 +384,14 @@ def _problem(q: Array, k: Array, v: Array, *others: Array) -> Problem | None:
         return None
     if len({x.shape[:-2] for x in every}) > 1:
         return None
-    batch = (1, 1, *q.shape[:-2])[-2:]
+    batch, heads = (1, 1, *q.shape[:-2])[-2:]
     lanes = host.lanes(q.dtype)
     most = 4 if host.registers() >= 32 else 2
 
     def fitting(columns: int) -> int:
         return next(n for n in (4, 2, 1) if n <= most and (n * lanes <= columns or n == 1))
 
-    return Problem(q.dtype, *batch, q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], most, fitting(q.shape[-1]),
+    return Problem(q.dtype, batch, heads, q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], most, fitting(q.shape[-1]),
                    fitting(v.shape[-1]))
 
 

@@ -12,8 +12,8 @@ from autograd_core.kernels import host
 from autograd_core.kernels.lazy import simd, vmath
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, is_c_ordered, out, scratch
 from autograd_core.kernels.runner import range_kernel
-from autograd_core.kernels.softmax import (
-    GRAIN, _column_access, _column_moments, _row_map, _row_max, _row_sum_exp, _served, _view)
+from autograd_core.kernels.runs import access, column_sum_exp, row_map, row_max, row_sum_exp, served
+from autograd_core.kernels.softmax import GRAIN, as_rows
 
 
 def _sample(dtype, weighted: bool, smoothed: bool):
@@ -50,7 +50,7 @@ def rows(dtype, lanes, weighted, smoothed):
     Context: x, target, weight, losses or 0, logs, sums, classes, rows of a chunk, ignored class, smoothing.
     """
     S, D = simd.scalar(dtype), simd.scalar(np.float64)
-    largest, sum_exp = _row_max(dtype, lanes), _row_sum_exp(dtype, lanes, False)
+    largest, sum_exp = row_max(dtype, lanes), row_sum_exp(dtype, lanes, False)
     sample = _sample(dtype, weighted, smoothed)
 
     def kernel(context, start, stop):
@@ -79,7 +79,7 @@ def rows(dtype, lanes, weighted, smoothed):
 def columns(dtype, lanes, weighted, smoothed, partial):
     """As :func:`rows`, of vectors of columns; a unit is (outer, vector). Context: as there, then inner and blocks."""
     S, D = simd.scalar(dtype), simd.scalar(np.float64)
-    moments, put = _column_moments(dtype, lanes, partial, False), _column_access(dtype, lanes, partial)[1]
+    moments, put = column_sum_exp(dtype, lanes, partial, False), access(dtype, lanes, partial)[1]
     sample = _sample(dtype, weighted, smoothed)
 
     def kernel(context, start, stop):
@@ -137,9 +137,7 @@ def rows_backward(dtype, lanes, weighted, smoothed):
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
     exp = vmath.exp
-    if not smoothed:
-        combine = simd.device(lambda x, c, lse, a: exp(x - lse) * a)
-    write = _row_map(dtype, lanes, combine) if not smoothed else None
+    write = row_map(dtype, lanes, simd.device(lambda x, c, lse, a: exp(x - lse) * a))
     shares, total_weight = _shares(dtype, weighted, smoothed), _total_weight(dtype, weighted)
 
     def plain(x, weight, target, n, lse, a, b):
@@ -169,7 +167,7 @@ def rows_backward(dtype, lanes, weighted, smoothed):
                 g = g / simd.pointer(w[5], S)[0]
             hard, a, b = shares(g, y, weight, n, w[8], smoothing, whole_weight)
             fill(x, weight, target, n, logs[row], a, b)
-            if 0 <= y and y < n:
+            if y >= 0 and y < n:
                 target[y] -= hard
 
     return kernel
@@ -183,7 +181,7 @@ def _shares(dtype, weighted: bool, smoothed: bool):
         if y == ignored:
             return S(0), S(0), S(0)
         hard = g
-        if weighted and 0 <= y and y < classes:
+        if weighted and y >= 0 and y < classes:
             hard = g * weight[y]
         if not smoothed:
             return hard, hard, S(0)
@@ -213,10 +211,9 @@ def _total_weight(dtype, weighted: bool):
 def columns_backward(dtype, lanes, weighted, smoothed, partial):
     """As :func:`rows_backward`, of vectors of columns. Context: as there, then inner and blocks."""
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    get, put = _column_access(dtype, lanes, partial)
+    get, put = access(dtype, lanes, partial)
     shares, total_weight = _shares(dtype, weighted, smoothed), _total_weight(dtype, weighted)
     exp = vmath.exp
-    room = simd.tile(V, 1, 1)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -225,7 +222,7 @@ def columns_backward(dtype, lanes, weighted, smoothed, partial):
         divisor = S(1)
         if w[5] != 0:
             divisor = simd.pointer(w[5], S)[0]
-        places = simd.iota(simd_I)
+        places = simd.iota(W)
         for unit in range(start, stop):
             outer = unit // w[12]
             j = (unit - outer * w[12]) * lanes
@@ -235,7 +232,7 @@ def columns_backward(dtype, lanes, weighted, smoothed, partial):
             target = simd.advance(simd.pointer(w[6], S), outer * n * inner + j)
             classes, g = simd.advance(simd.words(w[2]), outer * inner + j), simd.pointer(w[0], S)
             hard, a, b = simd.full(S(0), V), simd.full(S(0), V), simd.full(S(0), V)
-            y = simd.full(-1, simd_I)
+            y = simd.full(-1, W)
             for i in range(min(lanes, inner - j)):
                 own = g[0 if w[10] != 0 else outer * inner + j + i] / divisor
                 h, p, q = shares(own, classes[i], weight, n, w[8], smoothing, whole_weight)
@@ -249,18 +246,18 @@ def columns_backward(dtype, lanes, weighted, smoothed, partial):
                     v -= b * weight[c] if weighted else b
                 put(target, c * inner, simd.where(y == c, v - hard, v), inner - j)
 
-    simd_I = simd.vector(np.int64, lanes)
+    W = simd.vector(np.int64, lanes)
     return kernel
 
 
 def _as_served(x: Array, target: Array, weight: Array | None) -> bool:
-    return (_served(x) and len(x.shape) > 1 and 0 not in x.shape and target.dtype == np.int64 and is_c_ordered(target)
-            and (weight is None or _served(x, weight)))
+    return (served(x) and len(x.shape) > 1 and 0 not in x.shape and target.dtype == np.int64 and is_c_ordered(target)
+            and (weight is None or served(x, weight)))
 
 
 def _chunks(x: Array, lanes: int) -> tuple[int, int, int, int, int, int]:
     """(outer, classes, inner, vectors of columns or 1, units, units of a chunk)."""
-    outer, n, inner = _view(x.shape, 1)
+    outer, n, inner = as_rows(x.shape, 1)
     blocks = 1 if inner == 1 else -(-inner // lanes)
     return outer, n, inner, blocks, outer * blocks, max(1, GRAIN // (n * (1 if inner == 1 else lanes)))
 
@@ -275,7 +272,7 @@ def softmax_nll(x: Array, target: Array, weight: Array | None, *, ignore_index: 
     if not _as_served(x, target, weight):
         return None
     lanes = host.lanes(x.dtype)
-    outer, n, inner, blocks, units, grain = _chunks(x, lanes)
+    _, n, inner, blocks, units, grain = _chunks(x, lanes)
     none = reduction == "none"
     outputs = (Spec(target.shape if none else (), x.dtype), Spec((x.shape[0], 1, *x.shape[2:]), x.dtype),
                Spec((), x.dtype))
@@ -292,7 +289,7 @@ def softmax_nll_backward(g: Array, x: Array, target: Array, weight: Array | None
                          ignore_index: int, label_smoothing: float, reduction: str) -> Plan | None:
     """Plan the gradient of :func:`softmax_nll` in the scores."""
     flat = math.prod(g.shape) == 1
-    if not _as_served(x, target, weight) or not _served(x, lse, total) or g.dtype != x.dtype:
+    if not _as_served(x, target, weight) or not served(x, lse, total) or g.dtype != x.dtype:
         return None
     if not flat and not is_c_ordered(g):
         return None

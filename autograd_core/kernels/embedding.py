@@ -13,7 +13,7 @@ from autograd_core.kernels import host
 from autograd_core.kernels.lazy import simd
 from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, is_c_ordered, out
 from autograd_core.kernels.runner import range_kernel
-from autograd_core.kernels.softmax import _served
+from autograd_core.kernels.runs import served
 
 GRAIN = 16384  # elements of a chunk
 
@@ -30,7 +30,7 @@ def gather(dtype, lanes):
             row = simd.words(w[0])[unit]
             source, target = simd.pointer(w[1], S), simd.advance(simd.pointer(w[2], S), unit * width)
             whole = width // lanes * lanes
-            if 0 <= row and row < w[3]:
+            if row >= 0 and row < w[3]:
                 source = simd.advance(source, row * width)
                 for i in range(0, whole, lanes):
                     simd.store(target, i, simd.load(source, i, V))
@@ -44,8 +44,9 @@ def gather(dtype, lanes):
 
 @range_kernel
 def scatter(dtype, lanes):
-    """Add rows up where their indices say; a unit is a vector of columns. Context: indices, g, out (zeros), rows, width,
-    number of indices, index to leave out.
+    """Add rows up where their indices say; a unit is a vector of columns.
+
+    Context: indices, g, out (zeros), rows, width, number of indices, index to leave out.
     """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
 
@@ -54,7 +55,7 @@ def scatter(dtype, lanes):
         indices, g, target, width = simd.words(w[0]), simd.pointer(w[1], S), simd.pointer(w[2], S), w[4]
         for k in range(w[5]):
             row = indices[k]
-            if 0 <= row and row < w[3] and row != w[6]:
+            if row >= 0 and row < w[3] and row != w[6]:
                 for j in range(start * lanes, min(stop * lanes, width), lanes):
                     sum_ = simd.load_part(target, row * width + j, width - j, V)
                     sum_ += simd.load_part(g, k * width + j, width - j, V)
@@ -65,7 +66,7 @@ def scatter(dtype, lanes):
 
 def lookup(indices: Array, table: Array, *, padding_idx: int, scale_grad_by_freq: bool) -> Plan | None:
     """Plan table[indices] for int64 indices and a C-ordered table (rows, width)."""
-    if indices.dtype != np.int64 or not is_c_ordered(indices) or not _served(table) or 0 in (*indices.shape,
+    if indices.dtype != np.int64 or not is_c_ordered(indices) or not served(table) or 0 in (*indices.shape,
                                                                                            *table.shape):
         return None
     rows, width = table.shape
@@ -78,7 +79,7 @@ def lookup(indices: Array, table: Array, *, padding_idx: int, scale_grad_by_freq
 def embedding_backward(g: Array, indices: Array, *, rows: int, padding_idx: int,
                        scale_grad_by_freq: bool) -> Plan | None:
     """Plan the gradient of :func:`lookup` in the table, for C-ordered g (..., width) and int64 indices."""
-    if scale_grad_by_freq or indices.dtype != np.int64 or not is_c_ordered(indices) or not _served(g):
+    if scale_grad_by_freq or indices.dtype != np.int64 or not is_c_ordered(indices) or not served(g):
         return None
     if 0 in g.shape or not rows:
         return None

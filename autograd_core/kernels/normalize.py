@@ -1,8 +1,8 @@
 """Normalisation by moments, forward and backward: batch, layer, group, instance and root-mean-square norm.
 
-The array is seen in one of three ways. *Rows* (layer and group norm): what is normalised together is contiguous. *Channels*
-(batch norm of images): it is one run of ``inner`` elements a sample. *Columns* (batch norm of vectors): one element a
-sample; then every call streams over blocks of rows, whose partial sums a second call combines.
+The array is seen in one of three ways. *Rows* (layer and group norm): what is normalised together is contiguous.
+*Channels* (batch norm of images): it is one run of ``inner`` elements a sample. *Columns* (batch norm of vectors): one
+element a sample; then every call streams over blocks of rows, whose partial sums a second call combines.
 
 Mean and variance come from blocks that fit the first-level cache, twice looked at (mean, then squares around it), and
 are combined as in Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances",
@@ -17,141 +17,29 @@ import numpy as np
 
 from autograd_core.kernels import host
 from autograd_core.kernels.lazy import simd
-from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, is_c_ordered, out, scratch
+from autograd_core.kernels.normalize_columns import (
+    add_parts,
+    column_moments,
+    column_parts,
+    column_products,
+    columns,
+    columns_backward,
+)
+from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, out, scratch
 from autograd_core.kernels.runner import range_kernel
-from autograd_core.kernels.softmax import _column_access, _is_flat, _row_reader, _served
+from autograd_core.kernels.runs import (
+    BLOCK,
+    is_flat,
+    moments_of,
+    product_loop,
+    reader,
+    served,
+    write_gradient,
+    write_normal,
+)
 
 GRAIN = 16384  # elements of a chunk
-BLOCK = 4096  # elements of which the moments are taken at once
 PARTS = 64  # partial sums of the gradients of weights at most
-
-
-# -------------------------------------------------------------------------------------------------- loops over one run
-
-
-def _add_up(dtype, lanes: int):
-    """Device function: a vector of sums with n elements added."""
-    V = simd.vector(dtype, lanes)
-
-    def add(total, x, n):
-        a, b, c = total, total - total, total - total
-        whole, three = n // lanes * lanes, n // (3 * lanes) * (3 * lanes)
-        for i in range(0, three, 3 * lanes):
-            a += simd.load(x, i, V)
-            b += simd.load(x, i + lanes, V)
-            c += simd.load(x, i + 2 * lanes, V)
-        for i in range(three, whole, lanes):
-            a += simd.load(x, i, V)
-        return a + (b + (c + simd.load_part(x, whole, n - whole, V)))
-
-    return simd.device(add)
-
-
-def _add_squares(dtype, lanes: int):
-    """Device function: a vector of sums with (x - mean)² of n elements added."""
-    V, I, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
-
-    def add(total, x, n, mean):
-        a, b, c = total, simd.full(S(0), V), simd.full(S(0), V)
-        whole, three = n // lanes * lanes, n // (3 * lanes) * (3 * lanes)
-        for i in range(0, three, 3 * lanes):
-            v, w = simd.load(x, i, V) - mean, simd.load(x, i + lanes, V) - mean
-            y = simd.load(x, i + 2 * lanes, V) - mean
-            a, b, c = a + v * v, b + w * w, c + y * y
-        for i in range(three, whole, lanes):
-            v = simd.load(x, i, V) - mean
-            a += v * v
-        if whole < n:
-            v = simd.load_part(x, whole, n - whole, V) - mean
-            b += simd.where(simd.iota(I) < n - whole, v * v, 0)
-        return a + (b + c)
-
-    return simd.device(add)
-
-
-def _add_products(dtype, lanes: int, flat: bool):
-    """Device function: vectors of sums of g and of g * (x - mean), with n elements added."""
-    V, I = simd.vector(dtype, lanes), simd.vector(np.int64, lanes)
-    get, get_part = _row_reader(dtype, lanes, flat)
-
-    def add(total, along, g, x, n, mean):
-        a, b, c, d = total, along, total - total, total - total
-        whole, two = n // lanes * lanes, n // (2 * lanes) * (2 * lanes)
-        for i in range(0, two, 2 * lanes):
-            v, w = get(g, i), get(g, i + lanes)
-            a, b = a + v, b + v * (simd.load(x, i, V) - mean)
-            c, d = c + w, d + w * (simd.load(x, i + lanes, V) - mean)
-        for i in range(two, n, lanes):
-            inside = simd.iota(I) < n - i
-            v = simd.where(inside, get_part(g, i, n - i), 0)
-            a += v
-            b += simd.where(inside, v * (simd.load_part(x, i, n - i, V) - mean), 0)
-        return a + c, b + d
-
-    return simd.device(add)
-
-
-def _write_normal(dtype, lanes: int):
-    """Device function that writes (x - mean) * scale + shift of n elements."""
-    V = simd.vector(dtype, lanes)
-
-    def write(x, target, n, mean, scale, shift):
-        whole = n // lanes * lanes
-        for i in range(0, whole, lanes):
-            simd.store(target, i, (simd.load(x, i, V) - mean) * scale + shift)
-        if whole < n:
-            v = (simd.load_part(x, whole, n - whole, V) - mean) * scale + shift
-            simd.store_part(target, whole, v, n - whole)
-
-    return simd.device(write)
-
-
-def _write_gradient(dtype, lanes: int, flat: bool):
-    """Device function that writes g * scale - (x - mean) * slope - shift of n elements."""
-    V = simd.vector(dtype, lanes)
-    get, get_part = _row_reader(dtype, lanes, flat)
-
-    def write(g, x, target, n, mean, scale, slope, shift):
-        whole = n // lanes * lanes
-        for i in range(0, whole, lanes):
-            simd.store(target, i, get(g, i) * scale - (simd.load(x, i, V) - mean) * slope - shift)
-        if whole < n:
-            v = (simd.load_part(x, whole, n - whole, V) - mean) * slope
-            simd.store_part(target, whole, get_part(g, whole, n - whole) * scale - v - shift, n - whole)
-
-    return simd.device(write)
-
-
-def _moments(dtype, lanes: int, centred: bool):
-    """Device function: (mean, variance) of ``runs`` runs of n elements, ``step`` apart; the mean is 0 unless centred."""
-    V, S, D = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.float64)
-    add_up, add_squares = _add_up(dtype, lanes), _add_squares(dtype, lanes)
-
-    def moments(x, runs, n, step):
-        mean, squares, count = D(0), D(0), 0
-        together = max(BLOCK // n, 1)
-        for first in range(0, runs, together):
-            last = min(first + together, runs)
-            for begin in range(0, n, BLOCK):
-                length = min(BLOCK, n - begin)
-                size = (last - first) * length
-                own = S(0)
-                if centred:
-                    total = simd.full(S(0), V)
-                    for run in range(first, last):
-                        total = add_up(total, simd.advance(x, run * step + begin), length)
-                    own = simd.reduce_add(total) / S(size)
-                total = simd.full(S(0), V)
-                for run in range(first, last):
-                    total = add_squares(total, simd.advance(x, run * step + begin), length, own)
-                apart = D(own) - mean
-                share = D(size) / D(count + size)
-                mean += apart * share
-                squares += D(simd.reduce_add(total)) + apart * apart * share * D(count)
-                count += size
-        return S(mean), S(squares / D(count))
-
-    return simd.device(moments)
 
 
 # ---------------------------------------------------------------------------------------------------------- rows
@@ -165,7 +53,7 @@ def rows(dtype, lanes, centred, mode, shifted):
     ``mode``: "each" element of a row has its parameters, or each of its "runs". ``shifted``: there is a bias.
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    moments, write, each = _moments(dtype, lanes, centred), _write_normal(dtype, lanes), mode == "each"
+    moments, write, each = moments_of(dtype, lanes, centred), write_normal(dtype, lanes), mode == "each"
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -213,9 +101,9 @@ def rows_backward_each(dtype, lanes, centred, flat, wants):
     ``wants``: whether the chunk's sums over rows of g * normal and of g are wanted.
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    get = _row_reader(dtype, lanes, flat)[1]
-    full = _row_reader(dtype, lanes, flat)[0]
-    I = simd.vector(np.int64, lanes)
+    get = reader(dtype, lanes, flat)[1]
+    full = reader(dtype, lanes, flat)[0]
+    W = simd.vector(np.int64, lanes)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -244,7 +132,7 @@ def rows_backward_each(dtype, lanes, centred, flat, wants):
                 a, b = a + v * scale, b + along * scale
             if whole < n:
                 i, left = whole, n - whole
-                v = simd.where(simd.iota(I) < left, get(g, i, left), 0)
+                v = simd.where(simd.iota(W) < left, get(g, i, left), 0)
                 along = v * ((simd.load_part(x, i, left, V) - mean) * rstd)
                 if wants:
                     simd.store_part(products, i, simd.load_part(products, i, left, V) + along, left)
@@ -273,7 +161,7 @@ def rows_backward_runs(dtype, lanes, centred, flat):
     every run (g * normal, g), n, period of the weights, runs of a row, length of a run.
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    add_products, write = _add_products(dtype, lanes, flat), _write_gradient(dtype, lanes, flat)
+    add_products, write = product_loop(dtype, lanes, flat), write_gradient(dtype, lanes, flat)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -310,26 +198,6 @@ def rows_backward_runs(dtype, lanes, centred, flat):
     return kernel
 
 
-@range_kernel
-def add_parts(dtype):
-    """out[i] = sum over parts of x[part * step + i * stride]. Context: x, out or 0, y, its out or 0, parts, step, stride.
-    """
-    S = simd.scalar(dtype)
-
-    def kernel(context, start, stop):
-        w = simd.words(context)
-        for k in range(2):
-            if w[2 * k + 1] != 0:
-                source, target = simd.pointer(w[2 * k], S), simd.pointer(w[2 * k + 1], S)
-                for i in range(start, stop):
-                    target[i] = S(0)
-                for part in range(w[4]):
-                    for i in range(start, stop):
-                        target[i] += source[part * w[5] + i * w[6]]
-
-    return kernel
-
-
 # ---------------------------------------------------------------------------------------------------------- channels
 
 
@@ -339,7 +207,7 @@ def channels(dtype, lanes, centred):
     rstd, samples, channels, inner, eps.
     """
     S = simd.scalar(dtype)
-    moments, write = _moments(dtype, lanes, centred), _write_normal(dtype, lanes)
+    moments, write = moments_of(dtype, lanes, centred), write_normal(dtype, lanes)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -372,7 +240,7 @@ def channels_backward(dtype, lanes, centred, flat):
     0, samples, channels, inner.
     """
     S, V, D = simd.scalar(dtype), simd.vector(dtype, lanes), simd.scalar(np.float64)
-    add_products, write = _add_products(dtype, lanes, flat), _write_gradient(dtype, lanes, flat)
+    add_products, write = product_loop(dtype, lanes, flat), write_gradient(dtype, lanes, flat)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -411,155 +279,6 @@ def channels_backward(dtype, lanes, centred, flat):
                     sent = simd.advance(g, 0 if flat else k * step)
                     write(sent, simd.advance(x, k * step), simd.advance(target, k * step), inner, mean, scale, slope,
                           shift)
-
-    return kernel
-
-
-# ---------------------------------------------------------------------------------------------------------- columns
-
-
-@range_kernel
-def column_parts(dtype, lanes, centred, partial):
-    """Mean and sum of squares around it of the columns of a block of rows [block][2][n]; a unit is a block.
-
-    Context: x, parts, n, rows of a block, rows.
-    """
-    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
-    get, put = _column_access(dtype, lanes, partial)
-
-    def kernel(context, start, stop):
-        w = simd.words(context)
-        n = w[2]
-        for block in range(start, stop):
-            first, last = block * w[3], min(block * w[3] + w[3], w[4])
-            parts = simd.advance(simd.pointer(w[1], S), block * 2 * n)
-            for j0 in range(0, n, lanes):
-                j = j0 if partial else min(j0, n - lanes)
-                x = simd.advance(simd.pointer(w[0], S), j)
-                mean = simd.full(S(0), V)
-                if centred:
-                    for row in range(first, last):
-                        mean += get(x, row * n, n - j)
-                    mean = mean / S(last - first)
-                total = simd.full(S(0), V)
-                for row in range(first, last):
-                    v = get(x, row * n, n - j) - mean
-                    total += v * v
-                put(parts, j, mean, n - j)
-                put(parts, n + j, total, n - j)
-
-    return kernel
-
-
-@range_kernel
-def column_moments(dtype, centred):
-    """Combine the parts of :func:`column_parts`; a unit is a column. Context: parts, mean, variance, mean again, rstd,
-    n, blocks, rows of a block, rows, eps.
-    """
-    S, D = simd.scalar(dtype), simd.scalar(np.float64)
-
-    def kernel(context, start, stop):
-        w = simd.words(context)
-        parts, n = simd.pointer(w[0], S), w[5]
-        for j in range(start, stop):
-            mean, squares, count = D(0), D(0), 0
-            for block in range(w[6]):
-                size = min(w[7], w[8] - block * w[7])
-                apart = D(parts[block * 2 * n + j]) - mean
-                share = D(size) / D(count + size)
-                mean += apart * share
-                squares += D(parts[block * 2 * n + n + j]) + apart * apart * share * D(count)
-                count += size
-            variance = S(squares / D(count))
-            if centred:
-                simd.pointer(w[1], S)[j] = S(mean)
-                simd.pointer(w[3], S)[j] = S(mean)
-            simd.pointer(w[2], S)[j] = variance
-            simd.pointer(w[4], S)[j] = S(1) / simd.sqrt(variance + S(simd.real(w[9])))
-
-    return kernel
-
-
-@range_kernel
-def columns(dtype, lanes, centred, partial):
-    """Rows of columns normalised. Context: x, weight or 0, bias or 0, out, mean, rstd, n."""
-    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
-    get, put = _column_access(dtype, lanes, partial)
-
-    def kernel(context, start, stop):
-        w = simd.words(context)
-        n = w[6]
-        for j0 in range(0, n, lanes):
-            j = j0 if partial else min(j0, n - lanes)
-            x, target = simd.advance(simd.pointer(w[0], S), j), simd.advance(simd.pointer(w[3], S), j)
-            scale = get(simd.pointer(w[5], S), j, n - j)
-            mean, shift = simd.full(S(0), V), simd.full(S(0), V)
-            if centred:
-                mean = get(simd.pointer(w[4], S), j, n - j)
-            if w[1] != 0:
-                scale = scale * get(simd.pointer(w[1], S), j, n - j)
-            if w[2] != 0:
-                shift = get(simd.pointer(w[2], S), j, n - j)
-            for row in range(start, stop):
-                put(target, row * n, (get(x, row * n, n - j) - mean) * scale + shift, n - j)
-
-    return kernel
-
-
-@range_kernel
-def column_products(dtype, lanes, centred, partial, flat):
-    """Sums of g * normal and of g over a block of rows [block][2][n]; a unit is a block. Context: g, x, mean or 0, rstd,
-    parts, n, rows of a block, rows.
-    """
-    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
-    get, put = _column_access(dtype, lanes, partial)
-
-    def kernel(context, start, stop):
-        w = simd.words(context)
-        n = w[5]
-        for block in range(start, stop):
-            first, last = block * w[6], min(block * w[6] + w[6], w[7])
-            parts = simd.advance(simd.pointer(w[4], S), block * 2 * n)
-            for j0 in range(0, n, lanes):
-                j = j0 if partial else min(j0, n - lanes)
-                x, g = simd.advance(simd.pointer(w[1], S), j), simd.pointer(w[0], S)
-                mean, a, b = simd.full(S(0), V), simd.full(S(0), V), simd.full(S(0), V)
-                if centred:
-                    mean = get(simd.pointer(w[2], S), j, n - j)
-                for row in range(first, last):
-                    v = simd.full(g[0], V) if flat else get(g, row * n + j, n - j)
-                    a, b = a + v, b + v * (get(x, row * n, n - j) - mean)
-                put(parts, j, b * get(simd.pointer(w[3], S), j, n - j), n - j)
-                put(parts, n + j, a, n - j)
-
-    return kernel
-
-
-@range_kernel
-def columns_backward(dtype, lanes, centred, partial, flat):
-    """Gradients of rows of columns. Context: g, x, weight or 0, mean or 0, rstd, sums of g * normal and of g, dx, n,
-    rows.
-    """
-    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
-    get, put = _column_access(dtype, lanes, partial)
-
-    def kernel(context, start, stop):
-        w = simd.words(context)
-        n = w[8]
-        for j0 in range(0, n, lanes):
-            j = j0 if partial else min(j0, n - lanes)
-            x, target = simd.advance(simd.pointer(w[1], S), j), simd.advance(simd.pointer(w[7], S), j)
-            g, mean, rstd = simd.pointer(w[0], S), simd.full(S(0), V), get(simd.pointer(w[4], S), j, n - j)
-            scale, shift = rstd, simd.full(S(0), V)
-            if w[2] != 0:
-                scale = rstd * get(simd.pointer(w[2], S), j, n - j)
-            slope = scale * rstd * (get(simd.pointer(w[5], S), j, n - j) / S(w[9]))
-            if centred:
-                mean = get(simd.pointer(w[3], S), j, n - j)
-                shift = scale * (get(simd.pointer(w[6], S), j, n - j) / S(w[9]))
-            for row in range(start, stop):
-                v = simd.full(g[0], V) if flat else get(g, row * n + j, n - j)
-                put(target, row * n, v * scale - (get(x, row * n, n - j) - mean) * slope - shift, n - j)
 
     return kernel
 
@@ -622,7 +341,7 @@ def standardize(x: Array, weight: Array | None, bias: Array | None, *, dims: tup
     Outputs: the result, mean, variance, the mean again, 1 / sqrt(variance + eps); means are None unless ``centred``.
     """
     given = [p for p in (weight, bias) if p is not None]
-    if not _served(x, *given) or 0 in x.shape or len({p.shape for p in given}) > 1:
+    if not served(x, *given) or 0 in x.shape or len({p.shape for p in given}) > 1:
         return None
     view = _view(x.shape, dims, given[0].shape if given else None)
     if view is None:
@@ -649,7 +368,7 @@ def _columns(x: Array, lanes: int, view: View, arrays: tuple[int | Ref, ...], ep
              centred: bool) -> tuple[tuple[Call, ...], tuple[int, ...]]:
     """Calls and scratch memory of the forward of columns."""
     n, samples, partial = view.kept, view.outer, view.kept < lanes
-    block, blocks = _blocks(samples, n)
+    block, blocks = blocks_of(samples, n)
     calls = (
         Call(column_parts(x.dtype, lanes, centred, partial), (inp(0), scratch(0), n, block, samples), blocks, 1),
         Call(column_moments(x.dtype, centred),
@@ -660,7 +379,7 @@ def _columns(x: Array, lanes: int, view: View, arrays: tuple[int | Ref, ...], ep
     return calls, (blocks * 2 * n * x.dtype.itemsize,)
 
 
-def _blocks(samples: int, n: int) -> tuple[int, int]:
+def blocks_of(samples: int, n: int) -> tuple[int, int]:
     """Rows of a block and number of blocks of ``samples`` rows of n elements."""
     block = max(-(-samples // PARTS), GRAIN // n, 8)
     return block, -(-samples // block)
@@ -672,8 +391,8 @@ def standardize_backward(g: Array, x: Array, weight: Array | None, centre: Array
     """Plan the gradients of :func:`standardize` in x, weight and bias; g is C-ordered or one number, repeated."""
     shapes = {s for s, given in ((weight and weight.shape, weight), (bias_shape, needs[2])) if given}
     given = [p for p in (weight, centre, rstd) if p is not None]
-    flat = _is_flat(g) and g.dtype == x.dtype
-    if not _served(x, *given) or not (flat or _served(g, x)) or 0 in x.shape or len(shapes) > 1:
+    flat = is_flat(g) and g.dtype == x.dtype
+    if not served(x, *given) or not (flat or served(g, x)) or 0 in x.shape or len(shapes) > 1:
         return None
     shape = next(iter(shapes)) if shapes else None
     view = _view(x.shape, dims, shape)
@@ -696,7 +415,7 @@ def _columns_backward(x: Array, lanes: int, view: View, arrays: tuple[int | Ref,
                       centred: bool, flat: bool) -> tuple[tuple[Call, ...], tuple[int, ...]]:
     """Calls and scratch memory of the backward of columns."""
     n, samples, partial, size = view.kept, view.outer, view.kept < lanes, x.dtype.itemsize
-    block, blocks = _blocks(samples, n)
+    block, blocks = blocks_of(samples, n)
     dx, dw, db = found
     along, total = dw or scratch(1), db or scratch(1, n * size)
     calls = [

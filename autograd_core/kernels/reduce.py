@@ -13,10 +13,11 @@ import numpy as np
 from autograd_core.kernels import host
 from autograd_core.kernels.assembly import Assembly
 from autograd_core.kernels.lazy import simd
-from autograd_core.kernels.normalize import _blocks, _moments, column_moments, column_parts
+from autograd_core.kernels.normalize import blocks_of
+from autograd_core.kernels.normalize_columns import column_moments, column_parts
 from autograd_core.kernels.plan import Array, Plan, Ref, Spec, bits, inp, out
 from autograd_core.kernels.runner import range_kernel
-from autograd_core.kernels.softmax import _served
+from autograd_core.kernels.runs import moments_of, served
 
 GRAIN = 16384  # elements of a chunk
 ROW = 16384  # elements of a segment of a row
@@ -39,7 +40,7 @@ def reduce_rows(kind, dtype, lanes):
     """Reduce contiguous segments; a unit is (row, segment). Context: x, out, n, length of a segment, segments of a row,
     divisor.
     """
-    V, I, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
+    V, W, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
     join, close, neutral = _combine(kind)
 
     def kernel(context, start, stop):
@@ -61,7 +62,7 @@ def reduce_rows(kind, dtype, lanes):
                 a = join(a, simd.load(x, i, V))
             if whole < n:
                 last = simd.load_part(x, whole, n - whole, V)
-                b = join(b, simd.where(simd.iota(I) < n - whole, last, S(neutral)))
+                b = join(b, simd.where(simd.iota(W) < n - whole, last, S(neutral)))
             simd.pointer(w[1], S)[unit] = close(join(join(a, b), join(c, d))) / S(simd.real(w[5]))
 
     return kernel
@@ -69,8 +70,9 @@ def reduce_rows(kind, dtype, lanes):
 
 @range_kernel
 def reduce_columns(kind, dtype, lanes):
-    """Reduce down columns; a unit is (before, segment, block of columns). Context: x, out, n, after, length of a segment,
-    segments, blocks, divisor.
+    """Reduce down columns; a unit is (before, segment, block of columns).
+
+    Context: x, out, n, after, length of a segment, segments, blocks, divisor.
     """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
     join, _, neutral = _combine(kind)
@@ -114,7 +116,7 @@ def reduce_columns(kind, dtype, lanes):
 @range_kernel
 def place_rows(kind, dtype, lanes):
     """Extreme of rows and its first place, NaN before all. Context: x, values or 0, indices, n."""
-    V, I, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
+    V, W, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
     join, close, neutral = _combine(kind)
 
     def kernel(context, start, stop):
@@ -128,7 +130,7 @@ def place_rows(kind, dtype, lanes):
             for i in range(0, two, 2 * lanes):
                 a, b = join(a, simd.load(x, i, V)), join(b, simd.load(x, i + lanes, V))
             for i in range(two, n, lanes):
-                a = join(a, simd.where(simd.iota(I) < n - i, simd.load_part(x, i, n - i, V), S(neutral)))
+                a = join(a, simd.where(simd.iota(W) < n - i, simd.load_part(x, i, n - i, V), S(neutral)))
             best = close(join(a, b))
             place = 0
             while place < n - lanes:  # whole vectors that do not hold it
@@ -148,7 +150,7 @@ def place_rows(kind, dtype, lanes):
 @range_kernel
 def place_columns(kind, dtype, lanes):
     """As :func:`place_rows`, down columns; a unit is (before, vector of columns). Context: as there, after, blocks."""
-    V, I, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
+    V, W, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
     largest = kind == "max"
 
     def kernel(context, start, stop):
@@ -159,7 +161,7 @@ def place_columns(kind, dtype, lanes):
             j = (unit - before * w[5]) * lanes
             count = after - j
             x = simd.advance(simd.pointer(w[0], S), before * n * after + j)
-            best, place = simd.load_part(x, 0, count, V), simd.full(0, I)
+            best, place = simd.load_part(x, 0, count, V), simd.full(0, W)
             for k in range(1, n):
                 v = simd.load_part(x, k * after, count, V)
                 better = v > best if largest else v < best
@@ -174,10 +176,11 @@ def place_columns(kind, dtype, lanes):
 
 @range_kernel
 def variance_runs(dtype, lanes):
-    """Sum of squares around the mean, over a divisor, or its root; a unit is a row or channel. Context: x, out, runs, n,
-    step from run to run, step from unit to unit, factor, whether to take the root.
+    """Variance times a factor, or its root; a unit is a row or channel.
+
+    Context: x, out, runs, n, step from run to run, step from unit to unit, factor, whether to take the root.
     """
-    S, moments = simd.scalar(dtype), _moments(dtype, lanes, True)
+    S, moments = simd.scalar(dtype), moments_of(dtype, lanes, True)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -225,7 +228,7 @@ def _result(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tup
 def _reduce(x: Array, dim: tuple[int, ...] | None, keepdim: bool, kind: str, mean: bool = False) -> Plan | None:
     dims = tuple(range(len(x.shape))) if dim is None else dim
     groups = _groups(x.shape, dims)
-    if not _served(x) or 0 in x.shape or not any(reduced for _, reduced in groups):
+    if not served(x) or 0 in x.shape or not any(reduced for _, reduced in groups):
         return None
     count = math.prod(n for n, reduced in groups if reduced)
     work, source = Assembly(), inp(0)
@@ -278,7 +281,7 @@ def amin(x: Array, *, dim: tuple[int, ...] | None = None, keepdim: bool = False)
 
 
 def _place(x: Array, dim: int | tuple[int, ...] | None, keepdim: bool, kind: str, values: bool) -> Plan | None:
-    if not _served(x) or 0 in x.shape or not x.shape:
+    if not served(x) or 0 in x.shape or not x.shape:
         return None
     dims = tuple(range(len(x.shape))) if dim is None else (dim,) if isinstance(dim, int) else dim
     first, last = dims[0], dims[-1] + 1
@@ -321,7 +324,7 @@ def _variance(x: Array, dim: tuple[int, ...], correction: float, keepdim: bool, 
     groups = _groups(x.shape, dim)
     kinds = [reduced for _, reduced in groups]
     count = math.prod(n for n, reduced in groups if reduced)
-    if not _served(x) or 0 in x.shape or count <= correction or kinds not in (
+    if not served(x) or 0 in x.shape or count <= correction or kinds not in (
             [True], [False, True], [True, False], [True, False, True]):
         return None
     work, lanes = Assembly(), host.lanes(x.dtype)
@@ -334,7 +337,7 @@ def _variance(x: Array, dim: tuple[int, ...], correction: float, keepdim: bool, 
                   max(1, GRAIN // (runs * n)))
     else:
         samples, n = sizes
-        block, blocks = _blocks(samples, n)
+        block, blocks = blocks_of(samples, n)
         size = x.dtype.itemsize
         parts, room = work.memory(blocks * 2 * n * size), work.memory(4 * n * size)
         held = [Ref(room.kind, room.index, i * n * size) for i in range(4)]

@@ -12,133 +12,22 @@ import numpy as np
 
 from autograd_core.kernels import host
 from autograd_core.kernels.lazy import simd, vmath
-from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, is_c_ordered, out
+from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, out
 from autograd_core.kernels.runner import range_kernel
+from autograd_core.kernels.runs import access, column_sum_exp, is_flat, reader, row_map, row_max, row_sum_exp, served
 
 GRAIN = 16384  # elements of a chunk
-
-
-# ----------------------------------------------------------------------------------------------- rows, columns of vectors
-
-
-def _row_reader(dtype, lanes: int, flat: bool):
-    """Device functions (get, get first ``count`` lanes) of a vector; the same number everywhere if ``flat``."""
-    V = simd.vector(dtype, lanes)
-    if flat:
-        return (simd.device(lambda x, i: simd.full(x[0], V)), simd.device(lambda x, i, count: simd.full(x[0], V)))
-    return (simd.device(lambda x, i: simd.load(x, i, V)), simd.device(lambda x, i, count: simd.load_part(x, i, count, V)))
-
-
-def _row_max(dtype, lanes: int):
-    """Device function: the largest of n elements, NaN left out (the sum of exponentials finds it)."""
-    V, I, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
-    where = simd.where
-
-    def largest(x, n):
-        a = simd.full(S(-np.inf), V)
-        b, c, d = a, a, a
-        whole, four = n // lanes * lanes, n // (4 * lanes) * (4 * lanes)
-        for i in range(0, four, 4 * lanes):
-            v, w = simd.load(x, i, V), simd.load(x, i + lanes, V)
-            y, z = simd.load(x, i + 2 * lanes, V), simd.load(x, i + 3 * lanes, V)
-            a, b, c, d = where(v > a, v, a), where(w > b, w, b), where(y > c, y, c), where(z > d, z, d)
-        for i in range(four, whole, lanes):
-            v = simd.load(x, i, V)
-            a = where(v > a, v, a)
-        if whole < n:
-            v = simd.load_part(x, whole, n - whole, V)
-            b = where((simd.iota(I) < n - whole) & (v > b), v, b)
-        a, c = where(b > a, b, a), where(d > c, d, c)
-        return simd.reduce_max(where(c > a, c, a))
-
-    return simd.device(largest)
-
-
-def _row_sum_exp(dtype, lanes: int, store: bool):
-    """Device function: the sum of exp(x - top) over n elements; the terms are kept in ``out`` if ``store``."""
-    V, I, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
-    exp = vmath.exp
-
-    def total(x, out, n, top):
-        a = simd.full(S(0), V)
-        b = a
-        whole, two = n // lanes * lanes, n // (2 * lanes) * (2 * lanes)
-        for i in range(0, two, 2 * lanes):
-            v, w = exp(simd.load(x, i, V) - top), exp(simd.load(x, i + lanes, V) - top)
-            if store:
-                simd.store(out, i, v)
-                simd.store(out, i + lanes, w)
-            a, b = a + v, b + w
-        for i in range(two, n, lanes):
-            v = exp(simd.load_part(x, i, n - i, V) - top)
-            v = simd.where(simd.iota(I) < n - i, v, 0)
-            if store:
-                simd.store_part(out, i, v, n - i)
-            a += v
-        return simd.reduce_add(a + b)
-
-    return simd.device(total)
-
-
-def _row_map(dtype, lanes: int, function):
-    """Device function that writes ``function(a, b, p, q)`` of n elements of a and b and two numbers."""
-    V = simd.vector(dtype, lanes)
-
-    def write(a, b, target, n, p, q):
-        whole = n // lanes * lanes
-        for i in range(0, whole, lanes):
-            simd.store(target, i, function(simd.load(a, i, V), simd.load(b, i, V), p, q))
-        if whole < n:
-            v, w = simd.load_part(a, whole, n - whole, V), simd.load_part(b, whole, n - whole, V)
-            simd.store_part(target, whole, function(v, w, p, q), n - whole)
-
-    return simd.device(write)
-
-
-def _column_access(dtype, lanes: int, partial: bool):
-    """Device functions (get, put) of a vector of columns; only the first ``count`` if ``partial``."""
-    V = simd.vector(dtype, lanes)
-    if partial:
-        return (simd.device(lambda x, i, count: simd.load_part(x, i, count, V)),
-                simd.device(lambda x, i, value, count: simd.store_part(x, i, value, count)))
-    return (simd.device(lambda x, i, count: simd.load(x, i, V)),
-            simd.device(lambda x, i, value, count: simd.store(x, i, value)))
-
-
-def _column_moments(dtype, lanes: int, partial: bool, store: bool):
-    """Device function: (largest, sum of exp(x - largest)) down each of a vector of columns of n rows."""
-    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
-    get, put = _column_access(dtype, lanes, partial)
-    exp = vmath.exp
-
-    def moments(x, out, n, inner, count):
-        top = simd.full(S(-np.inf), V)
-        for k in range(n):
-            v = get(x, k * inner, count)
-            top = simd.where(v > top, v, top)
-        total = simd.full(S(0), V)
-        for k in range(n):
-            v = exp(get(x, k * inner, count) - top)
-            if store:
-                put(out, k * inner, v, count)
-            total += v
-        return top, total
-
-    return simd.device(moments)
-
-
-# ---------------------------------------------------------------------------------------------------------- softmax
 
 
 @range_kernel
 def rows_forward(dtype, lanes, logarithm):
     """Softmax or log-softmax of rows; context: x, out, n."""
     S = simd.scalar(dtype)
-    largest, sum_exp = _row_max(dtype, lanes), _row_sum_exp(dtype, lanes, not logarithm)
+    largest, sum_exp = row_max(dtype, lanes), row_sum_exp(dtype, lanes, not logarithm)
     if logarithm:
-        finish = _row_map(dtype, lanes, simd.device(lambda v, w, p, q: (v - p) - q))
+        finish = row_map(dtype, lanes, simd.device(lambda v, w, p, q: (v - p) - q))
     else:
-        finish = _row_map(dtype, lanes, simd.device(lambda v, w, p, q: v * p))
+        finish = row_map(dtype, lanes, simd.device(lambda v, w, p, q: v * p))
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -163,7 +52,7 @@ def rows_backward(dtype, lanes, logarithm, flat):
     Context: g, out, result, n. ``flat``: g is one number.
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    get, get_part = _row_reader(dtype, lanes, flat)
+    get, get_part = reader(dtype, lanes, flat)
     if logarithm:
         term, finish = simd.device(lambda g, y: g), simd.device(lambda g, y, s: g - vmath.exp(y) * s)
     else:
@@ -186,7 +75,7 @@ def rows_backward(dtype, lanes, logarithm, flat):
                 a += term(get(g, i), simd.load(y, i, V))
             if whole < n:
                 last = term(get_part(g, whole, n - whole), simd.load_part(y, whole, n - whole, V))
-                b += simd.where(simd.iota(simd_I) < n - whole, last, 0)
+                b += simd.where(simd.iota(W) < n - whole, last, 0)
             total = simd.reduce_add(a + b)
             for i in range(0, whole, lanes):
                 simd.store(target, i, finish(get(g, i), simd.load(y, i, V), total))
@@ -194,7 +83,7 @@ def rows_backward(dtype, lanes, logarithm, flat):
                 last = finish(get_part(g, whole, n - whole), simd.load_part(y, whole, n - whole, V), total)
                 simd.store_part(target, whole, last, n - whole)
 
-    simd_I = simd.vector(np.int64, lanes)
+    W = simd.vector(np.int64, lanes)
     return kernel
 
 
@@ -202,8 +91,8 @@ def rows_backward(dtype, lanes, logarithm, flat):
 def columns_forward(dtype, lanes, logarithm, partial):
     """Softmax or log-softmax down columns; a unit is (outer, vector of columns). Context: x, out, n, inner, blocks."""
     S = simd.scalar(dtype)
-    get, put = _column_access(dtype, lanes, partial)
-    moments = _column_moments(dtype, lanes, partial, not logarithm)
+    get, put = access(dtype, lanes, partial)
+    moments = column_sum_exp(dtype, lanes, partial, not logarithm)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -230,7 +119,7 @@ def columns_forward(dtype, lanes, logarithm, partial):
 def columns_backward(dtype, lanes, logarithm, partial, flat):
     """Gradient as :func:`rows_backward`, down columns. Context: g, out, result, n, inner, blocks."""
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    get, put = _column_access(dtype, lanes, partial)
+    get, put = access(dtype, lanes, partial)
     get_g = simd.device(lambda x, i, count: simd.full(x[0], V)) if flat else get
     if logarithm:
         term, finish = simd.device(lambda g, y: g), simd.device(lambda g, y, s: g - vmath.exp(y) * s)
@@ -258,28 +147,17 @@ def columns_backward(dtype, lanes, logarithm, partial, flat):
     return kernel
 
 
-def _view(shape: tuple[int, ...], dim: int) -> tuple[int, int, int]:
+def as_rows(shape: tuple[int, ...], dim: int) -> tuple[int, int, int]:
     """The shape as (outer, n, inner)."""
     if not shape:
         return 1, 1, 1
     return math.prod(shape[:dim]), shape[dim], math.prod(shape[dim + 1:])
 
 
-def _served(*arrays: Array) -> bool:
-    """Whether all are of one float dtype and C-ordered."""
-    dtype = arrays[0].dtype
-    return dtype.char in "fd" and all(x.dtype == dtype and is_c_ordered(x) for x in arrays)
-
-
-def _is_flat(x: Array) -> bool:
-    """Whether an array is one number, repeated."""
-    return all(s == 0 or n == 1 for n, s in zip(x.shape, x.strides, strict=True)) and x.dtype.isnative
-
-
 def _forward(x: Array, dim: int, logarithm: bool) -> Plan | None:
-    if not _served(x):
+    if not served(x):
         return None
-    outer, n, inner = _view(x.shape, dim)
+    outer, n, inner = as_rows(x.shape, dim)
     spec, lanes = (Spec(x.shape, x.dtype),), host.lanes(x.dtype)
     if 0 in x.shape:
         return Plan(spec, ())
@@ -303,10 +181,10 @@ def log_softmax(x: Array, *, dim: int, dtype: np.dtype | None = None, _stackleve
 
 
 def _backward(g: Array, y: Array, dim: int, logarithm: bool) -> Plan | None:
-    flat = _is_flat(g) and g.dtype == y.dtype
-    if not _served(y) or not (flat or _served(g, y)):
+    flat = is_flat(g) and g.dtype == y.dtype
+    if not served(y) or not (flat or served(g, y)):
         return None
-    outer, n, inner = _view(y.shape, dim)
+    outer, n, inner = as_rows(y.shape, dim)
     spec, lanes = (Spec(y.shape, y.dtype),), host.lanes(y.dtype)
     if 0 in y.shape:
         return Plan(spec, ())

@@ -1,0 +1,180 @@
+"""Kernels of normalisation where each sample has one element of what is normalised together, as in columns.
+
+Every call streams over blocks of rows; the blocks' partial sums are combined by a call of their own.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from autograd_core.kernels.lazy import simd
+from autograd_core.kernels.runner import range_kernel
+from autograd_core.kernels.runs import access
+
+
+@range_kernel
+def add_parts(dtype):
+    """out[i] = sum over parts of x[part * step + i * stride].
+
+    Context: x, out or 0, another x, its out or 0, parts, step, stride.
+    """
+    S = simd.scalar(dtype)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        for k in range(2):
+            if w[2 * k + 1] != 0:
+                source, target = simd.pointer(w[2 * k], S), simd.pointer(w[2 * k + 1], S)
+                for i in range(start, stop):
+                    target[i] = S(0)
+                for part in range(w[4]):
+                    for i in range(start, stop):
+                        target[i] += source[part * w[5] + i * w[6]]
+
+    return kernel
+
+
+@range_kernel
+def column_parts(dtype, lanes, centred, partial):
+    """Mean and sum of squares around it of the columns of a block of rows [block][2][n]; a unit is a block.
+
+    Context: x, parts, n, rows of a block, rows.
+    """
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    get, put = access(dtype, lanes, partial)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n = w[2]
+        for block in range(start, stop):
+            first, last = block * w[3], min(block * w[3] + w[3], w[4])
+            parts = simd.advance(simd.pointer(w[1], S), block * 2 * n)
+            for j0 in range(0, n, lanes):
+                j = j0 if partial else min(j0, n - lanes)
+                x = simd.advance(simd.pointer(w[0], S), j)
+                mean = simd.full(S(0), V)
+                if centred:
+                    for row in range(first, last):
+                        mean += get(x, row * n, n - j)
+                    mean = mean / S(last - first)
+                total = simd.full(S(0), V)
+                for row in range(first, last):
+                    v = get(x, row * n, n - j) - mean
+                    total += v * v
+                put(parts, j, mean, n - j)
+                put(parts, n + j, total, n - j)
+
+    return kernel
+
+
+@range_kernel
+def column_moments(dtype, centred):
+    """Combine the parts of :func:`column_parts`; a unit is a column. Context: parts, mean, variance, mean again, rstd,
+    n, blocks, rows of a block, rows, eps.
+    """
+    S, D = simd.scalar(dtype), simd.scalar(np.float64)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        parts, n = simd.pointer(w[0], S), w[5]
+        for j in range(start, stop):
+            mean, squares, count = D(0), D(0), 0
+            for block in range(w[6]):
+                size = min(w[7], w[8] - block * w[7])
+                apart = D(parts[block * 2 * n + j]) - mean
+                share = D(size) / D(count + size)
+                mean += apart * share
+                squares += D(parts[block * 2 * n + n + j]) + apart * apart * share * D(count)
+                count += size
+            variance = S(squares / D(count))
+            if centred:
+                simd.pointer(w[1], S)[j] = S(mean)
+                simd.pointer(w[3], S)[j] = S(mean)
+            simd.pointer(w[2], S)[j] = variance
+            simd.pointer(w[4], S)[j] = S(1) / simd.sqrt(variance + S(simd.real(w[9])))
+
+    return kernel
+
+
+@range_kernel
+def columns(dtype, lanes, centred, partial):
+    """Rows of columns normalised. Context: x, weight or 0, bias or 0, out, mean, rstd, n."""
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    get, put = access(dtype, lanes, partial)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n = w[6]
+        for j0 in range(0, n, lanes):
+            j = j0 if partial else min(j0, n - lanes)
+            x, target = simd.advance(simd.pointer(w[0], S), j), simd.advance(simd.pointer(w[3], S), j)
+            scale = get(simd.pointer(w[5], S), j, n - j)
+            mean, shift = simd.full(S(0), V), simd.full(S(0), V)
+            if centred:
+                mean = get(simd.pointer(w[4], S), j, n - j)
+            if w[1] != 0:
+                scale = scale * get(simd.pointer(w[1], S), j, n - j)
+            if w[2] != 0:
+                shift = get(simd.pointer(w[2], S), j, n - j)
+            for row in range(start, stop):
+                put(target, row * n, (get(x, row * n, n - j) - mean) * scale + shift, n - j)
+
+    return kernel
+
+
+@range_kernel
+def column_products(dtype, lanes, centred, partial, flat):
+    """Sums of g * normal and of g over a block of rows [block][2][n]; a unit is a block.
+
+    Context: g, x, mean or 0, rstd, parts, n, rows of a block, rows.
+    """
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    get, put = access(dtype, lanes, partial)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n = w[5]
+        for block in range(start, stop):
+            first, last = block * w[6], min(block * w[6] + w[6], w[7])
+            parts = simd.advance(simd.pointer(w[4], S), block * 2 * n)
+            for j0 in range(0, n, lanes):
+                j = j0 if partial else min(j0, n - lanes)
+                x, g = simd.advance(simd.pointer(w[1], S), j), simd.pointer(w[0], S)
+                mean, a, b = simd.full(S(0), V), simd.full(S(0), V), simd.full(S(0), V)
+                if centred:
+                    mean = get(simd.pointer(w[2], S), j, n - j)
+                for row in range(first, last):
+                    v = simd.full(g[0], V) if flat else get(g, row * n + j, n - j)
+                    a, b = a + v, b + v * (get(x, row * n, n - j) - mean)
+                put(parts, j, b * get(simd.pointer(w[3], S), j, n - j), n - j)
+                put(parts, n + j, a, n - j)
+
+    return kernel
+
+
+@range_kernel
+def columns_backward(dtype, lanes, centred, partial, flat):
+    """Gradients of rows of columns. Context: g, x, weight or 0, mean or 0, rstd, sums of g * normal and of g, dx, n,
+    rows.
+    """
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    get, put = access(dtype, lanes, partial)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n = w[8]
+        for j0 in range(0, n, lanes):
+            j = j0 if partial else min(j0, n - lanes)
+            x, target = simd.advance(simd.pointer(w[1], S), j), simd.advance(simd.pointer(w[7], S), j)
+            g, mean, rstd = simd.pointer(w[0], S), simd.full(S(0), V), get(simd.pointer(w[4], S), j, n - j)
+            scale, shift = rstd, simd.full(S(0), V)
+            if w[2] != 0:
+                scale = rstd * get(simd.pointer(w[2], S), j, n - j)
+            slope = scale * rstd * (get(simd.pointer(w[5], S), j, n - j) / S(w[9]))
+            if centred:
+                mean = get(simd.pointer(w[3], S), j, n - j)
+                shift = scale * (get(simd.pointer(w[6], S), j, n - j) / S(w[9]))
+            for row in range(start, stop):
+                v = simd.full(g[0], V) if flat else get(g, row * n + j, n - j)
+                put(target, row * n, v * scale - (get(x, row * n, n - j) - mean) * slope - shift, n - j)
+
+    return kernel
