@@ -30,12 +30,13 @@ class Settings:
     block: float = 0.1
     attempts: int = 3
     threads: int = 1
+    elements: int = 6  # of a gradient that are compared with differences where there is no other reference
 
 
 def measure(case: Case, engines: dict[str, Engine], settings: Settings) -> dict[str, Any]:
     """The row of ``case``: times, errors, ratios, speed; everything a table or JSON shows."""
     row: dict[str, Any] = {"group": case.group, "name": case.name, "aim": case.aim, "contestants": {}}
-    right = reference(case, engines)
+    right = reference(case, engines, settings.elements)
     jobs: dict[str, Job] = {}
     for name in case.contestants:
         if name in engines:

@@ -20,7 +20,7 @@ from benchmarks import cases, engines, groups, measure, ops, processes, report, 
 from benchmarks.__main__ import main  # noqa: E402
 
 OURS = engines.ready(["ours"], 1)
-NOTHING = measure.Settings(repeats=0)
+NOTHING = measure.Settings(repeats=0, elements=1)
 
 
 def everything(name):
@@ -55,11 +55,11 @@ SMALL = [
 def test_a_row_is_right_in_float32(case):
     found = measure.measure(case, OURS, NOTHING)["contestants"]["ours"]
     assert "missing" not in found
-    # ReLU and normalisation of a batch of two are sharply bent: float32 may fall on the other side of a kink
+    # a ReLU whose input is nearly zero may fall on the other side in float32, which batches of two do not even out
     assert found["error"] < (0.05 if "ResNet" in case.name else 1e-3)
 
 
-@pytest.mark.parametrize("qualified", ["tanh", "matmul", "nn.functional.conv2d", "cumsum", "sort"])
+@pytest.mark.parametrize("qualified", ["tanh", "matmul", "conv2d", "cumsum", "sort"])
 def test_rows_of_operations(qualified):
     found = list(ops.cases(lambda name: name.startswith(f"{qualified},"), tiny=True))
     assert [case.name for case in found] == [f"{qualified}, forward", f"{qualified}, forward + backward"]
