@@ -1,0 +1,137 @@
+"""Convolution and its gradients against the slow twins: sizes, settings, layouts, lanes, threads."""
+import naive
+import numpy as np
+import pytest
+from kernel_kit import run_everywhere
+
+from autograd_core.kernels import conv, host
+from autograd_core.kernels.plan import Array, execute
+
+CASES = {  # batch, channels, outputs, size, kernel, stride, padding, dilation, groups
+    "lenet 1": (3, 1, 6, (12, 12), (5, 5), (1, 1), (2, 2), (1, 1), 1),
+    "lenet 2": (3, 6, 16, (9, 9), (5, 5), (1, 1), (0, 0), (1, 1), 1),
+    "square 3x3": (2, 16, 16, (8, 8), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "odd channels": (2, 19, 37, (7, 5), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "stride 2": (2, 3, 20, (13, 14), (3, 3), (2, 2), (1, 1), (1, 1), 1),
+    "stem": (1, 3, 9, (17, 20), (7, 7), (2, 2), (3, 3), (1, 1), 1),
+    "one tap": (2, 20, 35, (7, 9), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    "one tap, stride": (2, 4, 6, (9, 9), (1, 1), (3, 2), (0, 0), (1, 1), 1),
+    "depthwise": (2, 6, 6, (9, 7), (3, 3), (1, 1), (1, 1), (1, 1), 6),
+    "depthwise, stride": (2, 5, 10, (9, 8), (3, 3), (2, 2), (1, 1), (1, 1), 5),
+    "groups": (2, 12, 20, (6, 7), (3, 2), (1, 1), (1, 0), (1, 1), 2),
+    "dilation": (2, 4, 6, (11, 12), (3, 2), (1, 1), (2, 0), (2, 3), 1),
+    "stride and dilation": (2, 4, 6, (13, 15), (3, 3), (3, 2), (2, 1), (2, 2), 1),
+    "padding beyond the kernel": (1, 2, 5, (5, 6), (2, 2), (1, 1), (3, 2), (1, 1), 1),
+    "stride beyond the kernel": (1, 2, 5, (11, 10), (2, 1), (4, 3), (1, 0), (1, 1), 1),
+    "one pixel": (1, 3, 5, (1, 1), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "wide kernel": (1, 2, 5, (4, 30), (2, 11), (1, 1), (0, 5), (1, 1), 1),
+    "1-d": (2, 4, 6, (40,), (4,), (3,), (2,), (2,), 2),
+    "3-d": (2, 4, 6, (5, 7, 6), (3, 2, 3), (2, 1, 2), (1, 0, 1), (1, 2, 2), 2),
+}
+
+
+WIDE = {"lenet 1", "lenet 2", "odd channels", "stride and dilation", "one tap", "3-d"}  # tested with 4, 8 and 16 lanes
+DOUBLE = {"lenet 1", "odd channels", "depthwise", "3-d"}  # tested in double precision, too
+
+
+def normal(*shape, dtype=np.float32, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def settings(case):
+    return dict(zip(("stride", "padding", "dilation", "groups"), CASES[case][5:], strict=True))
+
+
+def operands(case, dtype):
+    n, c, o, size, kernel, *_ = CASES[case]
+    x, w, bias = normal(n, c, *size, dtype=dtype), normal(o, c // CASES[case][8], *kernel, dtype=dtype, seed=1), normal(o, dtype=dtype)
+    y = naive.convolution(x, w, bias, **settings(case))
+    return x, w, bias, y, normal(*y.shape, dtype=dtype, seed=2)
+
+
+def close(got, expected, dtype, terms):
+    assert got.dtype == dtype
+    assert got.shape == expected.shape
+    tolerance = 20 * np.finfo(dtype).eps
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * max(1, terms) ** 0.5)
+
+
+@pytest.mark.parametrize(("case", "dtype"), [(case, np.float32) for case in CASES] + [(c, np.float64) for c in sorted(DOUBLE)])
+def test_forward_and_both_gradients(case, dtype):
+    x, w, bias, y, g = operands(case, dtype)
+    lanes = (4, 8, 16) if dtype == np.float32 and case in WIDE else (8,)
+    static = settings(case)
+    for _, got in run_everywhere(conv.plan_convolution, (x, w, bias), lanes=lanes, **static):
+        close(got, y, dtype, w[0].size)
+    expected = naive.convolution_input(g, w, x.shape[2:], **static)
+    for _, got in run_everywhere(conv.plan_convolution_input, (g, w), lanes=lanes, size=x.shape[2:], **static):
+        close(got, expected, dtype, w[:, 0].size)
+    expected = naive.convolution_weight(g, x, w.shape[2:], **static)
+    for _, got in run_everywhere(conv.plan_convolution_weight, (g, x), lanes=lanes, kernel_size=w.shape[2:], **static):
+        close(got, expected, dtype, g[:, 0].size)
+
+
+def channels_last(x):
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+
+
+def test_images_and_gradients_may_have_any_strides():
+    x, w, bias, y, g = operands("square 3x3", np.float32)
+    static = settings("square 3x3")
+    dx = naive.convolution_input(g, w, x.shape[2:], **static)
+    dw = naive.convolution_weight(g, x, w.shape[2:], **static)
+    wide = np.repeat(np.repeat(x, 2, axis=1), 3, axis=-1)[:, ::2, :, ::3]
+    for image in (channels_last(x), np.asfortranarray(x), wide, x[::-1, :, ::-1][::-1, :, ::-1]):
+        close(execute(conv.plan_convolution, (image, w, bias), **static), y, np.float32, 144)
+        close(execute(conv.plan_convolution_weight, (g, image), kernel_size=(3, 3), **static), dw, np.float32, 128)
+    for grad in (channels_last(g), np.repeat(g, 2, axis=-1)[..., ::2]):
+        close(execute(conv.plan_convolution_input, (grad, w), size=x.shape[2:], **static), dx, np.float32, 144)
+        close(execute(conv.plan_convolution_weight, (grad, x), kernel_size=(3, 3), **static), dw, np.float32, 128)
+    spread = np.broadcast_to(g[:, :, :1, :1], g.shape)
+    close(execute(conv.plan_convolution_weight, (spread, x), kernel_size=(3, 3), **static),
+          naive.convolution_weight(spread, x, (3, 3), **static), np.float32, 128)
+
+
+@pytest.mark.parametrize("case", ["square 3x3", "odd channels", "stride 2", "groups", "3-d", "one tap"])
+def test_work_is_cut_in_other_ways_for_large_weights_and_few_images(case, monkeypatch):
+    x, w, bias, y, g = operands(case, np.float32)
+    static = settings(case)
+    expected = (y, naive.convolution_input(g, w, x.shape[2:], **static), naive.convolution_weight(g, x, w.shape[2:], **static))
+
+    def check():
+        for planner, arrays, more, wanted in (
+                (conv.plan_convolution, (x, w, bias), {}, expected[0]),
+                (conv.plan_convolution_input, (g, w), {"size": x.shape[2:]}, expected[1]),
+                (conv.plan_convolution_weight, (g, x), {"kernel_size": w.shape[2:]}, expected[2])):
+            for _, got in run_everywhere(planner, arrays, lanes=(8,), **static, **more):
+                close(got, wanted, np.float32, 300)
+
+    monkeypatch.setattr(conv, "CHUNK", 1000)  # many chunks: rows of an image, partial sums an image
+    check()
+    monkeypatch.setattr(host, "caches", lambda: (1 << 10, 1 << 10, 1 << 12))  # panels of weights, rows at a time
+    check()
+
+
+def test_no_images_give_no_outputs_and_a_weight_gradient_of_zeros():
+    static = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    x, w, g = normal(0, 3, 8, 8), normal(5, 3, 3, 3), normal(0, 5, 8, 8)
+    assert execute(conv.plan_convolution, (x, w, None), **static).shape == (0, 5, 8, 8)
+    assert execute(conv.plan_convolution_input, (g, w), size=(8, 8), **static).shape == (0, 3, 8, 8)
+    np.testing.assert_array_equal(execute(conv.plan_convolution_weight, (g, x), kernel_size=(3, 3), **static),
+                                  np.zeros_like(w))
+
+
+def test_nan_and_infinity_reach_the_outputs_whose_windows_hold_them():
+    x, w = np.ones((1, 2, 9, 9), np.float32), np.ones((3, 2, 3, 3), np.float32)
+    x[0, 0, 4, 4], x[0, 1, 0, 0] = np.nan, np.inf
+    got = execute(conv.plan_convolution, (x, w, None), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1)
+    assert np.isnan(got).sum() == 3 * 9
+    assert np.isposinf(got).sum() == 3 * 4
+
+
+def test_other_dtypes_are_not_served():
+    static = {"stride": (1,), "padding": (0,), "dilation": (1,), "groups": 1}
+    for x, w in ((np.float16, np.float16), (np.float32, np.float64), (">f4", ">f4")):
+        arrays = [Array((1, 1, 9), (9 * np.dtype(x).itemsize, 9 * np.dtype(x).itemsize, np.dtype(x).itemsize), np.dtype(x)),
+                  Array((1, 1, 3), (3 * np.dtype(w).itemsize, 3 * np.dtype(w).itemsize, np.dtype(w).itemsize), np.dtype(w))]
+        assert conv.plan_convolution(*arrays, None, **static) is None
