@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .fusion import WITHOUT_SCALAR, lower
-from .kernels.elementwise import Loop, plan_loop
+from .fusion import REFUSED, WITHOUT_SCALAR, lower
+from .kernels.elementwise import plan_loop
+from .kernels.loop_text import Loop
 from .kernels.plan import Array, Plan, execute
 from .program import CAST, COPY, Instruction, Program, Value
 from .registry import Op, elementwise
@@ -225,7 +226,7 @@ def _fused_rows(cluster, readers):
         return [*_fused_rows(cluster, readers), *_fused_rows(split, readers)]
     try:
         return [fused_instruction(rows, outputs, cluster.shape, reduction)]
-    except NotFusable:
+    except REFUSED:
         return rows
 
 

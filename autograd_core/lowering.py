@@ -264,7 +264,12 @@ class NativeLowered(Lowered):
         self._captured = [(r, r.number) for r in roots if r.kind == "captured" and r.words]
         self._fresh = self.layout.fresh
         finals = [*self.program.outputs, *[v for _, v in self.program.gradients]]
-        self._made = [(r, next(finals[i] for i, p in self.layout.finals.items() if p.root is r)) for r in self._fresh]
+        count = len(self.program.outputs)
+        self._made = []
+        for root in self._fresh:
+            position = next(i for i, p in self.layout.finals.items() if p.root is root)
+            leaf = self.program.gradients[position - count][0] if position >= count else None
+            self._made.append((root, finals[position], leaf))
 
     def _begin(self, arguments, captured):
         """Let the tables point at this run's memory; outputs that nobody holds any more are used again."""
@@ -279,9 +284,20 @@ class NativeLowered(Lowered):
         for root, number in self._captured:
             if captured[number] is not root.array:
                 move(root, captured[number])
-        for root, value in self._made:
+        for root, value, leaf in self._made:
             if root.array is None or getrefcount(root.array) > 2:
-                move(root, np.empty(value.shape, value.dtype))
+                if leaf is not None and _holds_alone(leaf, root):
+                    continue
+                root.array, root.spare = root.spare, root.array
+                if root.array is None or getrefcount(root.array) > 2:
+                    root.array = np.empty(value.shape, value.dtype)
+                move(root, root.array)
+
+
+def _holds_alone(leaf, root):
+    """Whether the ``grad`` of a leaf is the one that holds an output's memory, and only the leaf holds that."""
+    return (leaf._grad is not None and leaf._grad.array is root.array and getrefcount(leaf._grad) == 2
+            and getrefcount(root.array) == 3)  # fmt: skip
 
 
 def numbers_function(rows: list[Settings], wanted: list[Number], guards: list[tuple]) -> Callable:

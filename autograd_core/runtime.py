@@ -97,27 +97,31 @@ class Settings:
         self.parameters: list = []
         self.states: list[dict] = []
         self.static = {k: v for k, v in settings.items() if k != "params" and not _is_numeric(v)}
+        self.known = list(self.static.values())
+        self.stateful = False
         self.undone: list = []
 
     def add(self, parameter, kept: dict) -> None:
         """One more parameter, with its state before the step."""
         self.parameters.append(parameter)
         self.states.append(dict(kept))
+        self.stateful |= bool(kept)
 
     def __call__(self) -> dict | None:
         """Count the step; the settings, or None."""
         optimizer = self.optimizer
         self.undone = []
-        if len(optimizer.param_groups) <= self.group or not self._same_state():
+        if len(optimizer.param_groups) <= self.group or not ((not self.stateful and not optimizer.state) or self._same_state()):
             return None
         group = optimizer.param_groups[self.group]
         if optimizer.scalars:
             settings = self._count(group)
         else:
             settings = optimizer._with_numbers({}, group)
-        if settings is None or any([settings.get(k) != v for k, v in self.static.items()]):
+        if settings is None:
             return None
-        return settings
+        now = [settings.get(k) for k in self.static]
+        return settings if now == self.known else None
 
     def _same_state(self):
         known = self.optimizer.state

@@ -18,7 +18,8 @@ import numpy as np
 
 from .clusters import Fused
 from .kernels import gemm
-from .kernels.elementwise import Loop, Output, plan_loop
+from .kernels.elementwise import plan_loop
+from .kernels.loop_text import Loop, Output
 from .kernels.plan import ALIGN, Array, Plan, Ref, Spec
 from .kernels.plan import Program as Table
 from .program import Instruction, Program, Value
@@ -41,6 +42,7 @@ class Root:
     offset: int = 0  # in the arena
     address: int = 0
     array: ndarray | None = None
+    spare: ndarray | None = None  # of an output: the memory that was handed out before
     words: list[tuple[Any, int, int]] = field(default_factory=list)  # (table, word, offset) that hold its address
 
 
@@ -59,7 +61,7 @@ class Native:
 
     plan: Plan
     inputs: list[Place | None]
-    outputs: list[Place]
+    outputs: list[Place | None]
     scratch: list[Root]
     row: Instruction | None = None
     guard: Callable | None = None  # whether the kernel may run on these values
@@ -276,6 +278,8 @@ class Layout:
         plan = planned(row, inputs, len(numbers))
         if plan is None or len(plan.outputs) != len(row.outs):
             return False
+        if any([spec is None and out is not None for spec, out in zip(plan.outputs, row.outs, strict=True)]):
+            return False
         for value in values:
             if type(value) is Value and value in self.python:
                 self.needed.add(value)
@@ -293,10 +297,10 @@ class Layout:
                 self._use(place)
         outputs = []
         for number, (out, spec) in enumerate(zip(row.outs, plan.outputs, strict=True)):
-            outputs.append(self._out(out, spec, number in plan.zero))
+            outputs.append(self._out(out, spec, number in plan.zero) if spec is not None else None)
         scratch = [self._root("arena", size) for size in plan.scratch]
-        for place in (*outputs, *[Place(s, 0, ()) for s in scratch]):
-            place.root.last = max(place.root.last, len(self.rows))
+        for root in (*[place.root for place in outputs if place is not None], *scratch):
+            root.last = max(root.last, len(self.rows))
         self.rows.append(Native(plan, inputs, outputs, scratch, row, guard))
 
     def _out(self, out, spec: Spec, zero):
@@ -412,8 +416,9 @@ class Layout:
             self.rows.append(Native(plan, [place], [self.finals[number]], []))
 
     def _python_reads(self, root):
-        """Whether a Python row, or Python at the end, reads from a root."""
-        values = [v for row in self.rows if isinstance(row, Instruction) for v in row.operands]
+        """Whether Python reads from a root, or writes to it."""
+        values = [*self.python]
+        values += [v for row in self.rows if isinstance(row, Instruction) for v in row.operands]
         values += [v for _, v in self.copies]
         guarded = [v for row in self.rows if isinstance(row, Native) and row.guard and row.row for v in row.row.operands]
         guarded += [v for row in self.rows if isinstance(row, Native) and row.guard and row.row for v in row.row.results]

@@ -45,12 +45,13 @@ class Write(NamedTuple):
 
 
 class _Log:
-    __slots__ = ("count", "owner", "writes")
+    __slots__ = ("count", "owner", "whole", "writes")
 
     def __init__(self, owner, forget):
         self.owner = weakref.ref(owner, forget)
         self.writes: list[Write] = []
         self.count = 0
+        self.whole = 0  # when all of it was last written by a compiled program
 
 
 _logs: dict[int, _Log] = {}
@@ -99,7 +100,23 @@ def write_since(array: np.ndarray, number: int) -> Write | None:
     for write in log.writes:
         if write.number > number and write.touches(owner, array):
             return write
+    if log.whole > number:
+        return Write(log.whole, 0, owner.shape, owner.strides, owner.dtype, None)
     return None
+
+
+def log_of(array: np.ndarray):
+    """The log of the memory of ``array``, which has been written before."""
+    return _logs[id(owner_of(array))]
+
+
+def renew(logs) -> None:
+    """All the memory of these logs was written just now, as it was before: what a compiled program does at each run."""
+    global latest
+    latest = next(clock)
+    for log in logs:
+        log.whole = latest
+        log.count += 1
 
 
 def version(array: np.ndarray) -> int:
