@@ -158,3 +158,91 @@ def place_at(x, indices, size):
     for index in np.ndindex(x.shape):
         planes[(*index[:2], indices[index])] += x[index]
     return planes.reshape(*x.shape[:2], *size)
+
+
+def slope(function, x, direction, step=1e-6):
+    """Derivative of a number-valued function of one float64 array in a direction, by central differences."""
+    return (function(x + step * direction) - function(x - step * direction)) / (2 * step)
+
+
+def recurrent(cell, x, states, w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes):
+    """(outputs (T, B, H), last states) of an LSTM, GRU or plain layer, one row and step at a time, in float64."""
+    length, batch = x.shape[:2]
+    states = [s.astype(np.float64) for s in states]
+    out = np.zeros((length, batch, states[0].shape[1]))
+    for t in range(length)[:: -1 if reverse else 1]:
+        for row in range(batch if batch_sizes is None else batch_sizes[t]):
+            h = states[0][row]
+            gi = w_ih.astype(np.float64) @ x[t, row] + (0 if b_ih is None else b_ih)
+            gh = w_hh.astype(np.float64) @ h + (0 if b_hh is None else b_hh)
+            if cell == "lstm":
+                i, f, g, o = np.split(gi + gh, 4)
+                states[1][row] = sigmoid(f) * states[1][row] + sigmoid(i) * np.tanh(g)
+                h = sigmoid(o) * np.tanh(states[1][row])
+            elif cell == "gru":
+                (ri, zi, ni), (rh, zh, nh) = np.split(gi, 3), np.split(gh, 3)
+                z = sigmoid(zi + zh)
+                h = (1 - z) * np.tanh(ni + sigmoid(ri + rh) * nh) + z * h
+            else:
+                h = np.tanh(gi + gh) if cell == "tanh" else np.maximum(gi + gh, 0)
+            states[0][row] = out[t, row] = h
+    return out, *states
+
+
+def sigmoid(x):
+    """Logistic function."""
+    return 1 / (1 + np.exp(-x))
+
+
+def softmax(x, dim):
+    """exp(x) / sum(exp(x)) along one dim, in float64."""
+    e = np.exp(x.astype(np.float64) - np.max(x, dim, keepdims=True))
+    return e / np.sum(e, dim, keepdims=True)
+
+
+def cross_entropy(x, target, weight, ignore_index, label_smoothing, reduction):
+    """Cross-entropy of softmax(x) (N, C, ...) with class indices (N, ...), one sample at a time, in float64."""
+    logs = np.log(softmax(x, 1))
+    weight = np.ones(x.shape[1]) if weight is None else weight.astype(np.float64)
+    loss, total = np.zeros(target.shape), 0.0
+    for index in np.ndindex(target.shape):
+        y = target[index]
+        if y != ignore_index:
+            own = logs[(index[0], slice(None), *index[1:])]
+            loss[index] = -weight[y] * own[y] * (1 - label_smoothing) - np.mean(weight * own) * label_smoothing
+            total += weight[y]
+    return loss if reduction == "none" else np.sum(loss) / (total if reduction == "mean" else 1)
+
+
+def standardize(x, weight, bias, dims, eps, centred):
+    """(x - mean) / sqrt(variance + eps) * weight + bias, in float64."""
+    x = x.astype(np.float64)
+    x = x - np.mean(x, dims, keepdims=True) if centred else x
+    x = x / np.sqrt(np.mean(x * x, dims, keepdims=True) + eps)
+    return x * (1 if weight is None else weight) + (0 if bias is None else bias)
+
+
+def attention(query, key, value, mask, scale, causal):
+    """softmax(scale * query key^T + mask) value, one row at a time, in float64; zeros for rows that see nothing."""
+    query, key, value = (a.astype(np.float64) for a in (query, key, value))
+    out = np.zeros((*query.shape[:-1], value.shape[-1]))
+    if mask is not None:
+        mask = np.broadcast_to(mask, (*query.shape[:-1], key.shape[-2]))
+    for index in np.ndindex(query.shape[:-1]):
+        scores = scale * (key[index[:-1]] @ query[index])
+        if mask is not None:
+            scores = np.where(mask[index], scores, -np.inf) if mask.dtype == bool else scores + mask[index]
+        if causal:
+            scores[index[-1] + 1:] = -np.inf
+        if np.max(scores) > -np.inf:
+            out[index] = softmax(scores, 0) @ value[index[:-1]]
+    return out
+
+
+def add_rows(g, indices, rows, left_out):
+    """A table of zeros with the rows of g added where indices say, one by one."""
+    table = np.zeros((rows, g.shape[-1]))
+    for index in np.ndindex(indices.shape):
+        if indices[index] != left_out:
+            table[indices[index]] += g[index]
+    return table

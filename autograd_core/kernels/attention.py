@@ -391,8 +391,8 @@ def _problem(q: Array, k: Array, v: Array, *others: Array) -> Problem | None:
     def fitting(columns: int) -> int:
         return next(n for n in (4, 2, 1) if n <= most and (n * lanes <= columns or n == 1))
 
-    return Problem(q.dtype, batch, heads, q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], most, fitting(q.shape[-1]),
-                   fitting(v.shape[-1]))
+    return Problem(q.dtype, batch, heads, q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], most,
+                   fitting(q.shape[-1]), fitting(v.shape[-1]))
 
 
 def _mask(p: Problem, mask: Array | None) -> tuple[str, tuple[int, ...]] | None:

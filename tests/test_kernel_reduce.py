@@ -1,0 +1,89 @@
+"""Reductions and embeddings against NumPy in float64 and slow twins: groups of dims, NaN, places, lanes, threads."""
+import naive
+import numpy as np
+import pytest
+from kernel_kit import run_everywhere
+
+from autograd_core.kernels import reduce
+from autograd_core.kernels.embedding import embedding_backward, lookup
+from autograd_core.kernels.plan import execute
+
+CASES = [((5, 37), (1,)), ((600, 70), (0,)), ((600, 7), (0,)), ((50001,), (0,)), ((3, 4, 5, 6), (0, 2)),
+         ((3, 4, 5, 6), (1, 2)), ((2, 3, 20001), (0, 2))]
+
+
+def normal(*shape, dtype=np.float32, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+@pytest.mark.parametrize(("dtype", "lanes"), [(np.float32, (4, 8, 16)), (np.float64, (16,))])
+@pytest.mark.parametrize(("shape", "dims"), CASES)
+def test_sum_mean_and_extremes(shape, dims, dtype, lanes):
+    x = normal(*shape, dtype=dtype)
+    bound = 30 * np.finfo(dtype).eps
+    for _, got in run_everywhere(reduce.sum, (x,), lanes=lanes, dim=dims, keepdim=True, dtype=None):
+        np.testing.assert_allclose(got, np.sum(x, dims, np.float64, keepdims=True), rtol=bound, atol=bound * 100)
+    for _, got in run_everywhere(reduce.mean, (x,), lanes=lanes, dim=dims, keepdim=False, dtype=None):
+        np.testing.assert_allclose(got, np.mean(x, dims, np.float64), rtol=bound, atol=bound)
+    x.flat[3] = np.nan
+    for _, got in run_everywhere(reduce.amax, (x,), lanes=lanes[-1:], dim=dims, keepdim=False):
+        np.testing.assert_array_equal(got, np.max(x, dims))
+    for _, got in run_everywhere(reduce.amin, (x,), lanes=lanes[-1:], dim=dims, keepdim=False):
+        np.testing.assert_array_equal(got, np.min(x, dims))
+
+
+def test_long_sums_lose_no_more_than_pairwise_ones():
+    x = np.random.default_rng(0).random(3_000_000, np.float32)
+    exact = np.sum(x, dtype=np.float64)
+    assert abs(float(execute(reduce.sum, (x,), dim=(0,), keepdim=False, dtype=None)) - exact) < 3e-7 * exact
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("shape", "dims"), [((5, 37), (1,)), ((600, 37), (0,)), ((40, 3, 5), (0, 2))])
+def test_variance(shape, dims, dtype):
+    x = normal(*shape, dtype=dtype) + dtype(100)
+    settings = {"dim": dims, "unbiased": None, "keepdim": False, "correction": 1}
+    expected = np.var(x, dims, np.float64, ddof=1)
+    for _, got in run_everywhere(reduce.var, (x,), lanes=(16,), **settings):
+        np.testing.assert_allclose(got, expected, rtol=1e-5 if dtype == np.float32 else 1e-12)
+    np.testing.assert_allclose(execute(reduce.std, (x,), **settings), np.sqrt(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "dim"), [((5, 101), 1), ((7, 37), 0), ((3, 9, 5), 1), ((900,), None)])
+def test_places_are_the_first_of_equals_and_nan_wins(shape, dim):
+    x = np.round(2 * normal(*shape))
+    for value in (None, np.nan):
+        if value is not None:
+            x.flat[[3, -1]] = value
+        for _, got in run_everywhere(reduce.argmax, (x,), lanes=(4, 16), dim=dim, keepdim=False):
+            np.testing.assert_array_equal(got, np.argmax(x, dim))
+        for _, got in run_everywhere(reduce.argmin, (x,), lanes=(16,), dim=dim, keepdim=False):
+            np.testing.assert_array_equal(got, np.argmin(x, dim))
+    if dim is not None:
+        values, indices = execute(reduce.max_along, (x,), dim=dim, keepdim=True)
+        np.testing.assert_array_equal(values, np.max(x, dim, keepdims=True))
+        np.testing.assert_array_equal(indices, np.argmax(x, dim, keepdims=True))
+
+
+def test_what_is_not_served():
+    x = normal(4, 5)
+    for array, dims in ((x.T, (0,)), (x[:0], (1,)), (x, ()), (x.astype(np.int32), (1,))):
+        assert execute(reduce.sum, (array,), dim=dims, keepdim=False, dtype=None) is NotImplemented
+
+
+@pytest.mark.parametrize("width", [1, 21, 64])
+def test_embedding_and_its_gradient(width):
+    draw = np.random.default_rng(0)
+    indices, table = draw.integers(0, 11, (40, 9)), normal(11, width)
+    for _, got in run_everywhere(lookup, (indices, table), lanes=(4, 16), padding_idx=-1, scale_grad_by_freq=False):
+        np.testing.assert_array_equal(got, table[indices])
+    g = normal(40, 9, width, seed=1)
+    settings = {"rows": 11, "padding_idx": 3, "scale_grad_by_freq": False}
+    for _, got in run_everywhere(embedding_backward, (g, indices), lanes=(4, 16), **settings):
+        np.testing.assert_allclose(got, naive.add_rows(g, indices, 11, 3), rtol=1e-5, atol=1e-5)
+
+
+def test_rows_that_do_not_exist_are_zeros():
+    indices, table = np.array([0, -1, 5]), normal(5, 7)
+    got = execute(lookup, (indices, table), padding_idx=-1, scale_grad_by_freq=False)
+    np.testing.assert_array_equal(got, [table[0], np.zeros(7), np.zeros(7)])
