@@ -213,7 +213,7 @@ def reference(case: Case, engines: dict[str, Any], elements: int = 6) -> dict[st
         if name in engines:
             try:
                 job = case.job(engines[name], np.float64)
-                found = {k: (..., np.asarray(v, np.float64)) for k, v in job.results().items()}
+                found = {k: (..., np.array(v, np.float64)) for k, v in job.results().items()}
                 return found if not case.by_name or error(job.results(), found) == 0 else {}  # draws differ each time
             except REFUSALS:
                 continue
