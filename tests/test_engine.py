@@ -389,3 +389,211 @@ def test_views_of_a_base_changed_in_place_have_its_new_history():
     (second * ag.tensor(np.array([1.0, 1.0, 1.0]))).sum().backward()
     assert second.tolist() == [20, 3, 4]
     assert w.grad.tolist() == [0, 10, 1, 1]
+
+
+# ---------------------------------------------------------------------------------------------------- arguments, hooks
+
+
+def test_gradients_take_the_dtype_of_what_they_belong_to():
+    x = leaf(1.0, 2.0)
+    x.backward(ag.ones(2))
+    assert x.grad.dtype == ag.float64
+
+
+def test_inputs_are_checked():
+    x = leaf(1.0)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        (x * 2).sum().backward(inputs=[ag.ones(1)])
+    with pytest.raises(ValueError, match="materialize_grads"):
+        ag.grad((x * 2).sum(), [x], materialize_grads=True, allow_unused=False)
+
+
+def test_an_input_that_keeps_its_gradient_gets_it_once():
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    y.retain_grad()
+    (y * y).sum().backward(inputs=[y, x])
+    assert y.grad.tolist() == [4, 8]
+
+
+def test_a_graph_without_saved_values_can_be_used_again():
+    """As in PyTorch: there is nothing that the first backward could have freed."""
+    x = leaf(1.0, 2.0)
+    y = (x + 1).view(2, 1).sum()
+    y.backward()
+    y.backward()
+    assert x.grad.tolist() == [2, 2]
+
+
+def test_batched_gradients_free_the_graph():
+    x = leaf(1.0, 2.0)
+    y = x**2
+    (rows,) = ag.grad(y, [x], ag.eye(2, dtype=ag.float64), is_grads_batched=True)
+    assert rows.tolist() == [[2, 0], [0, 4]]
+    with pytest.raises(RuntimeError, match="freed"):
+        y.sum().backward()
+
+
+def test_a_hook_may_write_its_gradient():
+    """The array is its own: other tensors may have been sent the same one."""
+    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    x.register_hook(lambda g: g.mul_(2))
+    (x + w).backward(ag.ones(2, dtype=ag.float64))
+    assert x.grad.tolist() == [2, 2]
+    assert w.grad.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("wrong", [5, ag.ones(3, dtype=ag.float64), ag.ones(2)], ids=["number", "shape", "dtype"])
+def test_a_hook_must_return_a_gradient(wrong):
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    y.register_hook(lambda g: wrong)
+    with pytest.raises((TypeError, RuntimeError), match="a hook must return"):
+        y.sum().backward()
+
+
+def test_an_error_midway_writes_no_gradient_and_leaves_the_graph_usable():
+    x, w = leaf(1.0), leaf(2.0)
+    y = x * w
+
+    def fail(g):
+        raise KeyError("boo")
+
+    handle = y.register_hook(fail)
+    z = (y + w).sum()
+    with pytest.raises(KeyError):
+        z.backward(retain_graph=True)
+    assert x.grad is None
+    assert w.grad is None
+    handle.remove()
+    z.backward()
+    assert (x.grad.item(), w.grad.item()) == (2, 2)
+
+
+def test_what_a_users_code_raises_in_backward_stays_what_it_is():
+    class Own(Exception):
+        pass
+
+    class Bad(ag.autograd.Function):
+        forward = staticmethod(lambda ctx, x: x * 2)
+
+        @staticmethod
+        def backward(ctx, g):
+            raise kind("no")
+
+    for kind in (Own, ValueError):
+        with pytest.raises(kind, match="no") as caught:
+            Bad.apply(leaf(1.0)).sum().backward()
+        assert type(caught.value) is kind
+
+
+def test_nodes_can_be_walked_as_in_pytorch():
+    x = leaf(1.0)
+    y = (x * 2).exp()
+    assert y.grad_fn.name() == "ExpBackward"
+    product = y.grad_fn.next_functions[0][0]
+    end = product.next_functions[0][0]
+    assert end.variable is x
+    assert end.next_functions == ()
+
+
+def test_a_node_of_the_gradient_knows_the_forward_one_while_it_lives():
+    x = leaf(1.0)
+    y = x**3
+    (g,) = ag.grad(y.sum(), x, create_graph=True)
+    assert g.grad_fn.forward is y.grad_fn
+
+
+# ---------------------------------------------------------------------------------------------------- modes, threads
+
+
+def test_modes_in_generators_see_what_is_sent_and_thrown():
+    x, seen = leaf(1.0), []
+
+    @ag.no_grad()
+    def draws():
+        try:
+            seen.append((yield (x * 2).requires_grad))
+            yield None
+        except KeyError:
+            yield "caught"
+        finally:
+            seen.append(ag.is_grad_enabled())
+
+    made = draws()
+    assert next(made) is False
+    assert ag.is_grad_enabled()
+    made.send("sent")
+    assert made.throw(KeyError) == "caught"
+    made.close()
+    assert seen == ["sent", False]
+
+
+def test_set_grad_enabled_as_a_decorator_acts_in_the_function_alone():
+    @ag.set_grad_enabled(False)
+    def f(t):
+        return t * 2
+
+    assert ag.is_grad_enabled()
+    assert not f(leaf(1.0)).requires_grad
+    assert ag.inference_mode(False)(lambda t: t * 2)(leaf(1.0)).requires_grad
+
+
+def test_threads_that_share_a_leaf_lose_no_gradient():
+    x = ag.tensor(np.ones(100_000), requires_grad=True)
+
+    def work():
+        for _ in range(10):
+            (x * 1.0).sum().backward()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert np.unique(x.grad.numpy()).tolist() == [40]
+
+
+# ---------------------------------------------------------------------------------------------------- functions
+
+
+def test_functions_refuse_to_save_what_is_no_tensor():
+    class Bad(ag.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(5)
+            return x * 2
+
+    with pytest.raises(TypeError, match="save_for_backward"):
+        Bad.apply(leaf(1.0))
+
+
+def test_a_function_without_recording_hands_an_input_back_without_history():
+    class Identity(ag.autograd.Function):
+        forward = staticmethod(lambda ctx, x: x)
+
+    x = leaf(1.0)
+    with ag.no_grad():
+        assert not Identity.apply(x).requires_grad
+
+
+def test_gradcheck_looks_at_functions_without_any_gradient():
+    assert not ag.gradcheck(lambda t: t.detach() * 2, (leaf(1.0),), raise_exception=False)
+    assert ag.gradcheck(lambda t: ag.ones(2, dtype=ag.float64), (leaf(1.0),))
+
+
+def test_gradcheck_names_kinks():
+    with pytest.raises(RuntimeError, match="kink there: its slope is 0 on the left and 1 on the right"):
+        ag.gradcheck(ag.relu, (leaf(0.0, 1.0),))
+
+
+def test_a_wide_operation_takes_linear_time():
+    xs = [leaf(1.0) for _ in range(10_000)]
+    ag.cat(xs).sum().backward()
+    assert all(x.grad.item() == 1 for x in xs)
+
+
+def test_the_extreme_of_a_vector_along_its_dimension():
+    x = leaf(1.0, 3.0, 2.0)
+    x.max(0).values.backward()
+    assert x.grad.tolist() == [0, 1, 0]
