@@ -38,12 +38,12 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
     _Pass(retain_graph, create_graph, inputs, accumulate=True).run(roots)
 
 
-def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=None,
+def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, only_inputs=True, allow_unused=None,
          is_grads_batched=False, materialize_grads=False):  # fmt: skip
     """The gradients of ``outputs`` with respect to ``inputs``, as a tuple; ``grad`` attributes are left alone.
 
     ``grad_outputs`` weigh the outputs (1 for those of one element). An input that the outputs do not depend on is an
-    error, or None with ``allow_unused``, or zeros with ``materialize_grads``.
+    error, or None with ``allow_unused``, or zeros with ``materialize_grads``. ``only_inputs`` is always true.
     """
     outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
@@ -92,7 +92,7 @@ def _roots(tensors, gradients, create_graph):
     roots = []
     for tensor, gradient in zip(tensors, gradients, strict=True):
         if not tensor.requires_grad:
-            raise RuntimeError(f"{shape_text(tensor)} does not require grad and does not have a grad_fn")
+            raise RuntimeError(f"backward: {shape_text(tensor)} does not require grad and does not have a grad_fn")
         if gradient is None:
             if tensor.array.size != 1:
                 raise RuntimeError(f"grad can be implicitly created only for scalar outputs, got {shape_text(tensor)}; "

@@ -36,7 +36,9 @@ def explain(error, op, args, static):
     if getattr(error, "explained", False):
         return error
     given = ", ".join(shape_text(a) for a in args)
-    lines = [f"{op.name}: {str(error).rstrip('.')}", f"  arguments: {given}"]
+    name = provenance.entrance() if getattr(op, "namespace", "") == "internal" else None
+    text = str(error).rstrip(".").removeprefix(f"{op.name}: ")
+    lines = [f"{name or op.name}: {text}", f"  arguments: {given}"]
     settings = ", ".join(f"{k}={shape_text(v) if hasattr(v, 'array') else v!r}" for k, v in static.items())
     if settings:
         lines[-1] += f"; {settings[:200]}"

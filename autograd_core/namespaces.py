@@ -6,16 +6,10 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-from . import func, function, generator, gradient_check, transforms
+from . import debug, func, function, generator, gradient_check, portability, transforms
 from .backward import backward, grad
 from .modes import enable_grad, inference_mode, no_grad, set_grad_enabled
-
-
-def _module(name, **members):
-    made = ModuleType(f"autograd_core.{name}", f"``ag.{name}``")
-    made.__dict__.update(members)
-    sys.modules[made.__name__] = made
-    return made
+from .portability import module as _module
 
 
 def _members(module, names):
@@ -28,7 +22,10 @@ functional = _module("autograd.functional", **_members(transforms, "hessian hvp 
 autograd = _module(
     "autograd",
     Function=function.Function,
+    Variable=portability.Variable,
     backward=backward,
+    detect_writes=debug.detect_writes,
+    function=_module("autograd.function", Function=function.Function),
     functional=functional,
     grad=grad,
     grad_mode=_module("autograd.grad_mode", **_modes),
@@ -48,7 +45,8 @@ class _Utils(ModuleType):
 
 
 utils = _Utils("autograd_core.utils")
+utils.__path__ = []
 utils.checkpoint = _module("utils.checkpoint", checkpoint=function.checkpoint)  # type: ignore[attr-defined]
 sys.modules["autograd_core.utils"] = utils
 
-NAMESPACES = {"autograd": autograd, "func": func, "random": random, "utils": utils}
+NAMESPACES = {"autograd": autograd, "func": func, "random": random, "utils": utils, **portability.NAMES}

@@ -11,6 +11,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 _ROOT = os.path.dirname(_HERE)
 _OURS = tuple(os.path.join(_ROOT, package) + os.sep for package in ("autograd_core", "nn", "optim"))
 _MODELS = os.path.join(_ROOT, "nn", "models") + os.sep
+_OPS, _BACKWARD = os.path.join(_HERE, "ops") + os.sep, os.path.join(_HERE, "backward.py")
 GENERATED = "<autograd_core "
 """How the file names of generated functions begin."""
 
@@ -36,6 +37,20 @@ def site(depth: int = 2):
             return code, frame.f_lasti
         frame = frame.f_back
     return None
+
+
+def entrance(depth: int = 2) -> str | None:
+    """The name of the function of `ops` that the code outside of `ops` has called; None where backward has."""
+    frame: FrameType | None = sys._getframe(depth)
+    found = None
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename.startswith((_OPS, GENERATED)):
+            found = code.co_name
+        elif not code.co_filename.startswith(_OURS[0]) or code.co_filename == _BACKWARD:
+            break
+        frame = frame.f_back
+    return None if frame is not None and frame.f_code.co_filename == _BACKWARD else found
 
 
 def line_of(place) -> int | None:

@@ -425,7 +425,10 @@ class Tensor:
     # -------------------------------------------------- values
 
     def numpy(self, force: bool = False) -> ndarray:
-        """The values as a NumPy array that shares the memory (read-only where a recorded graph relies on them)."""
+        """The values as a NumPy array that shares the memory.
+
+        What is written through it is not seen by backward, as in PyTorch: `ag.autograd.detect_writes` finds it.
+        """
         if self.requires_grad and not force:
             raise RuntimeError("can't call numpy() on a tensor that requires grad; use tensor.detach().numpy() instead")
         if state.watch is not None:

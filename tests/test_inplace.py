@@ -241,3 +241,15 @@ def test_the_history_of_a_written_base_costs_no_copy_of_it():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < base.nbytes / 10
+
+
+def test_writes_through_numpy_are_found_when_asked_for():
+    x, w = ag.tensor(np.ones(3)), leaf(3)
+    with ag.autograd.detect_writes():
+        loss = (x * w).exp().sum()
+        x.numpy()[0] = 5
+    refused(r"mul.*x \* w.*changed through a NumPy array", loss.backward)
+    with ag.autograd.detect_writes():
+        loss = (x * w).exp().sum()
+    loss.backward()
+    assert np.allclose(w.grad.numpy(), (x * (x * w).exp()).detach().numpy())

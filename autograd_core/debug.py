@@ -1,0 +1,53 @@
+"""Finding writes that the engine cannot see: those through NumPy arrays that share a tensor's memory."""
+
+from __future__ import annotations
+
+from weakref import ref
+from zlib import crc32
+
+import numpy as np
+
+from . import provenance
+from .errors import OpError
+from .modes import Watcher
+from .tensor import Tensor
+
+
+class detect_writes(Watcher):
+    """While entered, operations note a checksum of what they save; backward refuses what has changed without a trace.
+
+        with ag.autograd.detect_writes():
+            loss = step(x)          # then: x.numpy()[0] = 5
+            loss.backward()         # an error that names the operation, in place of a wrong gradient
+
+    In-place operations are seen without it. It reads all that is saved: for debugging.
+    """
+
+    def call(self, op, args, static):
+        """Let the operation run, then note what its node has saved."""
+        result = super().call(op, args, static)
+        for out in result if isinstance(result, tuple) else (result,):
+            if isinstance(out, Tensor) and out.node is not None and out.node.saved:
+                check = _Unchanged(out.node)
+                if out.node.hooks is None:
+                    out.node.hooks = {}
+                out.node.hooks.setdefault(out.index, {})[id(check)] = check
+        return result
+
+
+class _Unchanged:
+    """A hook that compares what a node saved with what it is now."""
+
+    def __init__(self, node):
+        self.node, self.sums = ref(node), _checksums(node.saved)
+
+    def __call__(self, gradient):
+        node = self.node()
+        if node is not None and node.saved is not None and _checksums(node.saved) != self.sums:
+            raise OpError(f"a value that {node.where()} saved has been changed through a NumPy array of its memory\n"
+                          f"  noticed at {provenance.describe(provenance.site())}")  # fmt: skip
+
+
+def _checksums(saved):
+    arrays = [a for value in saved for a in (value if isinstance(value, tuple) else (value,))]
+    return [crc32(np.ascontiguousarray(a).view(np.uint8)) for a in arrays if isinstance(a, np.ndarray) and a.ndim]
