@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autograd_core.kernels import conv_correlate, conv_prepare, conv_weight, host
+from autograd_core.kernels import conv_correlate, conv_prepare, conv_weight, conv_winograd, host
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, is_c_ordered, out, scratch
 
 CHUNK = 4_000_000  # floating-point operations of a chunk at least
 MOST_CHUNKS = 32
+POSITIONS = conv_winograd.POSITIONS
 
 
 @dataclass(frozen=True)
@@ -257,12 +258,60 @@ def pixel_tile(c: Correlation, lanes: int) -> tuple[float, int, int, int]:
 # ------------------------------------------------------------------------------------------------------ correlations
 
 
+def winograd_cycles(c: Correlation, lanes: int) -> float:
+    """Estimated cycles of an image by tiles of 2 x 2 outputs; infinite where these do not serve."""
+    depth, height, width = c.axes
+    size = (height.places, width.places)
+    square = all(a.taps == 3 and a.tap_step == a.step == a.target_step == 1 and 0 <= a.before for a in c.axes[1:])
+    plain = c.source_strides[4] == 1 and c.target_strides[3:] == (size[1], 1) and depth.taps == depth.places == 1
+    order = {(3 * a.weight_step, b.weight_step) for a, b in [c.axes[1:]]} & {(3, 1), (-3, -1)}
+    tiles = -(-size[0] // 2) * -(-size[1] // 2)
+    panels = -(-c.outputs // lanes)
+    fits = POSITIONS * c.channels * panels * lanes * c.dtype.itemsize <= host.caches()[1] // 2
+    if not (square and plain and order and fits and c.groups == 1 and c.dtype.char == "f" and tiles >= 8):
+        return math.inf
+    return tiles * (panels * (8 * c.channels + 50) + 75 * -(-c.channels // lanes))
+
+
+def winograd(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
+    """The calls of a correlation by tiles of 2 x 2 outputs."""
+    lanes, itemsize, (_, height, width) = host.lanes(c.dtype), c.dtype.itemsize, c.axes
+    vectors = 2 if c.outputs > lanes else 1
+    panel, across, down = vectors * lanes, -(-width.places // 2), -(-height.places // 2)
+    panels, rows = -(-c.outputs // panel), min(8, most_rows(vectors))
+    chunks = max(1, min(MOST_CHUNKS, c.operations // CHUNK))
+    most = max(host.caches()[1] // 8 // (POSITIONS * across * c.channels * itemsize), -(-8 // across))
+    block_rows = min(down, most, max(-(-down * c.batch // chunks), -(-8 // across)))
+    blocks = -(-down // block_rows)
+    block_rows = -(-down // blocks)
+    tiles, units = block_rows * across, c.batch * blocks
+    laid = max((2 * block_rows + 2) * (2 * across + 2) * c.channels, 4 * tiles * panel)
+    size = -(-(POSITIONS * max(tiles, rows) * (panel + c.channels) + laid + lanes) // 16) * 16
+    grain, transformed = -(-units // chunks), -(-panels * c.channels // 8)
+    held, weights, bias, work = (add_piece(pieces, n * itemsize) for n in (
+        -(-panels * c.channels // transformed) * 9 * lanes, panels * POSITIONS * c.channels * panel, panels * panel,
+        -(-units // grain) * size))
+    flipped = width.weight_step < 0
+    start = sum(a.weight_start * s for a, s in zip(c.axes, c.weight_strides[3:], strict=True)) if flipped else 0
+    first = Ref(weight.kind, weight.index, (start - 8 * flipped) * itemsize)
+    return [
+        Call(conv_winograd.transform_weights(c.dtype, lanes, vectors, flipped), (
+            first, 0 if c.bias is None else c.bias, weights, held, transformed, c.channels, c.outputs,
+            *c.weight_strides[1:3], bias), panels * c.channels, transformed),
+        Call(conv_winograd.correlate_tiles(c.dtype, lanes, rows, vectors), (
+            c.source, weights, bias, out(0), work, size, grain, c.source_strides[0], c.source_strides[1],
+            c.source_strides[3], c.channels, height.size, width.size, height.before, width.before,
+            *c.target_strides[:2], c.outputs, panels, height.places, width.places, blocks, block_rows), units, grain)]
+
+
 def correlate(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
     """The calls of a correlation; scratch memory is added to ``pieces``."""
     c = flatten(c)
     lanes, itemsize = host.lanes(c.dtype), c.dtype.itemsize
     depth, height, width = c.axes
     by_channel, by_pixel = channel_tile(c, lanes), pixel_tile(c, lanes)
+    if winograd_cycles(c, lanes) < min(by_channel[0], by_pixel[0]):
+        return winograd(c, weight, pieces)
     calls, by_channels = [], by_channel[0] <= by_pixel[0]
     if by_channels:
         _, rows, vectors, fast = by_channel

@@ -1,0 +1,223 @@
+"""Winograd's minimal filtering F(2x2, 3x3): a tile of 2 x 2 outputs of a 3 x 3 filter with 16 products instead of 36.
+
+Tiles of 4 x 4 pixels and filters are transformed by additions; each of the 16 positions is then a product of matrices
+[tiles, channels] @ [channels, outputs], whose result is transformed back. The rounding error stays within a small
+factor of a direct sum's. An infinity or NaN reaches all outputs of the tiles that hold it.
+
+Lavin and Gray, "Fast algorithms for convolutional neural networks", 2015.
+"""
+from __future__ import annotations
+
+from autograd_core.kernels.lazy import conv_tiles, simd, tiles
+from autograd_core.kernels.runner import range_kernel
+
+POSITIONS = 16
+
+
+@range_kernel
+def transform_weights(dtype, lanes, vectors, flipped):
+    """Filters as [panel, position, channel, width]; a unit is (panel, channel). ``flipped`` reads them backwards.
+
+    Context: weights, bias or 0, target, memory (9 vectors a chunk), units of a chunk, channels, outputs, strides of an
+    output and of a channel, target of the bias [panels * width].
+    """
+    S, V, width = simd.scalar(dtype), simd.vector(dtype, lanes), vectors * lanes
+
+    @simd.device
+    def four(a, b, c):
+        return a, (a + c + b) * 0.5, (a + c - b) * 0.5, c
+
+    @simd.device
+    def store(target, step, r):
+        simd.store(target, 0, r[0])
+        simd.store(target, step, r[1])
+        simd.store(target, 2 * step, r[2])
+        simd.store(target, 3 * step, r[3])
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        channels, outputs = w[5], w[6]
+        held = simd.advance(simd.pointer(w[3], S), start // w[4] * 9 * lanes)
+        for unit in range(start, stop):
+            panel = unit // channels
+            channel = unit - panel * channels
+            step = channels * width
+            for v in range(0, width, lanes):
+                first = panel * width + v
+                rows = min(outputs - first, lanes)
+                target = simd.advance(simd.pointer(w[2], S), panel * 16 * step + channel * width + v)
+                if rows > 0:
+                    source = simd.advance(simd.pointer(w[0], S), first * w[7] + channel * w[8])
+                    conv_tiles.turn_rows(source, w[7], rows, min(9, lanes), held, lanes, lanes, V)
+                    for i in range(lanes, 9, lanes):
+                        conv_tiles.turn_rows(simd.advance(source, i), w[7], rows, min(9 - i, lanes),
+                                             simd.advance(held, i * lanes), lanes, lanes, V)
+                    at, by = 0, lanes
+                    if flipped:
+                        at, by = 8 * lanes, -lanes
+                    a = four(simd.load(held, at, V), simd.load(held, at + 3 * by, V), simd.load(held, at + 6 * by, V))
+                    b = four(simd.load(held, at + by, V), simd.load(held, at + 4 * by, V),
+                             simd.load(held, at + 7 * by, V))
+                    c = four(simd.load(held, at + 2 * by, V), simd.load(held, at + 5 * by, V),
+                             simd.load(held, at + 8 * by, V))
+                    store(target, step, four(a[0], b[0], c[0]))
+                    store(simd.advance(target, 4 * step), step, four(a[1], b[1], c[1]))
+                    store(simd.advance(target, 8 * step), step, four(a[2], b[2], c[2]))
+                    store(simd.advance(target, 12 * step), step, four(a[3], b[3], c[3]))
+                else:
+                    for position in range(16):
+                        simd.store(target, position * step, simd.full(S(0), V))
+                if channel == 0:
+                    bias = simd.full(S(0), V)
+                    if w[1] != 0:
+                        bias = simd.load_part(simd.pointer(w[1], S), first, rows, V)
+                    simd.store(simd.pointer(w[9], S), first, bias)
+
+    return kernel
+
+
+(SOURCE, WEIGHTS, BIAS, TARGET, WORK, WORK_SIZE, GRAIN, IMAGE, CHANNEL, ROW, CHANNELS, HEIGHT, WIDTH, TOP, LEFT,
+ TARGET_IMAGE, TARGET_CHANNEL, OUTPUTS, PANELS, OUT_HEIGHT, OUT_WIDTH, BLOCKS, BLOCK_ROWS) = range(23)
+
+
+@range_kernel
+def correlate_tiles(dtype, lanes, rows, vectors):
+    """Correlation by tiles of 2 x 2 outputs; a unit is (image, block of rows of tiles)."""
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    T, width = simd.tile(V, rows, vectors), vectors * lanes
+
+    @simd.device
+    def lay_out(w, source, target, top, count):
+        """Rows of the image from ``top`` on with channels last and zeros around, [row, column, channel]."""
+        channels, wide = w[CHANNELS], (w[OUT_WIDTH] + 1) // 2 * 2 + 2
+        for h in range(count):
+            line, from_h = simd.advance(target, h * wide * channels), top + h - w[TOP]
+            inside, size = 0 <= from_h < w[HEIGHT], wide * channels
+            if inside:
+                size = w[LEFT] * channels
+            for i in range(0, size, lanes):
+                simd.store_part(line, i, simd.full(S(0), V), size - i)
+            if inside:
+                pixels = min(w[WIDTH], wide - w[LEFT])
+                for p in range(0, pixels, lanes):
+                    n = min(pixels - p, lanes)
+                    for c in range(0, channels, lanes):
+                        r = min(channels - c, lanes)
+                        conv_tiles.turn_rows(
+                            simd.advance(source, from_h * w[ROW] + c * w[CHANNEL] + p), w[CHANNEL], r, n,
+                            simd.advance(line, (w[LEFT] + p) * channels + c), channels, r, V)
+                end = (w[LEFT] + pixels) * channels
+                for i in range(end, wide * channels, lanes):
+                    simd.store_part(line, i, simd.full(S(0), V), wide * channels - i)
+
+    @simd.device
+    def four(a, b, c, d):
+        return a - c, b + c, c - b, b - d
+
+    @simd.device
+    def column(place, j, line, channels, count):
+        at = j * channels
+        return four(simd.load_part(place, at, count, V), simd.load_part(place, at + line, count, V),
+                    simd.load_part(place, at + 2 * line, count, V), simd.load_part(place, at + 3 * line, count, V))
+
+    @simd.device
+    def store(target, step, r, count):
+        simd.store_part(target, 0, r[0], count)
+        simd.store_part(target, step, r[1], count)
+        simd.store_part(target, 2 * step, r[2], count)
+        simd.store_part(target, 3 * step, r[3], count)
+
+    @simd.device
+    def transform(image, target, down, across, channels):
+        """The transformed tiles, [position, tile, channel]."""
+        line = (2 * across + 2) * channels
+        step = down * across * channels
+        for y in range(down):
+            for x in range(across):
+                place = simd.advance(image, 2 * y * line + 2 * x * channels)
+                goal = simd.advance(target, (y * across + x) * channels)
+                for c in range(0, channels, lanes):
+                    count, at = channels - c, simd.advance(place, c)
+                    r0, r1 = column(at, 0, line, channels, count), column(at, 1, line, channels, count)
+                    r2, r3 = column(at, 2, line, channels, count), column(at, 3, line, channels, count)
+                    to = simd.advance(goal, c)
+                    store(to, step, four(r0[0], r1[0], r2[0], r3[0]), count)
+                    store(simd.advance(to, 4 * step), step, four(r0[1], r1[1], r2[1], r3[1]), count)
+                    store(simd.advance(to, 8 * step), step, four(r0[2], r1[2], r2[2], r3[2]), count)
+                    store(simd.advance(to, 12 * step), step, four(r0[3], r1[3], r2[3], r3[3]), count)
+
+    @simd.device
+    def products(images, weights, target, count, channels):
+        """[position, tile, width] = [position, tile, channel] @ [position, channel, width]."""
+        for position in range(16):
+            b = simd.advance(weights, position * channels * width)
+            for i in range((count + rows - 1) // rows):
+                tile = max(min(i * rows, count - rows), 0)
+                t = tiles.add_products(tiles.zeros(T), channels, simd.advance(images, (position * count + tile) * channels),
+                                       channels, 1, b, width)
+                tiles.store(t, simd.advance(target, (position * count + tile) * width), width)
+
+    @simd.device
+    def two(a, b, c, d):
+        return a + b + c, b - c - d
+
+    @simd.device
+    def outputs(sums, bias, target, down, across):
+        """Pixels with channels last, [row, column, width], from the transformed tiles."""
+        step, line = down * across * width, 2 * across * width
+        for y in range(down):
+            for x in range(across):
+                for v in range(0, width, lanes):
+                    m = simd.advance(sums, (y * across + x) * width + v)
+                    c0 = two(simd.load(m, 0, V), simd.load(m, 4 * step, V), simd.load(m, 8 * step, V),
+                             simd.load(m, 12 * step, V))
+                    c1 = two(simd.load(m, step, V), simd.load(m, 5 * step, V), simd.load(m, 9 * step, V),
+                             simd.load(m, 13 * step, V))
+                    c2 = two(simd.load(m, 2 * step, V), simd.load(m, 6 * step, V), simd.load(m, 10 * step, V),
+                             simd.load(m, 14 * step, V))
+                    c3 = two(simd.load(m, 3 * step, V), simd.load(m, 7 * step, V), simd.load(m, 11 * step, V),
+                             simd.load(m, 15 * step, V))
+                    added = simd.load(bias, v, V)
+                    upper, lower = two(c0[0], c1[0], c2[0], c3[0]), two(c0[1], c1[1], c2[1], c3[1])
+                    goal = simd.advance(target, 2 * y * line + 2 * x * width + v)
+                    simd.store(goal, 0, upper[0] + added)
+                    simd.store(goal, width, upper[1] + added)
+                    simd.store(goal, line, lower[0] + added)
+                    simd.store(goal, line + width, lower[1] + added)
+
+    @simd.device
+    def write(w, pixels, target, top, count, columns):
+        """Turn pixels into rows of the target's planes."""
+        line = (w[OUT_WIDTH] + 1) // 2 * 2 * width
+        for h in range(min(count, w[OUT_HEIGHT] - top)):
+            for p in range(0, w[OUT_WIDTH], lanes):
+                n = min(w[OUT_WIDTH] - p, lanes)
+                for v in range(0, columns, lanes):
+                    conv_tiles.turn_rows(
+                        simd.advance(pixels, h * line + p * width + v), width, n, min(columns - v, lanes),
+                        simd.advance(target, v * w[TARGET_CHANNEL] + (top + h) * w[OUT_WIDTH] + p), w[TARGET_CHANNEL],
+                        n, V)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        channels, across, lines = w[CHANNELS], (w[OUT_WIDTH] + 1) // 2, (w[OUT_HEIGHT] + 1) // 2
+        work = simd.advance(simd.pointer(w[WORK], S), start // w[GRAIN] * w[WORK_SIZE])
+        for unit in range(start, stop):
+            image = unit // w[BLOCKS]
+            first = (unit - image * w[BLOCKS]) * w[BLOCK_ROWS]
+            down = min(w[BLOCK_ROWS], lines - first)
+            count = down * across
+            spare = max(count, rows)
+            transformed = simd.advance(work, 16 * spare * width)
+            laid = simd.advance(transformed, 16 * spare * channels)
+            lay_out(w, simd.advance(simd.pointer(w[SOURCE], S), image * w[IMAGE]), laid, 2 * first, 2 * down + 2)
+            transform(laid, transformed, down, across, channels)
+            for panel in range(w[PANELS]):
+                weights = simd.advance(simd.pointer(w[WEIGHTS], S), panel * 16 * channels * width)
+                products(transformed, weights, work, count, channels)
+                outputs(work, simd.advance(simd.pointer(w[BIAS], S), panel * width), laid, down, across)
+                target = simd.advance(simd.pointer(w[TARGET], S),
+                                      image * w[TARGET_IMAGE] + panel * width * w[TARGET_CHANNEL])
+                write(w, laid, target, 2 * first, 2 * down, min(w[OUTPUTS] - panel * width, width))
+
+    return kernel
