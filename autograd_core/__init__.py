@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import sys as _sys
 from importlib import import_module as _import_module
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
 from types import ModuleType as _ModuleType
 
 from . import ops as ops
@@ -26,7 +30,7 @@ from .info import cuda as cuda
 from .info import device as device
 from .info import finfo as finfo
 from .info import iinfo as iinfo
-from .interop import watch as _watch_for_einops
+from .interop import watch as _watch_imports
 from .modes import enable_grad as enable_grad
 from .modes import inference_mode as inference_mode
 from .modes import is_grad_enabled as is_grad_enabled
@@ -55,10 +59,11 @@ from .shapes import set_default_dtype as set_default_dtype
 from .tensor import Tensor as Tensor
 
 dtype = DType
+newaxis = None
 
 __version__ = "0.1.0"
 
-_watch_for_einops()
+_watch_imports()
 globals().update(_namespace(""))
 globals().update(_DTYPES)
 globals().update(_LAYOUTS)
@@ -75,7 +80,7 @@ _AT_FIRST_USE = {
 }  # fmt: skip
 """Which file defines what is not loaded by ``import autograd_core``."""
 
-_SUBMODULES = {"nn": "nn", "optim": "optim", "array_api": "autograd_core.array_api"}
+_SUBMODULES = {"nn": "nn", "optim": "optim", "array_api": "autograd_core.array_api", "testing": "autograd_core.testing"}
 """``ag.nn`` and ``ag.optim``, so that scripts written for one package run unchanged, and ``ag.array_api``."""
 
 
@@ -86,8 +91,8 @@ def __getattr__(name):
         found = _import_module(_SUBMODULES[name])
     elif name in ("save", "load"):
         found = getattr(_import_module("nn.serialize"), name)
-    elif name in ("autograd", "func", "utils", "random"):
-        found = _import_module(f"{__name__}.namespaces").NAMESPACES[name]
+    elif not name.startswith("_") and name in (more := _import_module(f"{__name__}.namespaces").NAMESPACES):
+        found = more[name]
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = found

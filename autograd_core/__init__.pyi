@@ -38,6 +38,7 @@ from .modes import set_grad_enabled as set_grad_enabled
 from .tracing import CompileError as CompileError
 from .visualize import Drawing as Drawing
 from .visualize import draw as draw
+from .portability import autocast as autocast
 
 __version__: str
 _Number: TypeAlias = _float | _int | _bool
@@ -47,8 +48,18 @@ func: ModuleType
 utils: ModuleType
 random: ModuleType
 cuda: ModuleType
+accelerator: ModuleType
+amp: ModuleType
+array_api: ModuleType
+backends: ModuleType
+testing: ModuleType
 nn: ModuleType
 optim: ModuleType
+inf: _float
+nan: _float
+pi: _float
+e: _float
+newaxis: None
 strided: Any
 contiguous_format: Any
 channels_last: Any
@@ -1071,7 +1082,7 @@ def can_cast(source: Any, target: Any) -> Any: ...
 def from_dlpack(ext_tensor: Any) -> Tensor: ...
 def from_numpy(ndarray: Any) -> Tensor: ...
 def get_default_dtype() -> dtype: ...
-def grad(outputs: Any, inputs: Any, grad_outputs: Any = ..., retain_graph: Any = ..., create_graph: Any = ..., allow_unused: Any = ..., is_grads_batched: Any = ..., materialize_grads: Any = ...) -> tuple[Tensor, ...]: ...
+def grad(outputs: Any, inputs: Any, grad_outputs: Any = ..., retain_graph: Any = ..., create_graph: Any = ..., only_inputs: Any = ..., allow_unused: Any = ..., is_grads_batched: Any = ..., materialize_grads: Any = ...) -> tuple[Tensor, ...]: ...
 def gradcheck(func: Any, inputs: Any, *, eps: Any = ..., atol: Any = ..., rtol: Any = ..., raise_exception: Any = ..., nondet_tol: Any = ..., check_undefined_grad: Any = ..., fast_mode: Any = ...) -> _bool: ...
 def gradgradcheck(func: Any, inputs: Any, grad_outputs: Any = ..., *, eps: Any = ..., atol: Any = ..., rtol: Any = ..., gen_non_contig_grad_outputs: Any = ..., raise_exception: Any = ..., nondet_tol: Any = ..., fast_mode: Any = ...) -> _bool: ...
 def hessian(func: Any, inputs: Any, create_graph: Any = ..., strict: Any = ..., vectorize: Any = ..., outer_jacobian_strategy: Any = ...) -> Any: ...

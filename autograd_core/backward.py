@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from heapq import heappop, heappush
 from math import prod
+from sys import getrefcount
 from threading import RLock
 from weakref import ref
 
@@ -183,6 +184,7 @@ class _Pass:
     def _deliver(self, parent, index, gradient):
         """Add ``gradient`` to what output ``index`` of ``parent`` has got so far."""
         if self.needed is not None and parent not in self.needed:
+            self.owned.discard(id(gradient))
             return
         slots = self.pending.get(parent)
         if slots is None:
@@ -196,7 +198,9 @@ class _Pass:
         before = slots[index]
         if before is None:
             slots[index] = gradient
-        elif id(before) in self.owned:
+            return
+        self.owned.discard(id(gradient))  # it goes: the next array may get its id
+        if id(before) in self.owned:
             before += gradient
         else:
             total = before + gradient
@@ -378,7 +382,10 @@ class _Pass:
         elif before.tracks:
             leaf._grad = wrap(before.array + gradient)
         else:
-            np.add(before.array, gradient, out=before.array)
+            array = before.array
+            np.add(array, gradient, out=array)
+            if getrefcount(array) > 3:  # a graph may have saved it (one counts here, one in ``before``, one in the call)
+                storage.log_write(array, provenance.site())
         if leaf.after_hooks:
             for hook in list(leaf.after_hooks.values()):
                 hook(leaf)

@@ -1,12 +1,15 @@
-"""einops on Tensors: when einops is imported, before or after this package, it is told about them.
+"""Imports that are watched: modules under PyTorch's names, and einops, which is told about Tensors.
 
-einops looks for a backend among the subclasses of its `AbstractBackend`, before it touches the tensor; so ours must
-stand there by then, and must not import einops itself.
+``import autograd_core.nn as nn`` gives `nn` itself (not a copy of it), ``autograd_core.utils.data`` is `nn.data`, and
+so on. einops looks for a backend among the subclasses of its `AbstractBackend`, before it touches the tensor; so ours
+must stand there by then, and must not import einops itself.
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec
 
 from . import ops
 from .tensor import Tensor
@@ -61,17 +64,51 @@ class _Backend:
         return ops.einsum(pattern, *x)
 
 
+PLACES = {"nn": "nn", "optim": "optim", "utils.data": "nn.data"}
+"""Where a module of ``autograd_core`` stands in truth; `namespaces` makes the others that are no files."""
+
+
+class _Elsewhere:
+    """The loader of a module that is another one."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def create_module(self, spec):
+        """None: the machinery makes a module, which is replaced."""
+
+    def exec_module(self, module):
+        """Put the other module in its place."""
+        found = import_module(self.name)
+        if found.__name__ == self.name and self.name != "autograd_core.namespaces":
+            sys.modules[module.__name__] = found
+        elif sys.modules[module.__name__] is module:
+            raise ModuleNotFoundError(f"No module named {module.__name__!r}", name=module.__name__)
+
+
 class _Watch:
-    """Lets the import of einops' backends pass, and adds ours when it is done."""
+    """Finds the modules of `PLACES` and `namespaces`, and adds our backend to einops' when they are imported."""
 
     def find_spec(self, fullname, path=None, target=None):
-        """The spec of ``einops._backends``, whose loader then calls `register`; None for everything else."""
-        if fullname != BACKENDS:
-            return None
+        """The spec of a module that is watched; None for everything else."""
+        package, _, rest = fullname.partition(".")
+        if package == "autograd_core":
+            return self._own(fullname, rest)
+        return self._einops(fullname) if fullname == BACKENDS else None
+
+    def _own(self, fullname, rest):
+        for known, place in PLACES.items():
+            if rest == known or rest.startswith(known + "."):
+                return ModuleSpec(fullname, _Elsewhere(place + rest[len(known) :]))
+        first = rest.partition(".")[0]
+        return ModuleSpec(fullname, _Elsewhere("autograd_core.namespaces")) if first in MADE else None
+
+    def _einops(self, fullname):
         from importlib.util import find_spec
 
         sys.meta_path.remove(self)  # type: ignore[arg-type]
         spec = find_spec(fullname)
+        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
         if spec is None or spec.loader is None:
             return None
         execute = spec.loader.exec_module
@@ -84,12 +121,14 @@ class _Watch:
         return spec
 
 
+MADE = {"accelerator", "amp", "autograd", "backends", "cuda", "mps", "random", "utils", "xpu"}
+
+
 def watch() -> None:
-    """Register with einops now if it is loaded, else when it is."""
+    """Look at every import from now on, and at einops now if it is loaded."""
     if BACKENDS in sys.modules:
         register(sys.modules[BACKENDS])
-    else:
-        sys.meta_path.insert(0, _Watch())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Watch())  # type: ignore[arg-type]
 
 
 def register(backends) -> None:

@@ -89,6 +89,7 @@ from .modes import set_grad_enabled as set_grad_enabled
 from .tracing import CompileError as CompileError
 from .visualize import Drawing as Drawing
 from .visualize import draw as draw
+from .portability import autocast as autocast
 
 __version__: str
 _Number: TypeAlias = _float | _int | _bool
@@ -98,8 +99,18 @@ func: ModuleType
 utils: ModuleType
 random: ModuleType
 cuda: ModuleType
+accelerator: ModuleType
+amp: ModuleType
+array_api: ModuleType
+backends: ModuleType
+testing: ModuleType
 nn: ModuleType
 optim: ModuleType
+inf: _float
+nan: _float
+pi: _float
+e: _float
+newaxis: None
 strided: Any
 contiguous_format: Any
 channels_last: Any
