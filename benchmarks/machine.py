@@ -66,27 +66,24 @@ def bandwidth(threads: int, moved: float) -> float:
     size = int(min(max(moved, 1 << 20), 1 << 27)) // 8 // threads
     parts = [(np.ones(size, np.float32), np.empty(size, np.float32)) for _ in range(threads)]
     times = max(3, (1 << 26) // (8 * size * threads))
-    gate = threading.Barrier(threads + 1)
+    gate = threading.Barrier(threads)
+    spans: list[list[tuple[float, float]]] = [[] for _ in range(3)]  # of the workers in each try
 
     def work(source, target):
         np.copyto(target, source)
-        for _ in range(3):
+        for span in spans:
             gate.wait()
+            start = time.perf_counter()
             for _ in range(times):
                 np.copyto(target, source)
-            gate.wait()
+            span.append((start, time.perf_counter()))
 
-    workers = [threading.Thread(target=work, args=part, daemon=True) for part in parts]
+    workers = [threading.Thread(target=work, args=part) for part in parts]
     for worker in workers:
         worker.start()
-    best = math.inf
-    for _ in range(3):
-        gate.wait()
-        start = time.perf_counter()
-        gate.wait()
-        best = min(best, time.perf_counter() - start)
     for worker in workers:
         worker.join()
+    best = min(max(end for _, end in span) - min(start for start, _ in span) for span in spans)
     return 8.0 * size * threads * times / best
 
 
