@@ -384,7 +384,7 @@ class _Pass:
         else:
             array = before.array
             np.add(array, gradient, out=array)
-            if getrefcount(array) > 3:  # a graph may have saved it (one counts here, one in ``before``, one in the call)
+            if getrefcount(array) > 3:  # somebody holds it but ``before``, this line and the call: maybe a graph
                 storage.log_write(array, provenance.site())
         if leaf.after_hooks:
             for hook in list(leaf.after_hooks.values()):

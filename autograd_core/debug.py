@@ -50,4 +50,4 @@ class _Unchanged:
 
 def _checksums(saved):
     arrays = [a for value in saved for a in (value if isinstance(value, tuple) else (value,))]
-    return [crc32(np.ascontiguousarray(a).view(np.uint8)) for a in arrays if isinstance(a, np.ndarray) and a.ndim]
+    return [crc32(a.tobytes()) for a in arrays if isinstance(a, np.ndarray)]

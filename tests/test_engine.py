@@ -597,3 +597,38 @@ def test_the_extreme_of_a_vector_along_its_dimension():
     x = leaf(1.0, 3.0, 2.0)
     x.max(0).values.backward()
     assert x.grad.tolist() == [0, 1, 0]
+
+
+def random_graph(rng):
+    """Two leaves and what sums, differences and views in random order make of them; all values are whole numbers."""
+    leaves = x, y = [ag.tensor(rng.integers(-2, 3, (2, 3)).astype(float), requires_grad=True) for _ in range(2)]
+    steps = [lambda a, b: a + b, lambda a, b: a + b.view(6).view(2, 3), lambda a, b: a.t().t() - b,
+             lambda a, b: a * x.detach(), lambda a, b: a.reshape(3, 2).reshape(2, 3) + y, lambda a, b: x + y + a]  # fmt: skip
+    made = list(leaves)
+    for _ in range(25):
+        kind, (i, j) = rng.integers(6), rng.integers(len(made), size=2)
+        made.append(steps[kind](made[i], made[j]))
+    return leaves, sum(made[-4:])
+
+
+@pytest.mark.parametrize("seed", range(0, 600, 100))
+def test_buffers_that_are_added_into_belong_to_nobody_else(seed):
+    """Random graphs have the same gradients with ``create_graph``, which adds nothing in place."""
+    for number in range(seed, seed + 100):
+        rng = np.random.default_rng(number)
+        leaves, out = random_graph(rng)
+        start = ag.tensor(rng.integers(-2, 3, (2, 3)).astype(float))
+        before = start.tolist()
+        plain, recorded = ([None if g is None else g.tolist() for g in ag.grad(
+            out, leaves, start, retain_graph=True, create_graph=create, allow_unused=True)] for create in (False, True))  # fmt: skip
+        assert plain == recorded, number
+        assert start.tolist() == before
+
+
+def test_a_gradient_that_a_graph_has_saved_is_not_added_to_unseen():
+    x, w = leaf(1.0), leaf(2.0)
+    (x * 3).sum().backward()
+    z = (x.grad * w).sum()
+    (x * 3).sum().backward()
+    with pytest.raises(RuntimeError, match="modified by an in-place operation"):
+        z.backward()
