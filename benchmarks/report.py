@@ -155,12 +155,16 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axis.barh(place, ratio - 1, left=1, color="#4c8c4a" if ratio >= 1 else "#c0504d", height=0.7)
         axis.plot([low, high], [place, place], color="black", linewidth=0.8)
         axis.text(1, place, f" {ratio:.2f} ", ha="right" if ratio >= 1 else "left", va="center", fontsize=7)
-    axis.set_yticks(range(len(shown)), [f"{HEADINGS[g].split(',')[-1].strip()}: {n}" for g, n, *_ in shown], fontsize=7)
+    axis.set_yticks(range(len(shown)), [f"{group}: {name}" for group, name, *_ in shown], fontsize=7)
     axis.invert_yaxis()
     axis.set_xscale("log")
+    ends = [end for *_, low, high in shown for end in (low, high)] or [1]
+    ticks = [2.0**k for k in range(math.floor(math.log2(min(ends))), math.ceil(math.log2(max(ends))) + 1)]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
     axis.axvline(1, color="black", linewidth=1)
     axis.set_xlabel("fastest peer / autograd-core (right of 1: autograd-core is better); lines: quartiles")
-    axis.grid(axis="x", alpha=0.3, which="both")
+    axis.grid(axis="x", alpha=0.3)
     figure.tight_layout()
     kind = path.suffix.removeprefix(".") or "svg"
     with mpl.rc_context({"svg.hashsalt": "benchmarks"}), writing(path) as file:
