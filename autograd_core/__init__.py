@@ -100,7 +100,8 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *_AT_FIRST_USE, *_SUBMODULES, "autograd", "func", "load", "random", "save", "utils"})
+    more = _import_module(f"{__name__}.namespaces").NAMESPACES
+    return sorted({*globals(), *_AT_FIRST_USE, *_SUBMODULES, *more, "load", "save"})
 
 
 def _namespace_module(name):

@@ -117,19 +117,8 @@ def _roots(tensors, gradients, create_graph):
 class _Pass:
     """One walk over the graph. Nodes are taken newest first, so all that a node waits for has passed before it."""
 
-    __slots__ = (
-        "accumulate",
-        "captured",
-        "create",
-        "heap",
-        "leads",
-        "needed",
-        "owned",
-        "pending",
-        "retain",
-        "targets",
-        "wanted",
-    )
+    __slots__ = ("accumulate", "captured", "create", "heap", "leads", "needed", "owned", "pending", "retain",
+                 "targets", "wanted")  # fmt: skip
 
     def __init__(self, retain_graph, create_graph, wanted, accumulate):
         self.create = create_graph

@@ -86,6 +86,10 @@ class _Elsewhere:
             raise ModuleNotFoundError(f"No module named {module.__name__!r}", name=module.__name__)
 
 
+def _spec(fullname, place):
+    return ModuleSpec(fullname, _Elsewhere(place))  # type: ignore[arg-type]  # a loader by its methods
+
+
 class _Watch:
     """Finds the modules of `PLACES` and `namespaces`, and adds our backend to einops' when they are imported."""
 
@@ -99,16 +103,16 @@ class _Watch:
     def _own(self, fullname, rest):
         for known, place in PLACES.items():
             if rest == known or rest.startswith(known + "."):
-                return ModuleSpec(fullname, _Elsewhere(place + rest[len(known) :]))
+                return _spec(fullname, place + rest[len(known) :])
         first = rest.partition(".")[0]
-        return ModuleSpec(fullname, _Elsewhere("autograd_core.namespaces")) if first in MADE else None
+        return _spec(fullname, "autograd_core.namespaces") if first in MADE else None
 
     def _einops(self, fullname):
         from importlib.util import find_spec
 
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         spec = find_spec(fullname)
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, self)
         if spec is None or spec.loader is None:
             return None
         execute = spec.loader.exec_module
@@ -128,7 +132,7 @@ def watch() -> None:
     """Look at every import from now on, and at einops now if it is loaded."""
     if BACKENDS in sys.modules:
         register(sys.modules[BACKENDS])
-    sys.meta_path.insert(0, _Watch())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Watch())
 
 
 def register(backends) -> None:

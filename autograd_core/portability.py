@@ -10,7 +10,7 @@ from functools import wraps
 from types import ModuleType
 from typing import Any
 
-from . import info
+from . import info, ops
 from .shapes import DTYPES, set_default_dtype
 from .tensor import Tensor
 
@@ -178,7 +178,7 @@ class _TypedTensor(type):
 
     def __call__(cls, *args):
         if all(isinstance(a, int) for a in args):
-            return Tensor.new_empty(Tensor(0.0), args or (0,), dtype=cls.of)
+            return ops.empty(args or (0,), dtype=cls.of)
         if len(args) != 1:
             raise TypeError(
                 f"{cls.__name__}: takes sizes, or one sequence or array of values, got {len(args)} arguments"

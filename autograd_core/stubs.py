@@ -15,6 +15,7 @@ import autograd_core as ag
 
 from . import files
 from .ops.samples import build
+from .portability import TENSOR_TYPES
 from .registry import OPS, Op
 from .shapes import DTYPES, DType
 from .tensor import Tensor
@@ -263,7 +264,9 @@ def _other_functions(shown) -> list[str]:
         if name in shown or name.startswith("_") or name in _IMPORTED:
             continue
         member = getattr(ag, name)
-        if inspect.isfunction(member):
+        if name in TENSOR_TYPES:
+            lines.append(f"{name}: Any")
+        elif inspect.isfunction(member):
             lines.append(f"def {name}({_parameters(member)}) -> {_FUNCTIONS.get(name, 'Any')}: ...")
     return lines
 

@@ -85,16 +85,22 @@ def test_no_file_is_named_like_a_public_function():
     assert not {name for name in files if callable(vars(ag).get(name))}
 
 
+CORE = ("registry", "tensor", "backward", "transforms")
+AROUND = ("provenance", "storage", "modes", "errors", "convert", "inplace")
+
+
+def lines_of_code(name):
+    """Lines of a file without docstrings, comments and blanks."""
+    text = (ROOT / "autograd_core" / f"{name}.py").read_text()
+    skipped = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            skipped |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return sum(1 for n, line in lines if n not in skipped and line.strip() and not line.strip().startswith("#"))
+
+
 def test_the_engine_stays_small():
-    """Lines of code of the engine, without docstrings, comments and blanks."""
-    total = 0
-    for name in ("registry", "tensor", "backward", "transforms"):
-        text = (ROOT / "autograd_core" / f"{name}.py").read_text()
-        tree = ast.parse(text)
-        skipped = set()
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
-                skipped |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
-        lines = enumerate(text.splitlines(), 1)
-        total += sum(1 for n, line in lines if n not in skipped and line.strip() and not line.strip().startswith("#"))
-    assert total <= 1400
+    """The door, the records and backward; and with all that stands around them: places, writes, modes, errors."""
+    assert sum(map(lines_of_code, CORE)) <= 1300
+    assert sum(map(lines_of_code, (*CORE, *AROUND))) <= 1820

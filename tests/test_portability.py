@@ -1,4 +1,4 @@
-"""What scripts written for PyTorch ask for besides tensors: modules by other names, accelerators, switches, comparison."""
+"""What scripts written for PyTorch ask for besides tensors: modules by their names, accelerators, switches."""
 
 import subprocess
 import sys
@@ -83,7 +83,7 @@ def test_switches():
     ag.set_float32_matmul_precision("high")
     assert ag.get_float32_matmul_precision() == "high"
     ag.set_float32_matmul_precision("highest")
-    with pytest.raises(ValueError, match="got 'low', needs 'highest', 'high' or 'medium'"):
+    with pytest.raises(ValueError, match=r"got 'low', needs 'highest', 'high' or 'medium'"):
         ag.set_float32_matmul_precision("low")
     assert not ag.is_complex(ag.ones(1))
     assert ag.typename(ag.ones(1)) == "ag.FloatTensor"
@@ -136,7 +136,7 @@ def test_assert_close():
             problem = "strides differ"
         with pytest.raises(AssertionError, match=problem):
             close(one, other, check_stride=problem == "strides differ")
-    with pytest.raises(AssertionError, match="^mine$"):
+    with pytest.raises(AssertionError, match=r"^mine$"):
         close(1, 2, msg="mine")
     with pytest.raises(ValueError, match="rtol and atol must be given together"):
         close(1, 1, rtol=1e-3)

@@ -38,7 +38,7 @@ def _type_of(value):
     return value.array.dtype if isinstance(value, Tensor) else numpy_dtype(value)
 
 
-def unified(known: str, *values: Any) -> list[Tensor]:
+def unified(known: str, *values: Any) -> list[Any]:
     """Tensors and Python numbers as tensors of their common type; None stays None."""
     for value in values:
         if value is not None and not isinstance(value, Tensor) and type(value) not in _NUMBERS:
