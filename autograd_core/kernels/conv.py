@@ -270,7 +270,7 @@ def winograd_cycles(c: Correlation, lanes: int) -> float:
     fits = POSITIONS * c.channels * panels * lanes * c.dtype.itemsize <= host.caches()[1] // 2
     if not (square and plain and order and fits and c.groups == 1 and c.dtype.char == "f" and tiles >= 8):
         return math.inf
-    return tiles * (panels * (8 * c.channels + 50) + 75 * -(-c.channels // lanes))
+    return tiles * (panels * (9 * c.channels + 150) + 150 * -(-c.channels // lanes))
 
 
 def winograd(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
@@ -286,7 +286,7 @@ def winograd(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
     block_rows = -(-down // blocks)
     tiles, units = block_rows * across, c.batch * blocks
     laid = max((2 * block_rows + 2) * (2 * across + 2) * c.channels, 4 * tiles * panel)
-    size = -(-(POSITIONS * max(tiles, rows) * (panel + c.channels) + laid + lanes) // 16) * 16
+    size = -(-(POSITIONS * (max(tiles, rows) * (panel + c.channels) + 2 * lanes) + laid + lanes) // 16) * 16
     grain, transformed = -(-units // chunks), -(-panels * c.channels // 8)
     held, weights, bias, work = (add_piece(pieces, n * itemsize) for n in (
         -(-panels * c.channels // transformed) * 9 * lanes, panels * POSITIONS * c.channels * panel, panels * panel,

@@ -131,7 +131,7 @@ def correlate_tiles(dtype, lanes, rows, vectors):
     def transform(image, target, down, across, channels):
         """The transformed tiles, [position, tile, channel]."""
         line = (2 * across + 2) * channels
-        step = down * across * channels
+        step = down * across * channels + lanes  # not a power of two: the 16 streams would share a few lines of cache
         for y in range(down):
             for x in range(across):
                 place = simd.advance(image, 2 * y * line + 2 * x * channels)
@@ -149,13 +149,14 @@ def correlate_tiles(dtype, lanes, rows, vectors):
     @simd.device
     def products(images, weights, target, count, channels):
         """[position, tile, width] = [position, tile, channel] @ [position, channel, width]."""
+        image_step, target_step = count * channels + lanes, count * width + lanes
         for position in range(16):
             b = simd.advance(weights, position * channels * width)
             for i in range((count + rows - 1) // rows):
                 tile = max(min(i * rows, count - rows), 0)
-                t = tiles.add_products(tiles.zeros(T), channels, simd.advance(images, (position * count + tile) * channels),
-                                       channels, 1, b, width)
-                tiles.store(t, simd.advance(target, (position * count + tile) * width), width)
+                a = simd.advance(images, position * image_step + tile * channels)
+                t = tiles.add_products(tiles.zeros(T), channels, a, channels, 1, b, width)
+                tiles.store(t, simd.advance(target, position * target_step + tile * width), width)
 
     @simd.device
     def two(a, b, c, d):
@@ -164,7 +165,7 @@ def correlate_tiles(dtype, lanes, rows, vectors):
     @simd.device
     def outputs(sums, bias, target, down, across):
         """Pixels with channels last, [row, column, width], from the transformed tiles."""
-        step, line = down * across * width, 2 * across * width
+        step, line = down * across * width + lanes, 2 * across * width
         for y in range(down):
             for x in range(across):
                 for v in range(0, width, lanes):
@@ -208,8 +209,8 @@ def correlate_tiles(dtype, lanes, rows, vectors):
             down = min(w[BLOCK_ROWS], lines - first)
             count = down * across
             spare = max(count, rows)
-            transformed = simd.advance(work, 16 * spare * width)
-            laid = simd.advance(transformed, 16 * spare * channels)
+            transformed = simd.advance(work, 16 * (spare * width + lanes))
+            laid = simd.advance(transformed, 16 * (spare * channels + lanes))
             lay_out(w, simd.advance(simd.pointer(w[SOURCE], S), image * w[IMAGE]), laid, 2 * first, 2 * down + 2)
             transform(laid, transformed, down, across, channels)
             for panel in range(w[PANELS]):
