@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import wraps
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,8 @@ class _Run:
         self.result = func(*given, **kwargs)
         if has_aux and not (isinstance(self.result, tuple) and len(self.result) == 2):
             raise RuntimeError("with has_aux=True the function must return a tuple (output, aux)")
+        self.output: Any
+        self.aux: Any
         self.output, self.aux = self.result if has_aux else (self.result, None)
         self.outputs = tensors_of(self.output)
         self.connected = self._depends_on_others()

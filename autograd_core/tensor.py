@@ -30,20 +30,8 @@ class Node:
     parent's output. ``saved`` becomes None when backward has passed and the graph was not retained.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "edges",
-        "hooks",
-        "meta",
-        "number",
-        "op",
-        "plan",
-        "retained",
-        "saved",
-        "scope",
-        "site",
-        "static",
-    )  # fmt: skip
+    __slots__ = ("__weakref__", "edges", "hooks", "meta", "number", "op", "plan", "retained", "saved", "scope",
+                 "site", "static")  # fmt: skip
 
     def __init__(self, op, static, plan, edges, saved, meta, site, scope):
         self.op = op
@@ -431,23 +419,24 @@ class Tensor:
         """
         if self.requires_grad and not force:
             raise RuntimeError("can't call numpy() on a tensor that requires grad; use tensor.detach().numpy() instead")
+        return self._read()
+
+    def _read(self):
+        """The array, for values that leave the engine."""
         if state.watch is not None:
             state.watch.read(self)
         return self.array
 
     def item(self):
         """The value of a tensor of one element as a Python number."""
-        if state.watch is not None:
-            state.watch.read(self)
-        if self.array.size != 1:
-            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to a Python number")
-        return self.array.item()
+        array = self._read()
+        if array.size != 1:
+            raise RuntimeError(f"a Tensor with {array.size} elements cannot be converted to a Python number")
+        return array.item()
 
     def tolist(self):
         """The values as nested lists of Python numbers."""
-        if state.watch is not None:
-            state.watch.read(self)
-        return self.array.tolist()
+        return self._read().tolist()
 
     def __bool__(self):
         if self.array.size != 1:
@@ -506,10 +495,7 @@ class Tensor:
 
     def _alike(self, array):
         out = new(type(self))
-        out.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _OF_THE_GRAPH})
-        out.array = array
-        if self.node is not None:
-            out.tracks = False
+        out.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _OF_THE_GRAPH}, array=array)
         return out
 
     def __deepcopy__(self, memo):
