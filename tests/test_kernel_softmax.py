@@ -29,7 +29,7 @@ def test_softmax_and_its_logarithm(shape, dim, dtype, lanes):
         close(got, y, dtype)
     for _, got in run_everywhere(log_softmax, (x,), lanes=lanes, dim=dim):
         close(got, np.log(y), dtype)
-    for sent in (g, np.broadcast_to(g[:1, :1].reshape((1,) * g.ndim), g.shape)):
+    for sent in (g, np.broadcast_to(g.flat[0], g.shape)):
         expected = y * (sent - np.sum(y * sent, dim, keepdims=True))
         for _, got in run_everywhere(softmax_backward, (sent, y.astype(dtype)), lanes=lanes[-1:], dim=dim):
             close(got, expected, dtype, 100)
@@ -65,16 +65,16 @@ def test_cross_entropy(shape, dtype, lanes, weighted, smoothing, reduction):
     weight = draw.random(shape[1]).astype(dtype) + 1 if weighted else None
     settings = {"ignore_index": -100, "label_smoothing": smoothing, "reduction": reduction}
     expected = naive.cross_entropy(x, target, weight, **settings)
-    for _, (loss, lse, total) in run_everywhere(softmax_nll, (x, target, weight), lanes=lanes, **settings):
-        close(loss, expected, dtype, 100)
-        close(lse, np.log(np.sum(np.exp(x.astype(np.float64)), 1, keepdims=True)), dtype)
+    for _, got in run_everywhere(softmax_nll, (x, target, weight), lanes=lanes, **settings):
+        close(got[0], expected, dtype, 100)
+        close(got[1], np.log(np.sum(np.exp(x.astype(np.float64)), 1, keepdims=True)), dtype)
     g, direction = draw.standard_normal(np.shape(expected)).astype(dtype), normal(*shape, dtype=np.float64, seed=5)
 
     def loss_of(value):
         return np.sum(g * naive.cross_entropy(value, target, weight, **settings))
 
     slope = naive.slope(loss_of, x.astype(np.float64), direction, 1e-5)
-    given = (np.asarray(g), x, target, weight, lse, total)
+    given = (np.asarray(g), x, target, weight, *got[1:])
     for _, got in run_everywhere(softmax_nll_backward, given, lanes=lanes[-1:], **settings):
         bound = 1e-6 if dtype == np.float64 else 2e-4
         np.testing.assert_allclose(np.sum(got * direction), slope, rtol=bound, atol=bound * np.sqrt(x.size))

@@ -56,10 +56,13 @@ def column_parts(dtype, lanes, centred, partial):
                     for row in range(first, last):
                         mean += get(x, row * n, n - j)
                     mean = mean / S(last - first)
-                total = simd.full(S(0), V)
+                total, drift = simd.full(S(0), V), simd.full(S(0), V)
                 for row in range(first, last):
                     v = get(x, row * n, n - j) - mean
-                    total += v * v
+                    total, drift = total + v * v, drift + v
+                if centred:  # what rounding left out of the mean
+                    drift = drift / S(last - first)
+                    mean, total = mean + drift, total - drift * drift * S(last - first)
                 put(parts, j, mean, n - j)
                 put(parts, n + j, total, n - j)
 
