@@ -14,7 +14,7 @@ import numpy as np
 from . import provenance, storage
 from .convert import as_array
 from .errors import EXPLAINED, OpError, explain
-from .modes import QUIET, BackwardScope, enable_grad, no_grad, quiet_off, quiet_on, state  # noqa: F401 (no_grad: for importers)
+from .modes import QUIET, BackwardScope, enable_grad, quiet_off, quiet_on, state
 from .shapes import COMPLEX, Size, dtype_of, ndarray
 
 new = object.__new__
