@@ -80,7 +80,8 @@ def meetings(size, kernel, stride, padding, dilation, windows):
     """All (window, tap, pixel) whose pixel lies inside the image, as index tuples."""
     for window in np.ndindex(windows):
         for tap in np.ndindex(kernel):
-            pixel = tuple(i * s - p + k * d for i, s, p, k, d in zip(window, stride, padding, tap, dilation, strict=True))
+            every = zip(window, stride, padding, tap, dilation, strict=True)
+            pixel = tuple(i * s - p + k * d for i, s, p, k, d in every)
             if all(0 <= i < n for i, n in zip(pixel, size, strict=True)):
                 yield window, tap, pixel
 

@@ -31,7 +31,7 @@ CASES = {  # batch, channels, outputs, size, kernel, stride, padding, dilation, 
 
 
 WIDE = {"lenet 1", "lenet 2", "odd channels", "stride and dilation", "one tap", "3-d"}  # tested with 4, 8 and 16 lanes
-DOUBLE = {"lenet 1", "odd channels", "depthwise", "3-d"}  # tested in double precision, too
+DOUBLE = ("lenet 1", "odd channels", "depthwise", "3-d")  # tested in double precision, too
 
 
 def normal(*shape, dtype=np.float32, seed=0):
@@ -44,7 +44,8 @@ def settings(case):
 
 def operands(case, dtype):
     n, c, o, size, kernel, *_ = CASES[case]
-    x, w, bias = normal(n, c, *size, dtype=dtype), normal(o, c // CASES[case][8], *kernel, dtype=dtype, seed=1), normal(o, dtype=dtype)
+    x, w = normal(n, c, *size, dtype=dtype), normal(o, c // CASES[case][8], *kernel, dtype=dtype, seed=1)
+    bias = normal(o, dtype=dtype)
     y = naive.convolution(x, w, bias, **settings(case))
     return x, w, bias, y, normal(*y.shape, dtype=dtype, seed=2)
 
@@ -56,7 +57,7 @@ def close(got, expected, dtype, terms):
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * max(1, terms) ** 0.5)
 
 
-@pytest.mark.parametrize(("case", "dtype"), [(case, np.float32) for case in CASES] + [(c, np.float64) for c in sorted(DOUBLE)])
+@pytest.mark.parametrize(("case", "dtype"), [*((c, np.float32) for c in CASES), *((c, np.float64) for c in DOUBLE)])
 def test_forward_and_both_gradients(case, dtype):
     x, w, bias, y, g = operands(case, dtype)
     lanes = (4, 8, 16) if dtype == np.float32 and case in WIDE else (8,)
@@ -96,7 +97,8 @@ def test_images_and_gradients_may_have_any_strides():
 def test_work_is_cut_in_other_ways_for_large_weights_and_few_images(case, monkeypatch):
     x, w, bias, y, g = operands(case, np.float32)
     static = settings(case)
-    expected = (y, naive.convolution_input(g, w, x.shape[2:], **static), naive.convolution_weight(g, x, w.shape[2:], **static))
+    expected = (y, naive.convolution_input(g, w, x.shape[2:], **static),
+                naive.convolution_weight(g, x, w.shape[2:], **static))
 
     def check():
         for planner, arrays, more, wanted in (
@@ -132,6 +134,32 @@ def test_nan_and_infinity_reach_the_outputs_whose_windows_hold_them():
 def test_other_dtypes_are_not_served():
     static = {"stride": (1,), "padding": (0,), "dilation": (1,), "groups": 1}
     for x, w in ((np.float16, np.float16), (np.float32, np.float64), (">f4", ">f4")):
-        arrays = [Array((1, 1, 9), (9 * np.dtype(x).itemsize, 9 * np.dtype(x).itemsize, np.dtype(x).itemsize), np.dtype(x)),
-                  Array((1, 1, 3), (3 * np.dtype(w).itemsize, 3 * np.dtype(w).itemsize, np.dtype(w).itemsize), np.dtype(w))]
-        assert conv.plan_convolution(*arrays, None, **static) is None
+        described = [Array((1, 1, n), (n * kind.itemsize, n * kind.itemsize, kind.itemsize), kind)
+                     for n, kind in ((9, np.dtype(x)), (3, np.dtype(w)))]
+        assert conv.plan_convolution(*described, None, **static) is None
+
+
+WINOGRAD = {  # batch, channels, outputs, size, padding
+    "even": (2, 40, 33, (12, 12), (1, 1)),
+    "odd, no padding": (1, 33, 48, (11, 9), (0, 0)),
+    "uneven padding": (1, 48, 40, (9, 14), (0, 2)),
+}
+
+
+@pytest.mark.parametrize("case", WINOGRAD)
+def test_winograd(case):
+    n, c, o, size, padding = WINOGRAD[case]
+    static = {"stride": (1, 1), "padding": padding, "dilation": (1, 1), "groups": 1}
+    x, w, bias = normal(n, c, *size), normal(o, c, 3, 3, seed=1), normal(o, seed=2)
+    y = naive.convolution(x, w, bias, **static)
+    g = normal(*y.shape, seed=3)
+    dx = naive.convolution_input(g, w, size, **static)
+    for planner, arrays, more, expected in ((conv.plan_convolution, (x, w, bias), {}, y),
+                                            (conv.plan_convolution_input, (g, w), {"size": size}, dx)):
+        for lanes, got in run_everywhere(planner, arrays, lanes=(8, 16), **static, **more):
+            with host.using_lanes(lanes):
+                described = [Array(a.shape, a.strides, a.dtype) for a in arrays]
+                names = [call.kernel.name for call in planner(*described, **static, **more).calls]
+            assert any("winograd" in name for name in names)
+            # transforms add up to 16 terms of either sign: a few times the error of a direct sum
+            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=4e-6 * (c * 9) ** 0.5)

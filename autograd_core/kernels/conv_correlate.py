@@ -4,6 +4,8 @@ Both read a framed image where it lies, element by element or vector by vector, 
 """
 from __future__ import annotations
 
+import functools
+
 from autograd_core.kernels.conv_prepare import FRAME, framer
 from autograd_core.kernels.lazy import conv_tiles, simd, tiles
 from autograd_core.kernels.runner import range_kernel
@@ -33,16 +35,11 @@ def row_framer(dtype, lanes, lines):
     return frame_rows
 
 
-@range_kernel
-def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step):
-    """Tiles of ``rows // fast`` x ``fast`` pixels by ``vectors * lanes`` channels; a unit is (panels, images, rows).
-
-    Taps are worked off in blocks whose weights stay in the first-level cache, tiles are kept in between. A tile is
-    turned when it is done, so that pixels are contiguous again (where ``column_step`` is 1).
-    """
-    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    T, width, lines = simd.tile(V, rows, vectors), vectors * lanes, rows // fast
-    frame_rows, contiguous = row_framer(dtype, lanes, lines), column_step == 1
+@functools.cache
+def channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step):
+    """Device function that works off a block of taps for all tiles of an image's rows, and writes them when done."""
+    T, width, lines = simd.tile(simd.vector(dtype, lanes), rows, vectors), vectors * lanes, rows // fast
+    contiguous = column_step == 1
 
     @simd.device
     def spread(tile, target, w, columns):
@@ -74,6 +71,20 @@ def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_
                     spread(held, simd.advance(goal, x * column_step), w, columns)
                 held = simd.advance(held, w[HELD_STEP])
         return held
+
+    return image_tiles
+
+
+@range_kernel
+def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step):
+    """Tiles of ``rows // fast`` x ``fast`` pixels by ``vectors * lanes`` channels; a unit is (panels, images, rows).
+
+    Taps are worked off in blocks whose weights stay in the first-level cache, tiles are kept in between. A tile is
+    turned when it is done, so that pixels are contiguous again (where ``column_step`` is 1).
+    """
+    S, width, lines = simd.scalar(dtype), vectors * lanes, rows // fast
+    frame_rows = row_framer(dtype, lanes, lines)
+    image_tiles = channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step)
 
     @simd.device
     def panel_tiles(w, panel, source, target, work, table, first, last, first_row, last_row):
@@ -117,15 +128,11 @@ def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_
     return kernel
 
 
-@range_kernel
-def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step):
-    """Tiles of ``rows`` channels by ``across`` vectors of ``vectors // across`` lines; a unit is (panels, image, rows).
-
-    The source is framed, with room for a vector behind it.
-    """
-    S, V, lines = simd.scalar(dtype), simd.vector(dtype, lanes), vectors // across
-    T, width, contiguous = simd.tile(V, rows, vectors), across * lanes, column_step == 1
-    frame_rows = row_framer(dtype, lanes, lines)
+@functools.cache
+def pixel_writer(dtype, lanes, vectors, across, column_step):
+    """Device function that writes a tile of channels by lines of pixels from memory to planes."""
+    V, width, lines = simd.vector(dtype, lanes), across * lanes, vectors // across
+    contiguous = column_step == 1
 
     @simd.device
     def write(held, goal, w, count, left):
@@ -139,6 +146,20 @@ def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step):
                 else:
                     for p in range(min(left, width)):
                         target[p * column_step] = source[p]
+
+    return write
+
+
+@range_kernel
+def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step):
+    """Tiles of ``rows`` channels by ``across`` vectors of ``vectors // across`` lines; a unit is (panels, image, rows).
+
+    The source is framed, with room for a vector behind it.
+    """
+    S, V, lines = simd.scalar(dtype), simd.vector(dtype, lanes), vectors // across
+    T, width, contiguous = simd.tile(V, rows, vectors), across * lanes, column_step == 1
+    frame_rows = row_framer(dtype, lanes, lines)
+    write = pixel_writer(dtype, lanes, vectors, across, column_step)
 
     def kernel(context, start, stop):
         w = simd.words(context)

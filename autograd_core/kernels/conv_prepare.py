@@ -7,17 +7,16 @@ from autograd_core.kernels.lazy import conv_tiles, simd
 from autograd_core.kernels.runner import range_kernel
 
 FRAME = 16
-"""Words of a frame: planes; depth, height, width of a padded plane; places before in each; sizes of the source in each;
-strides of the source: plane, depth, height, width; step between pixels that lie side by side (phases of a row);
+"""Words of a frame: planes; depth, height, width of a framed plane; places before in each; sizes of the source in
+each; strides of the source: plane, depth, height, width; step between pixels that lie side by side (phases of a row);
 elements of a padded image."""
 
 
 @functools.cache
 def framer(dtype, lanes):
-    """Device function that copies ``height`` rows from ``top`` on of planes [first, last) of an image into a frame of
-    zeros, as ``w[at:]`` describes.
+    """Device function that copies ``height`` rows from ``top`` on of planes [first, last) into a frame of zeros.
 
-    A row is laid out by phases: pixels 0, s, 2s, ..., then 1, s + 1, ...: what a filter of stride s reads is contiguous.
+    A row is laid out by phases, pixels 0, s, 2s, ..., then 1, s + 1, ...: a filter of stride s reads contiguous ones.
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
 
@@ -73,19 +72,11 @@ def frame_images(dtype, lanes):
     return kernel
 
 
-@range_kernel
-def pack_weights(dtype, lanes, width, layout):
-    """Copy weights into panels [group, block of outputs, 1 + steps, width], the first row the bias or zeros.
+@functools.cache
+def element_copier(dtype, width):
+    """Device function that copies a run of steps of a panel element by element."""
+    S = simd.scalar(dtype)
 
-    A unit is (panel, run), the run a number of steps that ``layout`` describes: "turned" (the elements of an output's run
-    are contiguous), "reversed" (so, but backwards), "rows" (the elements of a step are contiguous) or "any".
-    Context: weights, bias or 0, panels, runs, panels a group, outputs a group, steps of a run, stride of a group, of an
-    output, of a run, elements from the weights' start, then taps and their strides in depth, height and width.
-    """
-    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    turned, flipped, by_rows = layout in ("turned", "reversed"), layout == "reversed", layout == "rows"
-
-    @simd.device
     def any_order(source, target, w, columns):
         t = 0
         for d in range(w[11]):
@@ -99,29 +90,50 @@ def pack_weights(dtype, lanes, width, layout):
                         target[t * width + column] = value
                     t += 1
 
-    @simd.device
-    def copy(source, target, w, columns):
-        count = w[6]
-        if by_rows:
-            for t in range(count):
-                place = (t // (w[12] * w[13])) * w[14] + (t // w[13]) % w[12] * w[15] + t % w[13] * w[16]
-                for v in range(0, width, lanes):
-                    simd.store(target, t * width + v, simd.load_part(source, place + v, columns - v, V))
-        else:
+    return simd.device(any_order)
+
+
+@functools.cache
+def weight_copier(dtype, lanes, width, layout):
+    """Device function that copies a run of steps of a panel, by ``layout``."""
+    S, V, flipped = simd.scalar(dtype), simd.vector(dtype, lanes), layout == "reversed"
+
+    def by_rows(source, target, w, columns):
+        for t in range(w[6]):
+            place = (t // (w[12] * w[13])) * w[14] + (t // w[13]) % w[12] * w[15] + t % w[13] * w[16]
             for v in range(0, width, lanes):
-                rows = columns - v
-                for t in range(0, count, lanes):
-                    place, step = simd.advance(source, v * w[8] + t), width
-                    line = simd.advance(target, t * width + v)
-                    if flipped:
-                        place, step = simd.advance(source, v * w[8] - (count - 1) + t), -width
-                        line = simd.advance(target, (count - 1 - t) * width + v)
-                    if rows > 0:
-                        conv_tiles.turn_rows(place, w[8], min(rows, lanes), min(count - t, lanes), line, step,
-                                             lanes, V)
-                    else:
-                        for i in range(min(count - t, lanes)):
-                            simd.store(line, i * step, simd.full(S(0), V))
+                simd.store(target, t * width + v, simd.load_part(source, place + v, columns - v, V))
+
+    def turned(source, target, w, columns):
+        count = w[6]
+        for v in range(0, width, lanes):
+            rows = columns - v
+            for t in range(0, count, lanes):
+                place, step = simd.advance(source, v * w[8] + t), width
+                line = simd.advance(target, t * width + v)
+                if flipped:
+                    place, step = simd.advance(source, v * w[8] - (count - 1) + t), -width
+                    line = simd.advance(target, (count - 1 - t) * width + v)
+                if rows > 0:
+                    conv_tiles.turn_rows(place, w[8], min(rows, lanes), min(count - t, lanes), line, step, lanes, V)
+                for i in range(0 if rows > 0 else min(count - t, lanes)):
+                    simd.store(line, i * step, simd.full(S(0), V))
+
+    if layout == "any":
+        return element_copier(dtype, width)
+    return simd.device(by_rows if layout == "rows" else turned)
+
+
+@range_kernel
+def pack_weights(dtype, lanes, width, layout):
+    """Copy weights into panels [group, block of outputs, 1 + steps, width], the first row the bias or zeros.
+
+    A unit is (panel, run), the run some steps that ``layout`` describes: "turned" (the elements of an output's run are
+    contiguous), "reversed" (so, but backwards), "rows" (the elements of a step are contiguous) or "any".
+    Context: weights, bias or 0, panels, runs, panels a group, outputs a group, steps of a run, stride of a group, of an
+    output, of a run, elements from the weights' start, then taps and their strides in depth, height and width.
+    """
+    S, copy = simd.scalar(dtype), weight_copier(dtype, lanes, width, layout)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -141,9 +153,6 @@ def pack_weights(dtype, lanes, width, layout):
                     target[column] = value
             target = simd.advance(target, (1 + run * w[6]) * width)
             source = simd.advance(simd.pointer(w[0], S), w[10] + group * w[7] + first * w[8] + run * w[9])
-            if turned or by_rows:
-                copy(source, target, w, columns)
-            else:
-                any_order(source, target, w, columns)
+            copy(source, target, w, columns)
 
     return kernel

@@ -81,8 +81,9 @@ def add_taps(typingctx, tile, count, a, table, fast, slow_step, fast_step, taps,
 def add_pixels(typingctx, tile, lines, line_step, count, step, a, fast, slow_step, fast_step, b):
     """Return the tile plus, over ``lines`` x ``count`` pixels, the image's elements under each tap times the gradient.
 
-    Rows of the tile are taps of the filter, columns output channels; pixel (l, i) is at ``a + l * line_step + i * step``
-    and at row ``l * count + i`` of ``b``, which is as wide as the tile. ``step``, ``fast`` and ``fast_step`` are literals.
+    Rows of the tile are taps of the filter, columns output channels; pixel (l, i) is at ``a + l * line_step + i *
+    step`` and in row ``l * count + i`` of ``b``, which is as wide as the tile. ``step``, ``fast`` and ``fast_step`` are
+    literals.
     """
     step_, fast_, fast_step_ = map(_literal, (step, fast, fast_step))
     width = tile.vectors * tile.vector.lanes
@@ -129,7 +130,7 @@ def _turned(builder, rows):
 def turn(typingctx, source, tile, target, column_step, columns):
     """Write the first ``columns`` columns of a tile that lies at ``source`` as rows, ``column_step`` apart.
 
-    From memory, not from registers: what shuffling needs would push accumulators out of the registers of the loop before.
+    From memory, not from registers: what shuffling needs would push accumulators of the loop before out of these.
     """
     kind = tile.instance_type
     lanes, width = kind.vector.lanes, kind.vectors * kind.vector.lanes
@@ -193,8 +194,10 @@ def add_image(typingctx, tile, count, a, b, table, across, line_step, taps, tap_
 
 @intrinsic
 def turn_rows(typingctx, source, row_step, rows, count, target, width, stored, kind):
-    """Write ``count`` columns of ``rows`` rows of ``source`` as rows of ``target``, ``width`` apart, the first ``stored``
-    elements of each. Where there are fewer rows than lanes of the vector type ``kind`` the last one is repeated.
+    """Write ``count`` columns of ``rows`` rows of ``source`` as rows of ``target``, ``width`` apart.
+
+    Of each the first ``stored`` elements; where there are fewer rows than lanes of the vector type ``kind`` the last
+    one is repeated.
     """
     wanted = kind.instance_type
 

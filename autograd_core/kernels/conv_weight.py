@@ -4,6 +4,8 @@ Sums go over the images of a chunk first, then over chunks in their order.
 """
 from __future__ import annotations
 
+import functools
+
 from autograd_core.kernels.conv_prepare import FRAME, framer
 from autograd_core.kernels.lazy import conv_tiles, simd, tiles
 from autograd_core.kernels.runner import range_kernel
@@ -45,12 +47,10 @@ def turn_gradients(dtype, lanes, width):
     return kernel
 
 
-@range_kernel
-def weight_sums(dtype, lanes, rows, vectors, fast, step, fast_step):
-    """Partial sums [chunk, panel, step, width]; a unit is an image, or, with ``prepared`` operands, (panel, channels)."""
-    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    T, width = simd.tile(V, rows, vectors), vectors * lanes
-    frame = framer(dtype, lanes)
+@functools.cache
+def gradient_turner(dtype, lanes, width):
+    """Device function that lays pixels of a panel's gradients out with channels last."""
+    V = simd.vector(dtype, lanes)
 
     @simd.device
     def lay_out(w, gradient, panel, first, count, target):
@@ -61,8 +61,17 @@ def weight_sums(dtype, lanes, rows, vectors, fast, step, fast_step):
             for v in range(0, width, lanes):
                 rows_left = max(min(w[OUTPUTS] - channel - v, lanes), 1)
                 row = min(v, w[OUTPUTS] - channel - rows_left)
-                conv_tiles.turn_rows(simd.advance(source, row * w[GRADIENT_CHANNEL] + p), w[GRADIENT_CHANNEL],
-                                     rows_left, min(count - p, lanes), simd.advance(target, p * width + v), width, lanes, V)
+                place = simd.advance(source, row * w[GRADIENT_CHANNEL] + p)
+                conv_tiles.turn_rows(place, w[GRADIENT_CHANNEL], rows_left, min(count - p, lanes),
+                                     simd.advance(target, p * width + v), width, lanes, V)
+
+    return lay_out
+
+
+@functools.cache
+def tile_adder(dtype, lanes, rows, vectors, fast, step, fast_step):
+    """Device function that adds lines of pixels to the tiles of a channel."""
+    T, width = simd.tile(simd.vector(dtype, lanes), rows, vectors), vectors * lanes
 
     @simd.device
     def add(w, table, source, gradient, sums, lines, fresh):
@@ -74,6 +83,16 @@ def weight_sums(dtype, lanes, rows, vectors, fast, step, fast_step):
             t = conv_tiles.add_pixels(t, lines, w[ROW_STEP], w[WIDTH], step, simd.advance(source, table[2 * i]), fast,
                                       w[SLOW_STEP], fast_step, gradient)
             tiles.store(t, place, width)
+
+    return add
+
+
+@range_kernel
+def weight_sums(dtype, lanes, rows, vectors, fast, step, fast_step):
+    """Partial sums [chunk, panel, step, width]; a unit is an image, or with ``prepared`` operands (panel, channels)."""
+    S, width, frame = simd.scalar(dtype), vectors * lanes, framer(dtype, lanes)
+    lay_out = gradient_turner(dtype, lanes, width)
+    add = tile_adder(dtype, lanes, rows, vectors, fast, step, fast_step)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -126,7 +145,7 @@ def weight_sums(dtype, lanes, rows, vectors, fast, step, fast_step):
 def combine(dtype, lanes, width):
     """Add up partial sums and write them as the weight's gradient [output, step]; a unit is (panel, ``lanes`` steps).
 
-    Context: partial sums, gradient, chunks, elements of a chunk, panels a group, outputs a group, steps, blocks of steps.
+    Context: sums, gradient, chunks, elements of a chunk, panels a group, outputs a group, steps, blocks of steps.
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
 

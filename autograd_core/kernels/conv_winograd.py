@@ -8,10 +8,10 @@ Lavin and Gray, "Fast algorithms for convolutional neural networks", 2015.
 """
 from __future__ import annotations
 
+import functools
+
 from autograd_core.kernels.lazy import conv_tiles, simd, tiles
 from autograd_core.kernels.runner import range_kernel
-
-POSITIONS = 16
 
 
 @range_kernel
@@ -80,11 +80,10 @@ def transform_weights(dtype, lanes, vectors, flipped):
  TARGET_IMAGE, TARGET_CHANNEL, OUTPUTS, PANELS, OUT_HEIGHT, OUT_WIDTH, BLOCKS, BLOCK_ROWS) = range(23)
 
 
-@range_kernel
-def correlate_tiles(dtype, lanes, rows, vectors):
-    """Correlation by tiles of 2 x 2 outputs; a unit is (image, block of rows of tiles)."""
+@functools.cache
+def layer(dtype, lanes):
+    """Device function that lays rows of an image out with channels last."""
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    T, width = simd.tile(V, rows, vectors), vectors * lanes
 
     @simd.device
     def lay_out(w, source, target, top, count):
@@ -109,6 +108,14 @@ def correlate_tiles(dtype, lanes, rows, vectors):
                 end = (w[LEFT] + pixels) * channels
                 for i in range(end, wide * channels, lanes):
                     simd.store_part(line, i, simd.full(S(0), V), wide * channels - i)
+
+    return lay_out
+
+
+@functools.cache
+def transformer(dtype, lanes):
+    """Device function that transforms tiles of 4 x 4 pixels."""
+    V = simd.vector(dtype, lanes)
 
     @simd.device
     def four(a, b, c, d):
@@ -146,6 +153,14 @@ def correlate_tiles(dtype, lanes, rows, vectors):
                     store(simd.advance(to, 8 * step), step, four(r0[2], r1[2], r2[2], r3[2]), count)
                     store(simd.advance(to, 12 * step), step, four(r0[3], r1[3], r2[3], r3[3]), count)
 
+    return transform
+
+
+@functools.cache
+def multiplier(dtype, lanes, rows, vectors):
+    """Device function of the products of all positions."""
+    T, width = simd.tile(simd.vector(dtype, lanes), rows, vectors), vectors * lanes
+
     @simd.device
     def products(images, weights, target, count, channels):
         """[position, tile, width] = [position, tile, channel] @ [position, channel, width]."""
@@ -157,6 +172,14 @@ def correlate_tiles(dtype, lanes, rows, vectors):
                 a = simd.advance(images, position * image_step + tile * channels)
                 t = tiles.add_products(tiles.zeros(T), channels, a, channels, 1, b, width)
                 tiles.store(t, simd.advance(target, position * target_step + tile * width), width)
+
+    return products
+
+
+@functools.cache
+def finisher(dtype, lanes, width):
+    """Device function that transforms products back and adds the bias."""
+    V = simd.vector(dtype, lanes)
 
     @simd.device
     def two(a, b, c, d):
@@ -186,6 +209,14 @@ def correlate_tiles(dtype, lanes, rows, vectors):
                     simd.store(goal, line, lower[0] + added)
                     simd.store(goal, line + width, lower[1] + added)
 
+    return outputs
+
+
+@functools.cache
+def writer(dtype, lanes, width):
+    """Device function that turns pixels with channels last into rows of planes."""
+    V = simd.vector(dtype, lanes)
+
     @simd.device
     def write(w, pixels, target, top, count, columns):
         """Turn pixels into rows of the target's planes."""
@@ -198,6 +229,17 @@ def correlate_tiles(dtype, lanes, rows, vectors):
                         simd.advance(pixels, h * line + p * width + v), width, n, min(columns - v, lanes),
                         simd.advance(target, v * w[TARGET_CHANNEL] + (top + h) * w[OUT_WIDTH] + p), w[TARGET_CHANNEL],
                         n, V)
+
+    return write
+
+
+@range_kernel
+def correlate_tiles(dtype, lanes, rows, vectors):
+    """Correlation by tiles of 2 x 2 outputs; a unit is (image, block of rows of tiles)."""
+    S, width = simd.scalar(dtype), vectors * lanes
+    lay_out, transform = layer(dtype, lanes), transformer(dtype, lanes)
+    products = multiplier(dtype, lanes, rows, vectors)
+    outputs, write = finisher(dtype, lanes, width), writer(dtype, lanes, width)
 
     def kernel(context, start, stop):
         w = simd.words(context)

@@ -27,8 +27,8 @@ MOST_STRIDE = 8  # vectors that are loaded for one vector of windows
 @range_kernel
 def maxima(dtype, lanes, stride):
     """The largest element of each window and its index in the plane: the first of equals, the last NaN above all."""
-    S, I, V, W = simd.scalar(dtype), simd.scalar(np.int32), simd.vector(dtype, lanes), simd.vector(np.int32, lanes)
-    L = simd.scalar(np.int64)
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    H, W, L = simd.scalar(np.int32), simd.vector(np.int32, lanes), simd.scalar(np.int64)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -42,7 +42,7 @@ def maxima(dtype, lanes, stride):
                 od = row // w[OUT_HEIGHT]
                 from_d, from_h = od * w[STRIDE_D] - w[BEFORE_D], (row - od * w[OUT_HEIGHT]) * w[STRIDE_H] - w[BEFORE_H]
                 for column in range(0, w[OUT_WIDTH], lanes):
-                    best, winner = simd.full(lowest, V), simd.full(I(-1), W)
+                    best, winner = simd.full(lowest, V), simd.full(H(-1), W)
                     first = column * stride - w[BEFORE_W]
                     for kd in range(w[TAPS_D]):
                         d = from_d + kd * w[STEP_D]
@@ -54,11 +54,11 @@ def maxima(dtype, lanes, stride):
                                 for kw in range(w[TAPS_W]):
                                     x = first + kw * w[STEP_W]
                                     v = conv_tiles.load_every(line, x, w[WIDTH], lowest, stride, V)
-                                    at = simd.iota(W) * I(stride) + I(x)
-                                    inside = (at >= I(0)) & (at < I(w[WIDTH]))
-                                    wins = (v > best) | (v != v) | ((winner < I(0)) & inside)
+                                    at = simd.iota(W) * H(stride) + H(x)
+                                    inside = (at >= H(0)) & (at < H(w[WIDTH]))
+                                    wins = (v > best) | (v != v) | ((winner < H(0)) & inside)
                                     best = simd.where(wins, v, best)
-                                    winner = simd.where(wins, at + I(offset), winner)
+                                    winner = simd.where(wins, at + H(offset), winner)
                     place, left = row * w[OUT_WIDTH] + column, w[OUT_WIDTH] - column
                     simd.store_part(target, place, best, left)
                     simd.store_part(indices, place, simd.convert(winner, L), left)
@@ -126,7 +126,7 @@ def spread(dtype, lanes, stride):
 
 @range_kernel
 def place(dtype, lanes):
-    """Planes of zeros with elements added at flat indices. Context: elements, indices, target, elements a plane, size."""
+    """Planes of zeros with elements added at flat indices. Context: elements, indices, target, their count, size."""
     S, V, L = simd.scalar(dtype), simd.vector(dtype, lanes), simd.scalar(np.int64)
 
     def kernel(context, start, stop):
@@ -228,7 +228,7 @@ def plan_window_spread(input: Array, *, size: tuple[int, ...], kernel_size: tupl
 def plan_place_at(input: Array, indices: Array, *, size: tuple[int, ...]) -> Plan | None:
     """Plan ``ops.place_at``: planes of ``size`` with the elements of ``input`` added at flat ``indices``."""
     rank = len(size)
-    if input.dtype.char not in "fd" or indices.dtype != np.int64 or not is_c_ordered(input) or not is_c_ordered(indices):
+    if not (served(input, min(rank, 3)) and indices.dtype == np.int64 and is_c_ordered(indices)):
         return None
     lead, plane = input.shape[:len(input.shape) - rank], math.prod(size)
     count = math.prod(input.shape[len(lead):])
