@@ -78,6 +78,7 @@ class Lowered:
         self._places: dict[int, int] = {}
         self.source = Source("run", "arguments, captured, n, draws")
         self.source.names |= {"asarray": np.asarray, "copyto": np.copyto, "array": np.array}
+        self.python = True  # whether some instructions are lines of Python
         self._text: dict[Value, str] = {}
         self._looks = {out for row in program.instructions if row.alias is not None for out in row.results}
         self._write()
@@ -262,14 +263,16 @@ class NativeLowered(Lowered):
         roots = {places[v].root: v for v in (*self.program.arguments, *self.program.captured) if v in places}
         self._moving = [(r, r.number) for r in roots if r.kind == "argument" and r.words]
         self._captured = [(r, r.number) for r in roots if r.kind == "captured" and r.words]
+        self._seen: list | None = None
         self._fresh = self.layout.fresh
+        self.python = any([isinstance(row, Instruction) or row.guard is not None for row in self.layout.rows])
         finals = [*self.program.outputs, *[v for _, v in self.program.gradients]]
         count = len(self.program.outputs)
         self._made = []
         for root in self._fresh:
             position = next(i for i, p in self.layout.finals.items() if p.root is root)
             leaf = self.program.gradients[position - count][0] if position >= count else None
-            self._made.append((root, finals[position], leaf))
+            self._made.append((root, finals[position], self.layout.finals[position].strides, leaf))
 
     def _begin(self, arguments, captured):
         """Let the tables point at this run's memory; outputs that nobody holds any more are used again."""
@@ -281,16 +284,18 @@ class NativeLowered(Lowered):
                 root.address = address
                 for block, word, offset in root.words:
                     block[word] = address + offset
-        for root, number in self._captured:
-            if captured[number] is not root.array:
-                move(root, captured[number])
-        for root, value, leaf in self._made:
+        if captured is not self._seen:
+            self._seen = captured
+            for root, number in self._captured:
+                if captured[number] is not root.array:
+                    move(root, captured[number])
+        for root, value, strides, leaf in self._made:
             if root.array is None or getrefcount(root.array) > 2:
                 if leaf is not None and _holds_alone(leaf, root):
                     continue
                 root.array, root.spare = root.spare, root.array
                 if root.array is None or getrefcount(root.array) > 2:
-                    root.array = np.empty(value.shape, value.dtype)
+                    root.array = np.ndarray(value.shape, value.dtype, strides=strides)
                 move(root, root.array)
 
 

@@ -109,8 +109,11 @@ class Recording:
         self.written = [(places.get(v), v.origin) for v, _ in self.program.effects]
         numbered = {id(leaf): i for i, leaf in enumerate(self.leaves)}
         self.targets = [(numbered.get(id(leaf)), leaf) for leaf, _ in self.program.gradients]
+        self.seen: list | None = None  # the arrays of captured tensors for which `captured` was made
+        self.captured: list = []
+        self.moving = any([isinstance(origin, GradientOf) for origin in self.live])
         self.logs: list = []
-        self.logged: list = []
+        self.logged: list | None = None  # the captured arrays for which `logs` was made
         if self.backward is not None:
             self.backward.finish(passes, tracer)
         if self.backward is None:
@@ -150,10 +153,13 @@ class Recording:
             module.training = mode
         draws = [source.reserve(count) for source, count in self.draws] if self.draws else ()
         arguments = [leaf.array if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        captured = [o.array if isinstance(o, Tensor) else o.leaf._grad.array for o in self.live]
+        if self.guards.arrays is not self.seen or self.moving:
+            self.seen = self.guards.arrays
+            self.captured = [o.array if isinstance(o, Tensor) else o.leaf._grad.array for o in self.live]
+        captured = self.captured
         outputs, gradients = execute(self.lowered, arguments, captured, numbers, draws)
         if self.written:
-            self._log([arguments[position] if place is None else captured[place] for place, position in self.written])
+            self._log(arguments, captured)
         for (number, leaf), gradient in zip(self.targets, gradients, strict=True):
             if number is not None:
                 leaf = leaves[number]
@@ -165,14 +171,16 @@ class Recording:
             return self._result(self.structure, outputs, leaves)
         return self.backward.connect(outputs, leaves, arguments, captured)
 
-    def _log(self, arrays):
-        """Note that arrays were written, for graphs that hold on to their old values."""
-        if not all(map(_is, arrays, self.logged)) or len(arrays) != len(self.logged):
-            for array in arrays:
-                storage.log_write(array)
-            self.logs, self.logged = [storage.log_of(array) for array in arrays], arrays
-        else:
+    def _log(self, arguments, captured):
+        """Note which arrays were written, for graphs that hold on to their old values."""
+        if captured is self.logged:
             storage.renew(self.logs)
+            return
+        arrays = [arguments[position] if place is None else captured[place] for place, position in self.written]
+        for array in arrays:
+            storage.log_write(array)
+        if not any([place is None for place, _ in self.written]):
+            self.logs, self.logged = [storage.log_of(array) for array in arrays], captured
 
     def _result(self, structure, outputs, leaves):
         kind = structure[0]
@@ -201,20 +209,17 @@ def _freed(node):
     return False
 
 
-def _is(a, b):
-    return a is b
-
-
 def execute(lowered: Lowered, arguments, captured, numbers=(), draws=()):
     """Run a lowered program; its errors say which instruction they come from."""
-    token = quiet_on(QUIET)
+    token = quiet_on(QUIET) if lowered.python else None
     try:
         return lowered.run(arguments, captured, numbers, draws)
     except Exception as error:
         _explain(error, lowered)
         raise
     finally:
-        quiet_off(token)
+        if token is not None:
+            quiet_off(token)
 
 
 def _explain(error, lowered):

@@ -66,18 +66,17 @@ class Native:
     row: Instruction | None = None
     guard: Callable | None = None  # whether the kernel may run on these values
 
-    def place(self, ref: Ref) -> Place:
-        """What a plan's ref stands for."""
+    def place(self, ref: Ref) -> Place | None:
+        """What a plan's ref stands for; None for an array that is absent."""
         if ref.kind == "scratch":
             return Place(self.scratch[ref.index], ref.offset, ())
         found = self.inputs[ref.index] if ref.kind == "input" else self.outputs[ref.index]
-        assert found is not None
-        return Place(found.root, found.offset + ref.offset, ())
+        return None if found is None else Place(found.root, found.offset + ref.offset, ())
 
     def address(self, ref: Ref) -> int:
         """The address of a ref."""
         place = self.place(ref)
-        return place.root.address + place.offset
+        return 0 if place is None else place.root.address + place.offset
 
 
 class Segment(Table):
@@ -88,7 +87,8 @@ class Segment(Table):
         super().__init__([(row.plan, row.address) for row in rows])
         for (word, ref), resolve in zip(self._refs, self._resolvers, strict=True):
             place = resolve.__self__.place(ref)  # type: ignore[attr-defined]
-            place.root.words.append((self._block, word, place.offset))
+            if place is not None:
+                place.root.words.append((self._block, word, place.offset))
 
 
 def move(root: Root, array: ndarray) -> None:
@@ -382,7 +382,7 @@ class Layout:
             place = self.place(value)
             plan = copy_plan(self.describe(value)) if value.dtype.name in ("float32", "float64", "int64") else None
             written = target.kind == "captured" and is_dense(target, target.strides or ())
-            if value in self.python or plan is None or not written:
+            if value in self.python or plan is None or plan.outputs[0].strides is not None or not written:
                 self._use(place)
                 self.copies.append((target, value))
                 continue
@@ -412,12 +412,12 @@ class Layout:
                 continue
             root = self._root("fresh", value.nbytes, len(self.fresh))
             self.fresh.append(root)
-            self.finals[number] = Place(root, 0, dense(value.shape, value.dtype.itemsize))
+            self.finals[number] = Place(root, 0, plan.outputs[0].strides or dense(value.shape, value.dtype.itemsize))
             self.rows.append(Native(plan, [place], [self.finals[number]], []))
 
     def _python_reads(self, root):
         """Whether Python reads from a root, or writes to it."""
-        values = [*self.python]
+        values = [*self.python, *self.small_arguments.values()]
         values += [v for row in self.rows if isinstance(row, Instruction) for v in row.operands]
         values += [v for _, v in self.copies]
         guarded = [v for row in self.rows if isinstance(row, Native) and row.guard and row.row for v in row.row.operands]
