@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import autograd_core as ag
-from autograd_core.numpy_functions import CONSTANT, FUNCTIONS
+from autograd_core.numpy_functions import FUNCTIONS
 from autograd_core.numpy_protocol import COMPOSITES, UFUNCS
 
 RNG = np.random.default_rng(0)

@@ -122,9 +122,10 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     if is_causal and attn_mask is not None:
         raise RuntimeError(f"{name}: give attn_mask or is_causal=True, not both")
     if attn_mask is not None and numpy_dtype(attn_mask.dtype).kind != "b" and attn_mask.dtype != query.dtype:
-        raise RuntimeError(
-            f"{name}: attn_mask must be bool or have the dtype of query, {query.dtype}, got {attn_mask.dtype}"
-        )
+        if attn_mask.dtype != np.float32:
+            raise RuntimeError(f"{name}: attn_mask must be bool or float32 or have the dtype of query, {query.dtype}, "
+                               f"got {attn_mask.dtype}")  # fmt: skip
+        attn_mask = ops.to(attn_mask, dtype=numpy_dtype(query.dtype))
     if enable_gqa:
         key, value = [_shared(name, query, tensor) for tensor in (key, value)]
     scale = 1 / math.sqrt(query.shape[-1] or 1) if scale is None else scale

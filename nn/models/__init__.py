@@ -16,6 +16,7 @@ import nn
 
 from ..train import accuracy
 from .lenet5 import LeNet5
+from .resnet import ResNet, resnet18, resnet20
 from .simple import MLP, Logistic, XorNet
 
 
@@ -105,4 +106,5 @@ RECIPES = {
 }
 """What ``agrad train`` knows, by name."""
 
-__all__ = ["MLP", "RECIPES", "LeNet5", "Logistic", "Recipe", "Splits", "XorNet", "mnist_splits", "xor_splits"]
+__all__ = ["MLP", "RECIPES", "LeNet5", "Logistic", "Recipe", "ResNet", "Splits", "XorNet", "mnist_splits", "resnet18",
+           "resnet20", "xor_splits"]  # fmt: skip
