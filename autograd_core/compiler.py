@@ -136,3 +136,21 @@ class Compiled:
     def source(self) -> str:
         """The Python text that the last program was lowered to; a native segment is one line."""
         return self._latest().lowered.text
+
+    def graph(self):
+        """The program that was used last as a graph: what ``ag.draw`` draws."""
+        from .costs import graph_of_program
+
+        return graph_of_program(self.program())
+
+    def profile(self, *args, repeat: int = 10, **kwargs):
+        """Time and bytes of every row, as the median of ``repeat`` runs, which are real ones: a step is taken each time.
+
+        ``print(compiled.profile(x, y))`` lists the rows, dearest first.
+        """
+        from .costs import measure
+
+        self(*args, **kwargs)
+        leaves: list = []
+        flatten((args, kwargs) if kwargs else args, leaves)
+        return measure(self._latest(), leaves, repeat)

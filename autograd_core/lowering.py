@@ -164,7 +164,15 @@ class Lowered:
 
 
 class NativeLowered(Lowered):
-    """A program whose instructions run in native segments where kernels serve them, and as Python lines between."""
+    """A program whose instructions run in native segments where kernels serve them, and as Python lines between.
+
+    With ``tick``, every row is a segment by itself, and ``tick()`` is called before the first and after each.
+    """
+
+    def __init__(self, program: Program, tick: Callable | None = None):
+        self.tick = tick
+        self.timed: list[tuple[Instruction | None, bool]] = []  # what runs between two ticks, and whether natively
+        super().__init__(program)
 
     def _write(self):
         from .segments import Layout
@@ -204,6 +212,7 @@ class NativeLowered(Lowered):
                 self._segment(list(waiting))
                 waiting.clear()
 
+        self._ticks(None)
         for row in layout.rows:
             if isinstance(row, Instruction):
                 close()
@@ -216,7 +225,18 @@ class NativeLowered(Lowered):
                 self._guarded(row)
             else:
                 waiting.append(row)
+                if self.tick is not None:
+                    close()
+            self._ticks(row)
         close()
+
+    def _ticks(self, row):
+        if self.tick is None:
+            return
+        self.source.add(f"{self.source.name(self.tick, 'tick')}()")
+        if row is not None:
+            native = not isinstance(row, Instruction)
+            self.timed.append((row.row if native else row, native))
 
     def _segment(self, rows):
         from .segments import Segment

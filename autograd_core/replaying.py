@@ -102,6 +102,7 @@ class Recording:
         self.live = [v.origin for v in self.program.captured]
         self.lowered = (NativeLowered if NATIVE in passes else Lowered)(self.program)
         self.numbers = numbers_function(self.guards.rows, self.lowered.wanted, tracer.guards)
+        self.comparisons = tracer.guards
         self.modes = tracer.modes
         draws = any([row.runtime for row in self.program.instructions])
         self.draws = [(source, count) for source, count in self.advances if count or draws]

@@ -89,14 +89,19 @@ def _render(source: str, kind: str) -> bytes:
 def draw(target, *inputs, model=None, title: str = "", backward: bool = True, depth: int | None = None) -> Drawing:
     """Draw a computation: its operations, parameters, shapes and dtypes, with modules as clusters.
 
-    target: a tensor with a history; or a module or function, which is run on ``inputs``.
+    target: a tensor with a history; a module or function, which is run on ``inputs``; or a compiled function, whose
+    last program is drawn.
     model: lends its parameters' names where ``target`` is a tensor or function (a module names its own).
     backward: draw the backward beside the forward. depth: deepest level of modules that gets a cluster of its own.
     """
+    from .compiler import Compiled
+
     if isinstance(target, Drawing):
         return target
     if isinstance(target, Tensor):
         graph = graph_of(target, model, title)
+    elif isinstance(target, Compiled):
+        return Drawing(dot(target.graph(), depth), target.graph())
     elif callable(target):
         named = model if model is not None else target if hasattr(target, "named_parameters") else None
         graph = record(target, inputs, named, title or getattr(target, "__name__", type(target).__name__))

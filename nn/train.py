@@ -251,12 +251,14 @@ def fit(
     schedule: str = "batch",
     callbacks: Iterable[Callback] = (),
     max_grad_norm: float | None = None,
+    compile: bool = False,
 ) -> History:
     """Train ``model`` on the batches ``(inputs, targets)`` of ``loader``; returns the `History`.
 
     loss: a function of (output, target). validation: batches on which loss and metrics are measured after each epoch,
     as ``val_...``. scheduler: a learning-rate schedule, stepped after each ``schedule``: "batch" or "epoch" (one that
     takes a metric, as ReduceLROnPlateau, gets the validation loss after each epoch). max_grad_norm: clip to this norm.
+    compile: run the training step through `ag.compile`.
     """
     metrics = dict(metrics or {})
     listed = list(callbacks)
@@ -280,6 +282,8 @@ def fit(
         optimizer.step()
         return output, value
 
+    if compile:
+        step = ag.compile(step)
     was_training = model.training
     tell("on_train_begin")
     try:

@@ -587,3 +587,44 @@ def test_the_program_is_readable():
     assert "linear(%x, %0.weight, %0.bias)" in text
     assert "test_compile.py:" in text
     f.program().check()
+
+
+def test_a_profile_lists_the_rows_and_takes_real_steps():
+    model = nn.Linear(3, 2)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    @ag.compile
+    def step(x):
+        optimizer.zero_grad()
+        loss = model(x).square().sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step(ag.ones(4, 3))
+    before = model.weight.detach().clone()
+    profile = step.profile(ag.ones(4, 3), repeat=3)
+    assert any(row.name == "linear" and row.flops == 2 * 4 * 2 * 3 for row in profile.rows)
+    assert "linear" in str(profile)
+    assert not ag.equal(before, model.weight)
+
+
+def test_a_compiled_function_is_drawn():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
+    f = ag.compile(lambda x: model(x).sum())
+    f(ag.ones(4, 2))
+    text = ag.draw(f).source
+    assert "linear" in text
+    assert "0.weight" in text
+
+
+def test_fit_compiles_its_step():
+    losses = []
+    for compiled in (False, True):
+        ag.manual_seed(4)
+        model = mlp()
+        data = nn.data.TensorDataset(ag.randn(20, 20), ag.randint(0, 10, (20,)))
+        history = nn.train.fit(model, nn.data.DataLoader(data, batch_size=8), loss=nn.CrossEntropyLoss(),
+                               optimizer=optim.Adam(model.parameters()), epochs=3, max_grad_norm=0.5, compile=compiled)  # fmt: skip
+        losses.append(history["loss"])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
