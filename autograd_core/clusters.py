@@ -76,7 +76,7 @@ class Fused:
         for row in self.members:
             given = [_operand(a, known, by_number) for a in row.args]
             settings = {k: _operand(row.runtime.get(k, v), known, by_number) for k, v in row.static.items()}
-            known[row.outs[0]] = np.asarray(row.op.run(*given, **settings))
+            known[row.out] = np.asarray(row.op.run(*given, **settings))
         results = tuple([known[v] for v in self.outputs])
         return results if len(results) > 1 else results[0]
 
@@ -129,7 +129,7 @@ def fuse(program: Program) -> None:
             if found is not None and found is not joined:
                 found.closed = True
         if joined is not None and joined.reduction is None:
-            owner[row.outs[0]] = joined
+            owner[row.out] = joined
     _emit(program, list(dict.fromkeys(place.values())))
 
 
@@ -142,7 +142,7 @@ def _join(row, owner):
         return cluster
     if not is_elementwise(row):
         return None
-    shape = row.outs[0].shape
+    shape = row.out.shape
     found = []
     for value in row.operands:
         cluster = owner.get(value)
@@ -152,7 +152,7 @@ def _join(row, owner):
         found = [_Cluster(shape)]
     first, *others = found
     for other in others:
-        owner.update({r.outs[0]: first for r in other.rows})
+        owner.update({r.out: first for r in other.rows})
         first.rows += other.rows
         other.rows, other.closed = [], True
     first.rows.append(row)
@@ -172,12 +172,12 @@ def _closes(row, owner):
 
 def is_elementwise(row: Instruction) -> bool:
     """Whether a loop can do the instruction, as far as names and dtypes tell."""
-    if len(row.outs) != 1 or row.alias is not None or 0 in row.outs[0].shape:
+    if len(row.outs) != 1 or row.alias is not None or 0 in row.out.shape:
         return False
     if not row.operands or any([v.dtype.name not in SERVED for v in (*row.operands, *row.results)]):
         return False
     known = row.op in (CAST, COPY) or row.op.name == "to" or row.op.scalar is not None or row.op.name in WITHOUT_SCALAR
-    return known and np.broadcast_shapes(*[v.shape for v in row.operands]) == row.outs[0].shape
+    return known and np.broadcast_shapes(*[v.shape for v in row.operands]) == row.out.shape
 
 
 def _emit(program, clusters):
@@ -211,14 +211,14 @@ def _readers(program):
 def _fused_rows(cluster, readers):
     """The instruction of a cluster's loop; what no loop can do is left as it is."""
     rows = cluster.rows
-    inside = {row.outs[0] for row in rows}
+    inside = {row.out for row in rows}
     reads: dict[Value, int] = {}
     for row in rows:
         for value in set(row.operands) & inside:
             reads[value] = reads.get(value, 0) + 1
-    outputs = [row.outs[0] for row in rows if readers.get(row.outs[0], 0) > reads.get(row.outs[0], 0)]
+    outputs = [row.out for row in rows if readers.get(row.out, 0) > reads.get(row.out, 0)]
     reduction = cluster.reduction
-    if reduction is not None and any([v is not reduction.outs[0] for v in outputs]) and not _is_trailing(reduction):
+    if reduction is not None and any([v is not reduction.out for v in outputs]) and not _is_trailing(reduction):
         split = _Cluster(cluster.shape)  # others read the operand in its own order: the reduction is a loop by itself
         split.rows, split.reduction = [reduction], reduction
         cluster.rows = [r for r in rows if r is not reduction]
@@ -241,13 +241,13 @@ def fused_instruction(rows: list[Instruction], outputs: list[Value], shape: tupl
     trace, known, inputs = Trace(), {}, []
     numbers: list[Number] = []
     lifted: dict[int, Any] = {}
-    inside = {row.outs[0] for row in rows}
+    inside = {row.out for row in rows}
     for row in rows:
         for value in row.operands:
             if value in inside or value in known:
                 continue
             if value.kind == "constant" and not value.shape and value.dtype.kind in "fi":
-                known[value] = value.array.item()
+                known[value] = value.held.item()
             else:
                 known[value] = trace.input(value.dtype.name)
                 inputs.append(value)
@@ -259,14 +259,14 @@ def fused_instruction(rows: list[Instruction], outputs: list[Value], shape: tupl
                 if type(item) is Number and id(item) not in lifted:
                     lifted[id(item)] = trace.number(item.value)
                     numbers.append(item)
-            known[row.outs[0]] = _lowered(row, trace, known, lifted)
+            known[row.out] = _lowered(row, trace, known, lifted)
     dims = () if reduction is None else tuple(sorted(reduction.static["dim"]))
     order = (*[d for d in range(len(shape)) if d not in dims], *dims)
     results, reduce = [], []
     for value in outputs:
-        whole = reduction is None or value is not reduction.outs[0]
-        results.append(known[value] if whole else known[reduction.args[0]])
-        reduce.append("" if whole else REDUCTIONS[reduction.op.name])
+        closes = reduction is not None and value is reduction.out
+        results.append(known[reduction.args[0]] if reduction is not None and closes else known[value])
+        reduce.append(REDUCTIONS[reduction.op.name] if reduction is not None and closes else "")
     names = list(dict.fromkeys([row.op.name for row in rows]))
     if trace.guards:
         raise NotFusable("what is done depends on a run-time number")
@@ -289,7 +289,7 @@ def _lowered(row, trace, known, lifted):
         return known[value] if type(value) is Value else value
 
     given = [operand(a) for a in row.args]
-    dtype = row.outs[0].dtype.name
+    dtype = row.out.dtype.name
     if row.op in (CAST, COPY) or row.op.name == "to":
         if not hasattr(given[0], "to"):
             raise NotFusable("a number is cast")

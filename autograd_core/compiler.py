@@ -1,8 +1,8 @@
 """``ag.compile``: a function of tensors becomes a recorded program that replays without Python's overhead.
 
-The first call runs eagerly and is written down (`tracing`); passes make the program cheaper (`passes`); it is lowered to
-native segments and lines of Python (`lowering`). Later calls check guards and run that (`replaying`). A call that the
-guards refuse records again.
+The first call runs eagerly and is written down (`tracing`); passes make the program cheaper (`passes`); it is lowered
+to native segments and lines of Python (`lowering`). Later calls check guards and run that (`replaying`). A call that
+the guards refuse records again.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def compile(function: Any = None, *, fallback: str | None = None, passes: Iterab
 
     The function may do anything with tensors: a forward, a whole training step with ``backward`` and
     ``optimizer.step()``, gradients of gradients. It runs once in Python for each new signature: shapes, dtypes and
-    ``requires_grad`` of its tensor arguments, values of its other arguments, training mode and attributes of the modules
-    that it calls. Random draws, learning rates and step counts are looked up at each run; tensors that it reads without
-    being given them (parameters, buffers) are read where they lie. Other effects in Python happen when it is recorded
-    alone. Gradients flow through the tensors that it returns.
+    ``requires_grad`` of its tensor arguments, values of its other arguments, training mode and attributes of the
+    modules that it calls. Random draws, learning rates and step counts are looked up at each run; tensors that it reads
+    without being given them (parameters, buffers) are read where they lie. Other effects in Python happen when it is
+    recorded alone. Gradients flow through the tensors that it returns.
 
     What cannot be recorded (a tensor's value that decides in Python, NumPy arrays from outside) raises `CompileError`;
     with ``fallback="eager"`` such a function runs eagerly, with one warning. ``passes`` names the passes to run (all),
@@ -55,14 +55,14 @@ def compile(function: Any = None, *, fallback: str | None = None, passes: Iterab
 class Compiled:
     """A compiled function: called like the function. Other attributes are those of the function or module."""
 
-    def __init__(self, function: Callable, fallback: str | None, passes: list[str], name: str | None):
+    def __init__(self, function: Callable, fallback: str | None, passes: list[str], name: str | None) -> None:
         if not callable(function):
             raise TypeError(f"compile: needs a function or a module, got {type(function).__name__}")
         self.function = function
         self.fallback = fallback
         self.passes = passes
         self.recordings = 0
-        self._name = name or getattr(function, "__name__", type(function).__name__)
+        self._name = str(name or getattr(function, "__name__", type(function).__name__))
         self._programs: list[Recording] = []
         self._eager: list = []  # keys of calls that fell back
         self._keys: list = []
@@ -119,8 +119,11 @@ class Compiled:
         if len(self._keys) < MOST_PROGRAMS or self._warned:
             return
         self._warned = True
-        warnings.warn(f"{self._name} has been recorded {len(self._keys)} times: {changing([k[0] for k in self._keys])}; "
-                      f"at most {MOST_PROGRAMS} programs are kept", stacklevel=4)  # fmt: skip
+        what = changing([key[0] for key in self._keys])
+        warnings.warn(
+            f"{self._name} has been recorded {len(self._keys)} times: {what}; {MOST_PROGRAMS} programs are kept",
+            stacklevel=4,
+        )
 
     # -------------------------------------------------- to look at
 
@@ -144,7 +147,7 @@ class Compiled:
         return graph_of_program(self.program())
 
     def profile(self, *args, repeat: int = 10, **kwargs):
-        """Time and bytes of every row, as the median of ``repeat`` runs, which are real ones: a step is taken each time.
+        """Time and bytes of every row, as the median of ``repeat`` runs, which are real: each takes a step.
 
         ``print(compiled.profile(x, y))`` lists the rows, dearest first.
         """

@@ -108,8 +108,9 @@ def graph_of_program(program: Program) -> Graph:
         backward = str(row.scope or "").endswith("backward")
         shapes = tuple([v.shape for v in row.results])
         kind = str(row.results[0].dtype) if row.results else ""
-        key = graph.add(Vertex(f"i{number}", "backward" if backward else "op", row.op.name, shapes, kind,
-                               row.op.family.name, row.op.family.colour, scope if side == "" else "", place=row.site))  # fmt: skip
+        family, scope = row.op.family, scope if side == "" else ""
+        key = graph.add(Vertex(f"i{number}", "backward" if backward else "op", row.op.name, shapes, kind, family.name,
+                               family.colour, scope, place=row.site))  # fmt: skip
         graph.edges += [(keys[v], key) for v in row.operands if v in keys]
         keys |= dict.fromkeys(row.results, key)
     ends: list[tuple[str, str, Value]] = [("output", "output", v) for v in program.outputs]

@@ -1,4 +1,4 @@
-"""What a recording relied on, and whether it still holds: signatures, names from around, modules, tensors, gradients."""
+"""What a recording relied on, and whether that still holds: signatures, names from around, modules, tensors."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ class Outside:
     """What a function reads by name from around it: cells of its closure and globals."""
 
     def __init__(self, function: Callable):
-        found = type(function).forward if hasattr(function, "named_parameters") else getattr(function, "__func__", function)
+        of_module = hasattr(function, "named_parameters")
+        found: Any = getattr(type(function), "forward", None) if of_module else getattr(function, "__func__", function)
         self.code = getattr(found, "__code__", None)
         self.cells = list(getattr(found, "__closure__", None) or ())
         self.globals = getattr(found, "__globals__", {})

@@ -249,13 +249,17 @@ class NativeLowered(Lowered):
     def _guarded(self, native):
         """A kernel that may run on some values alone; the body of its record does the rest."""
         row = native.row
-        given = ", ".join([*[self._operand(a) for a in row.args], *[f"{k}={self._setting(v)}" for k, v in row.static.items()]])
+        given = ", ".join(
+            [*[self._operand(a) for a in row.args], *[f"{k}={self._setting(v)}" for k, v in row.static.items()]]
+        )
         self.source.add(f"if {self.source.name(native.guard, 'may_')}({given}):")
         mark = len(self.source.lines)
         self._segment([native])
         self.source.add("else:")
         names = ["_" if out is None else f"t{i}" for i, out in enumerate(row.outs)]
-        self.source.add(f"    {', '.join(names)} = {self.source.name(row.op.function, row.op.name + '_')}({given})", row)
+        self.source.add(
+            f"    {', '.join(names)} = {self.source.name(row.op.function, row.op.name + '_')}({given})", row
+        )
         for name, out in zip(names, row.outs, strict=True):
             if out is not None:
                 self.source.add(f"    copyto({self._operand(out)}, {name})")
@@ -288,7 +292,7 @@ class NativeLowered(Lowered):
         self.python = any([isinstance(row, Instruction) or row.guard is not None for row in self.layout.rows])
         finals = [*self.program.outputs, *[v for _, v in self.program.gradients]]
         count = len(self.program.outputs)
-        self._made = []
+        self._made: list[tuple] = []
         for root in self._fresh:
             position = next(i for i, p in self.layout.finals.items() if p.root is root)
             leaf = self.program.gradients[position - count][0] if position >= count else None

@@ -41,7 +41,12 @@ def constants(program: Program) -> None:
     for row in program.instructions:
         row = _with_operands(row, known)
         size = sum([out.nbytes for out in row.results])
-        if row.runtime or any([v.kind != "constant" for v in row.operands]) or size > MOST_FOLDED or Number in map(type, row.args):
+        if (
+            row.runtime
+            or any([v.kind != "constant" for v in row.operands])
+            or size > MOST_FOLDED
+            or Number in map(type, row.args)
+        ):
             kept.append(row)
             continue
         token = quiet_on(QUIET)
@@ -76,7 +81,7 @@ def common(program: Program) -> None:
         for number, (out, same) in enumerate(zip(row.outs, first.outs, strict=True)):
             if out is not None and same is None:
                 merged[number] = out
-            elif out is not None:
+            elif out is not None and same is not None:
                 known[out] = same
         first.outs = tuple(merged)
     program.instructions = kept
@@ -86,7 +91,7 @@ def common(program: Program) -> None:
 def _one_of(value, arrays):
     """The first constant of a kind: small equal ones become one."""
     if type(value) is Value and value.kind == "constant" and value.nbytes <= 64:
-        return arrays.setdefault((value.shape, value.dtype, value.array.tobytes()), value)
+        return arrays.setdefault((value.shape, value.dtype, value.held.tobytes()), value)
     return value
 
 

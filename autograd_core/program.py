@@ -46,6 +46,12 @@ class Value:
         return self.size * self.dtype.itemsize
 
     @property
+    def held(self) -> ndarray:
+        """The array of a constant."""
+        assert self.array is not None
+        return self.array
+
+    @property
     def type(self) -> str:
         """The type as text: ``f32[4, 2]``."""
         return f"{self.dtype.kind}{self.dtype.itemsize * 8}[{', '.join(map(str, self.shape))}]".replace("b8", "bool")
@@ -81,6 +87,12 @@ class Instruction:
         return [a for a in self.args if type(a) is Value]
 
     @property
+    def out(self) -> Value:
+        """The first result, of instructions that have one."""
+        assert self.outs[0] is not None
+        return self.outs[0]
+
+    @property
     def results(self) -> list[Value]:
         """The results that there are."""
         return [out for out in self.outs if out is not None]
@@ -97,7 +109,7 @@ def _own_op(name, function, family):
 
 
 CAST = _own_op("cast", lambda x, *, dtype: np.asarray(x).astype(dtype), creation)
-COPY = _own_op("copy", lambda x: np.array(x), creation)
+COPY = _own_op("copy", np.array, creation)
 
 
 def _write_part(base, part, *, path, order):
@@ -158,7 +170,9 @@ class Program:
             if row.op.scalar is not None and len(row.results) == 1:
                 shape = np.broadcast_shapes(*[v.shape for v in row.operands])
                 if shape != row.results[0].shape:
-                    raise AssertionError(f"{row.op.name} makes {row.results[0].type} of shapes that broadcast to {shape}")
+                    raise AssertionError(
+                        f"{row.op.name} makes {row.results[0].type} of shapes that broadcast to {shape}"
+                    )
         for value in self.finals:
             if value.kind == "result" and value not in known:
                 raise AssertionError("an output is not made by any instruction")
@@ -195,15 +209,14 @@ class Program:
         counts = (f"{len(self.arguments)} arguments", f"{len(self.captured)} captured",
                   f"{len(self.instructions)} instructions", f"{len(self.effects)} effects")  # fmt: skip
         lines = [f"program {self.name}: {', '.join(counts)}"]
-        for value in (*self.arguments, *self.captured):
-            lines.append(f"  {names[value]}: {value.type} {value.kind}")
+        lines += [f"  {names[v]}: {v.type} {v.kind}" for v in (*self.arguments, *self.captured)]
         body = [(_text_of(row, names), _remark(row)) for row in self.instructions]
         width = min(max([len(text) for text, _ in body], default=0), 84)
         lines += [f"  {text:<{width}}  # {remark}".rstrip(" #") for text, remark in body]
-        lines += [f"  {names[target]} <- {names[value]}" for target, value in self.effects]
-        for leaf, value in self.gradients:
+        lines += [f"  {names[target]} <- {names[made]}" for target, made in self.effects]
+        for leaf, gradient in self.gradients:
             known = next((names[v] for v in (*self.arguments, *self.captured) if v.origin is leaf), "a leaf")
-            lines.append(f"  grad of {known} = {names[value] if value is not None else None}")
+            lines.append(f"  grad of {known} = {names[gradient] if gradient is not None else None}")
         lines.append(f"  return {', '.join(names[v] for v in self.outputs)}".rstrip())
         return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from .backward import grad as gradients_of
 from .function import _node
 from .guards import Guards, Outside, contents, same, same_contents
 from .lowering import Lowered, NativeLowered, numbers_function
-from .modes import QUIET, enable_grad, quiet_off, quiet_on, state
+from .modes import QUIET, enable_grad, quiet_off, quiet_on
 from .passes import NATIVE, run_passes
 from .program import GradientOf, Instruction, Program, Value
 from .shapes import ndarray
@@ -53,7 +53,11 @@ class Recording:
         if same(now, self.held) and same_contents(contents(now), before):
             return
         number = next((i for i, (a, b) in enumerate(zip(now, self.held, strict=True)) if not same([a], [b])), None)
-        what = f"{self.outside.name_of(number)!r} is given another value" if number is not None else "a list or dict is changed"
+        what = (
+            f"{self.outside.name_of(number)!r} is given another value"
+            if number is not None
+            else "a list or dict is changed"
+        )
         self.tracer.refuse(f"{what} inside, which a run does not repeat; return the value instead")
 
     def _conclude(self, arguments, result):
@@ -83,7 +87,9 @@ class Recording:
         if isinstance(result, (list, tuple)):
             return "sequence", type(result), [self._structure(v) for v in result]
         if isinstance(result, (float, ndarray, np.generic)) or hasattr(result, "send"):
-            self.tracer.refuse(f"it returns a {type(result).__name__}, which would be the same at every run; return tensors")
+            self.tracer.refuse(
+                f"it returns a {type(result).__name__}, which would be the same at every run; return tensors"
+            )
         return "same", result
 
     # -------------------------------------------------- finishing
@@ -226,7 +232,11 @@ def execute(lowered: Lowered, arguments, captured, numbers=(), draws=()):
 def _explain(error, lowered):
     trace = error.__traceback__
     while trace is not None:
-        row = lowered.source.rows.get(trace.tb_lineno) if trace.tb_frame.f_code.co_filename == lowered.source.file else None
+        row = (
+            lowered.source.rows.get(trace.tb_lineno)
+            if trace.tb_frame.f_code.co_filename == lowered.source.file
+            else None
+        )
         if row is not None:
             place = provenance.describe(row.site)
             inside = f" in module {row.scope}" if row.scope else ""
@@ -267,11 +277,12 @@ class Backward:
         self.recording = recording
         self.live = live  # positions of the outputs that carry gradients
         outputs = [recording.outputs[i] for i in live]
-        tracked = [(v.origin, None) for v in tracer.captured if isinstance(v.origin, Tensor) and v.origin.tracks]
+        origins = [v.origin for v in tracer.captured if isinstance(v.origin, Tensor)]
+        tracked: list[tuple[Any, int | None]] = [(tensor, None) for tensor in origins if tensor.tracks]
         tracked += [(leaf, i) for i, leaf in enumerate(recording.leaves) if isinstance(leaf, Tensor) and leaf.tracks]
         self.targets = tracked
         self.mark = len(tracer.instructions)
-        self.seeds = []
+        self.seeds: list[Value] = []
         given = []
         for output in outputs:
             array = np.ones(output.array.shape, output.array.dtype)
@@ -339,7 +350,9 @@ class Backward:
         self.numbers = numbers_function([], self.lowered.wanted, [])
         self.origins = [v.origin for v in self.program.captured]
         self.slots = [i for i, g in enumerate(self.found) if g is not None]
-        self.shapes = [(self.program.arguments[i].shape, self.program.arguments[i].dtype) for i in range(len(self.seeds))]
+        self.shapes = [
+            (self.program.arguments[i].shape, self.program.arguments[i].dtype) for i in range(len(self.seeds))
+        ]
         program = self.recording.program
         self.pure = not program.effects and not any([row.runtime for row in program.instructions])
         del self.found
@@ -389,8 +402,8 @@ class _Again:
         """Gradients that have a history of their own."""
         backward = self.backward
         if not backward.pure:
-            raise RuntimeError("second derivatives through a compiled function that draws random numbers or writes into "
-                               "tensors are not recorded; compile the function that takes them")  # fmt: skip
+            raise RuntimeError("second derivatives through a compiled function that draws random numbers, or writes "
+                               "into tensors, are not recorded; compile the function that takes them")  # fmt: skip
         with enable_grad():
             outputs = _tensors_of(backward.recording.again(self.leaves))
         ends = [t if position is None else self.leaves[position] for t, position in backward.targets]
@@ -429,4 +442,3 @@ def _dense(value):
     from .segments import dense
 
     return dense(value.shape, value.dtype.itemsize)
-

@@ -48,7 +48,9 @@ class Number:
 
 
 def _arithmetic(function):
-    return (lambda self, other: self._then(function, self, other)), (lambda self, other: self._then(function, other, self))
+    return (lambda self, other: self._then(function, self, other)), (
+        lambda self, other: self._then(function, other, self)
+    )
 
 
 def _comparison(function):
@@ -111,13 +113,12 @@ class Settings:
         """Count the step; the settings, or None."""
         optimizer = self.optimizer
         self.undone = []
-        if len(optimizer.param_groups) <= self.group or not ((not self.stateful and not optimizer.state) or self._same_state()):
+        if len(optimizer.param_groups) <= self.group or not (
+            (not self.stateful and not optimizer.state) or self._same_state()
+        ):
             return None
         group = optimizer.param_groups[self.group]
-        if optimizer.scalars:
-            settings = self._count(group)
-        else:
-            settings = optimizer._with_numbers({}, group)
+        settings = self._count(group) if optimizer.scalars else optimizer._with_numbers({}, group)
         if settings is None:
             return None
         now = [settings.get(k) for k in self.static]

@@ -159,6 +159,12 @@ def copy_plan(source: Array) -> Plan | None:
     return plan_loop(source, loop=loop) if source.dtype.name in ("float32", "float64", "int64", "int32") else None
 
 
+def _strides_of(plan: Plan) -> tuple[int, ...] | None:
+    """The strides of a plan's one output, where they are not those of C order."""
+    (spec,) = plan.outputs
+    return spec.strides if spec is not None else None
+
+
 def zero_plan(shape: tuple[int, ...], dtype: np.dtype) -> Plan | None:
     """The plan that fills an array with zeros (its input is the array itself)."""
     loop = Loop("zero", ("x",), (dtype.name,), 0, (("full", ("0",), dtype.name),), (Output(1),))
@@ -250,7 +256,9 @@ class Layout:
         if any([type(a) is Value and a is not source for a in row.args]) or 0 in source.shape:
             return False
         place = self.place(source)
-        reach = sum([(n - 1) * abs(s) for n, s in zip(source.shape, place.strides, strict=True)]) + source.dtype.itemsize
+        reach = (
+            sum([(n - 1) * abs(s) for n, s in zip(source.shape, place.strides, strict=True)]) + source.dtype.itemsize
+        )
         if any([s < 0 for s in place.strides]):
             return False
         memory = np.empty(reach, np.uint8)
@@ -368,7 +376,11 @@ class Layout:
             at, row = made.get(value, (None, None))
             if row is None or not isinstance(row.op.run, Fused) or target.kind != "captured" or value in found:
                 continue
-            if self._last_target.get(target, -1) <= at and row.op.run.axes == 0 and is_dense(target, target.strides or ()):
+            if (
+                self._last_target.get(target, -1) <= at
+                and row.op.run.axes == 0
+                and is_dense(target, target.strides or ())
+            ):
                 found[value] = target
         return found
 
@@ -382,7 +394,7 @@ class Layout:
             place = self.place(value)
             plan = copy_plan(self.describe(value)) if value.dtype.name in ("float32", "float64", "int64") else None
             written = target.kind == "captured" and is_dense(target, target.strides or ())
-            if value in self.python or plan is None or plan.outputs[0].strides is not None or not written:
+            if value in self.python or plan is None or _strides_of(plan) is not None or not written:
                 self._use(place)
                 self.copies.append((target, value))
                 continue
@@ -412,7 +424,7 @@ class Layout:
                 continue
             root = self._root("fresh", value.nbytes, len(self.fresh))
             self.fresh.append(root)
-            self.finals[number] = Place(root, 0, plan.outputs[0].strides or dense(value.shape, value.dtype.itemsize))
+            self.finals[number] = Place(root, 0, _strides_of(plan) or dense(value.shape, value.dtype.itemsize))
             self.rows.append(Native(plan, [place], [self.finals[number]], []))
 
     def _python_reads(self, root):
@@ -420,8 +432,12 @@ class Layout:
         values = [*self.python, *self.small_arguments.values()]
         values += [v for row in self.rows if isinstance(row, Instruction) for v in row.operands]
         values += [v for _, v in self.copies]
-        guarded = [v for row in self.rows if isinstance(row, Native) and row.guard and row.row for v in row.row.operands]
-        guarded += [v for row in self.rows if isinstance(row, Native) and row.guard and row.row for v in row.row.results]
+        guarded = [
+            v for row in self.rows if isinstance(row, Native) and row.guard and row.row for v in row.row.operands
+        ]
+        guarded += [
+            v for row in self.rows if isinstance(row, Native) and row.guard and row.row for v in row.row.results
+        ]
         return any([v in self.places and self.places[v].root is root for v in (*values, *guarded)])
 
     # -------------------------------------------------- the arena
@@ -434,7 +450,9 @@ class Layout:
         self.arena_size = 0
         for root in sorted(waiting, key=lambda r: (-r.size, r.first)):
             at = 0
-            for other in sorted([t for t in taken if t.first <= root.last and root.first <= t.last], key=lambda t: t.offset):
+            for other in sorted(
+                [t for t in taken if t.first <= root.last and root.first <= t.last], key=lambda t: t.offset
+            ):
                 if at + root.size <= other.offset:
                     break
                 at = max(at, -(-(other.offset + other.size) // ALIGN) * ALIGN)

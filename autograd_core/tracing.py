@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import gc
 import sys
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,9 @@ class _Frame:
         self.settings = settings
 
 
-VARYING = frozenset(["nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "unique_values", "bincount"])
+VARYING = frozenset(
+    ["nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "unique_values", "bincount"]
+)
 """Operations whose result's shape depends on values."""
 
 
@@ -93,7 +96,7 @@ class Tracer(Watcher):
         self.groups: list[tuple[Any, dict]] = []
         self._existing: list[Tensor] = []
         self._before: dict[int, Any] = {}
-        self._writes = 0
+        self._writes: int | None = 0
 
     # -------------------------------------------------- begin and end
 
@@ -156,7 +159,14 @@ class Tracer(Watcher):
 
     def capture(self, array: ndarray, origin: Any) -> None:
         """Declare an array outside that is read where it lies at each run."""
-        value = Value("captured", array.shape, array.dtype, origin, name=getattr(origin, "name", None) or "", strides=array.strides)
+        value = Value(
+            "captured",
+            array.shape,
+            array.dtype,
+            origin,
+            name=getattr(origin, "name", None) or "",
+            strides=array.strides,
+        )
         owner = storage.owner_of(array)
         for other in self.cells.get(id(owner), ()):
             if other.version and np.may_share_memory(other.array, array):
@@ -194,15 +204,13 @@ class Tracer(Watcher):
             if kind is Number:
                 numbers[position] = arg
             elif kind is ndarray and id(arg) not in self.looks and self._is_users(arg):
-                self.refuse(f"{op.name} gets a NumPy array ({arg.dtype}{list(arg.shape)}) from outside; make it a Tensor "
-                            "outside of the function, or an argument of it")  # fmt: skip
+                self.refuse(f"{op.name} gets a NumPy array ({arg.dtype}{list(arg.shape)}) from outside; make it a "
+                            "Tensor outside of the function, or an argument of it")  # fmt: skip
             elif isinstance(arg, (Tensor, ndarray)):
                 self._known(arg)
         if numbers:
             args = tuple([a.value if type(a) is Number else a for a in args])
-        for key, value in static.items():
-            if type(value) is Number:
-                settings[key] = value
+        settings = {key: value for key, value in static.items() if type(value) is Number}
         if settings:
             static = {k: v.value if type(v) is Number else v for k, v in static.items()}
         if "seed" in static and "offset" in static:
@@ -220,7 +228,8 @@ class Tracer(Watcher):
 
     def _is_users(self, array):
         """Whether an array was handed to the library by the user's code."""
-        frame, owner = sys._getframe(2), storage.owner_of(array)
+        frame: FrameType | None = sys._getframe(2)
+        owner = storage.owner_of(array)
         given: list = []
         while frame is not None and not provenance.written_by_user(frame.f_code.co_filename):
             code = frame.f_code
@@ -368,12 +377,16 @@ class Tracer(Watcher):
     def _keep_constants(self, cell):
         for other in self.cells[id(cell.owner)]:
             if other.first.kind == "constant" and not other.version:
-                other.first.array = other.first.array.copy()
+                other.first.array = other.first.held.copy()
 
     def _check_neighbours(self, look, array):
         """Other cells on the memory that is written must be disjoint from it."""
         for other in self.looks.values():
-            if other.cell is not look.cell and other.cell.owner is look.cell.owner and np.shares_memory(other.array, array):
+            if (
+                other.cell is not look.cell
+                and other.cell.owner is look.cell.owner
+                and np.shares_memory(other.array, array)
+            ):
                 self.refuse("a tensor is written that shares memory with another one in a way that is not known")
 
     def copied(self, source, made):
@@ -393,7 +406,9 @@ class Tracer(Watcher):
             self.instructions.append(self._row(*row, (out,), {}))
             self._cell(made, out)
         elif isinstance(source, (ndarray, np.generic)) and source.ndim and self._is_users(source):
-            self.refuse("a tensor is made of a NumPy array from outside; make it outside of the function, or an argument")
+            self.refuse(
+                "a tensor is made of a NumPy array from outside; make it outside of the function, or an argument"
+            )
         elif isinstance(source, (list, tuple)) and _holds_tensors(source):
             self.refuse("a tensor is made of a list of tensors; use ag.stack")
 
@@ -405,8 +420,9 @@ class Tracer(Watcher):
         look = self.looks.get(id(tensor.array))
         known = look is not None or id(tensor.array) in self._before
         if known and (look is None or self.value_of(tensor.array).kind != "constant"):
-            self.refuse(f"the values of a tensor ({tensor.array.dtype}{list(tensor.array.shape)}) are read: turned into a "
-                        "number, a bool or a NumPy array. Keep them tensors (ag.where for a choice), or do it outside")  # fmt: skip
+            kind = f"{tensor.array.dtype}{list(tensor.array.shape)}"
+            self.refuse(f"the values of a tensor ({kind}) are read: turned into a number, a bool or a NumPy array. "
+                        "Keep them tensors (ag.where for a choice), or do it outside")  # fmt: skip
 
     def replace(self, tensor, array):
         """``tensor.data = array``: for a tensor from outside, a write of its values."""
@@ -507,12 +523,10 @@ class Tracer(Watcher):
 
     def effects(self) -> list[tuple[Value, Value]]:
         """What was written into memory from outside, with its value at the end."""
-        found = []
-        for cells in self.cells.values():
-            for cell in cells:
-                if cell.version and cell.first.kind in ("captured", "argument") and cell.value is not cell.first:
-                    found.append((cell.first, cell.value))
-        return found
+        cells = [cell for cells in self.cells.values() for cell in cells if cell.version]
+        return [
+            (c.first, c.value) for c in cells if c.first.kind in ("captured", "argument") and c.value is not c.first
+        ]
 
     def gradients(self) -> list[tuple[Any, Value | None]]:
         """The leaves whose ``grad`` is another one at the end, with its value."""
@@ -534,7 +548,9 @@ class Tracer(Watcher):
                 if group.get(key) != value:
                     self.refuse(f"the setting {key!r} of an optimizer is changed inside; step schedules outside of the "
                                 "function")  # fmt: skip
-        return Program(self.name, arguments, self.captured, self.instructions, outputs, self.effects(), self.gradients())
+        return Program(
+            self.name, arguments, self.captured, self.instructions, outputs, self.effects(), self.gradients()
+        )
 
 
 def _holds_tensors(items):
