@@ -145,7 +145,11 @@ def test_bad_commands_say_what_is_wrong(capsys):
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one child")
 def test_ctrl_c_leaves_a_report(tmp_path):
     arguments = ["train", "xor", "--epochs", "1000000", "--out", str(tmp_path)]
-    code = f"import sys; from nn.cli import main; sys.exit(main({arguments!r}))"
+    code = (
+        "import signal, sys; from nn.cli import main; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's background jobs ignore it
+        f"sys.exit(main({arguments!r}))"
+    )
     with subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
             if line.startswith("epoch  5"):
