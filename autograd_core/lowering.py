@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import linecache
 import struct
+import threading
 from collections.abc import Callable
 from itertools import count
 from sys import getrefcount
@@ -78,6 +79,7 @@ class Lowered:
         self._places: dict[int, int] = {}
         self.source = Source("run", "arguments, captured, n, draws")
         self.source.names |= {"asarray": np.asarray, "copyto": np.copyto, "array": np.array}
+        self.lock = threading.Lock()
         self.python = True  # whether some instructions are lines of Python
         self._text: dict[Value, str] = {}
         self._looks = {out for row in program.instructions if row.alias is not None for out in row.results}

