@@ -147,7 +147,9 @@ WINOGRAD = {  # batch, channels, outputs, size, padding
 
 
 @pytest.mark.parametrize("case", WINOGRAD)
-def test_winograd(case):
+def test_winograd(case, monkeypatch):
+    estimate = conv.winograd_cycles
+    monkeypatch.setattr(conv, "winograd_cycles", lambda c, lanes: 0 if estimate(c, lanes) < np.inf else np.inf)
     n, c, o, size, padding = WINOGRAD[case]
     static = {"stride": (1, 1), "padding": padding, "dilation": (1, 1), "groups": 1}
     x, w, bias = normal(n, c, *size), normal(o, c, 3, 3, seed=1), normal(o, seed=2)
