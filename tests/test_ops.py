@@ -11,11 +11,11 @@ import pytest
 import autograd_core as ag
 from autograd_core.gradient_check import gradcheck, gradgradcheck
 from autograd_core.ops.samples import build
-from autograd_core.registry import FAMILIES, OPS
+from autograd_core.registry import FAMILIES
+from autograd_core.support import NOT_THE_DERIVATIVE, RECORDS, Call, tensors
 from autograd_core.tensor import Tensor
 from autograd_core.transforms import jvp
 
-RECORDS = {record.qualified: record for record in OPS.values()}
 CASES = [(name, number) for name, record in sorted(RECORDS.items()) for number in range(len(record.samples))]
 DIFFERENTIABLE = [
     case for case in CASES if RECORDS[case[0]].differentiable or RECORDS[case[0]].family.name == "composite"
@@ -27,73 +27,9 @@ differentiable_case = pytest.mark.parametrize(
     ("name", "number"), DIFFERENTIABLE, ids=[f"{n}-{k}" for n, k in DIFFERENTIABLE])  # fmt: skip
 
 
-SYMMETRIC = {"linalg.cholesky", "linalg.eigh", "linalg.eigvalsh", "linalg.pinv", "internal.pseudo_inverse"}
-"""Functions that look at one triangle: their gradient is that of the symmetric part of the input."""
-
-
-NOT_THE_DERIVATIVE = {
-    "internal.lookup-0": "padding_idx keeps a row's gradient at zero on purpose",
-    "nn.functional.embedding-1": "padding_idx keeps a row's gradient at zero on purpose",
-    "internal.round_to_bfloat16-0": "differences drown in the rounding to bfloat16",
-    "internal.to-0": "differences drown in the rounding to float32",
-    "normal-0": "draws are not differentiated, as in PyTorch",
-    "normal-1": "draws are not differentiated, as in PyTorch",
-}
-
-
-class Call:
-    """One sample of one record, ready to be called on its floating-point arrays."""
-
-    def __init__(self, name, number, dtype=np.float64):
-        self.record, self.number = RECORDS[name], number
-        args, self.kwargs = build(self.record.samples[number], seed=number, dtype=dtype)
-        self.args, self.leaves = [], []
-        for arg in args:
-            self.args.append(self._lift(arg))
-
-    def _lift(self, value):
-        if isinstance(value, np.ndarray):
-            made = ag.tensor(value)
-            if value.dtype.kind == "f":
-                made.requires_grad_(not self.record.qualified.startswith("Tensor."))  # in place: not on leaves
-                self.leaves.append(made)
-            return made
-        return type(value)(self._lift(v) for v in value) if isinstance(value, (list, tuple)) else value
-
-    def __call__(self, *leaves):
-        """The outputs, with other tensors in place of the leaves."""
-        ag.manual_seed(7)
-        put = {id(old): new for old, new in zip(self.leaves, leaves, strict=True)} if leaves else {}
-
-        def filled(value):
-            if isinstance(value, Tensor):
-                return put.get(id(value), value)
-            return type(value)(filled(v) for v in value) if isinstance(value, (list, tuple)) else value
-
-        args = [filled(a) for a in self.args]
-        name = self.record.qualified
-        if name in SYMMETRIC and (name != "linalg.pinv" or "hermitian" in self.kwargs):
-            args[0] = (args[0] + args[0].mT) / 2
-        return self.record.public(*args, **self.kwargs)
-
-
-def tensors(result):
-    """The tensors among results, in order."""
-    if isinstance(result, Tensor):
-        return [result]
-    if isinstance(result, (list, tuple)):
-        return [t for r in result for t in tensors(r)]
-    return []
-
-
 def floats(result):
     """The floating-point tensors among results, in order."""
     return [t for t in tensors(result) if t.array.dtype.kind == "f"]
-
-
-def smooth(call):
-    """The call as a function of its leaves that returns the floating-point outputs that carry gradients."""
-    return lambda *leaves: tuple(t for t in floats(call(*leaves)) if t.requires_grad)
 
 
 def needs(record, call):
@@ -105,18 +41,13 @@ def needs(record, call):
         pytest.skip("a draw has no gradient to compare with differences")
     if not call.leaves:
         pytest.skip("no floating-point input in this sample")
-    outs = smooth(call)()
-    if not outs:
+    if not call.smooth():
         pytest.skip("no output of this sample carries a gradient")
     try:
-        found = ag.grad(outs, call.leaves, [ag.ones_like(o) for o in outs], allow_unused=True)
+        if not call.keep_differentiable():
+            pytest.skip("no input of this sample has a gradient")
     except NotImplementedError as error:
         pytest.skip(f"PyTorch has no gradient either: {error}")
-    for leaf, gradient in zip(call.leaves, found, strict=True):
-        leaf.requires_grad_(gradient is not None)
-    call.leaves = [leaf for leaf, gradient in zip(call.leaves, found, strict=True) if gradient is not None]
-    if not call.leaves:
-        pytest.skip("no input of this sample has a gradient")
 
 
 @pytest.mark.parametrize("name", sorted(RECORDS))
@@ -159,7 +90,7 @@ def checksum_of(array):
 def test_gradient(name, number):
     call = Call(name, number)
     needs(call.record, call)
-    gradcheck(smooth(call), tuple(call.leaves), atol=1e-5, rtol=1e-4)
+    gradcheck(call.smooth, tuple(call.leaves), atol=1e-5, rtol=1e-4)
 
 
 @differentiable_case
@@ -168,11 +99,11 @@ def test_second_gradient(name, number):
     needs(call.record, call)
     if getattr(call.record.function, "once_differentiable", False):
         pytest.skip("PyTorch has no second derivative here either")
-    first = ag.grad(smooth(call)(), call.leaves, [ag.ones_like(t) for t in smooth(call)()], create_graph=True,
+    first = ag.grad(call.smooth(), call.leaves, [ag.ones_like(t) for t in call.smooth()], create_graph=True,
                     allow_unused=True)  # fmt: skip
     if not any(g is not None and g.requires_grad for g in first):
         return  # linear: the second derivative is zero
-    gradgradcheck(smooth(call), tuple(call.leaves), atol=1e-4, rtol=1e-3, fast_mode=True)
+    gradgradcheck(call.smooth, tuple(call.leaves), atol=1e-4, rtol=1e-3, fast_mode=True)
 
 
 @differentiable_case
@@ -181,12 +112,12 @@ def test_forward_mode(name, number):
     needs(call.record, call)
     rng = np.random.default_rng(0)
     directions = [rng.standard_normal(t.array.shape) for t in call.leaves]
-    _, found = jvp(smooth(call), tuple(call.leaves), tuple(ag.tensor(d) for d in directions))
+    _, found = jvp(call.smooth, tuple(call.leaves), tuple(ag.tensor(d) for d in directions))
     step = 1e-6
 
     def moved(sign):
         points = [t.array + sign * step * d for t, d in zip(call.leaves, directions, strict=True)]
-        return [t.array for t in smooth(call)(*[ag.tensor(p, requires_grad=True) for p in points])]
+        return [t.array for t in call.smooth(*[ag.tensor(p, requires_grad=True) for p in points])]
 
     for derivative, up, down in zip(found if isinstance(found, tuple) else (found,), moved(1), moved(-1), strict=True):
         assert np.allclose(derivative.array, (up - down) / (2 * step), rtol=1e-4, atol=1e-5, equal_nan=True)
@@ -199,7 +130,7 @@ def test_both_ways_of_backward_agree(name, number):
     needs(call.record, call)
 
     def gradients(create_graph):
-        outs = smooth(call)()
+        outs = call.smooth()
         return ag.grad(outs, call.leaves, [ag.ones_like(o) for o in outs], create_graph=create_graph, allow_unused=True)
 
     for plain, lifted in zip(gradients(False), gradients(True), strict=True):
