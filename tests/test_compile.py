@@ -184,7 +184,8 @@ def test_a_program_gives_what_eager_gives_for_other_values(name, number):
         expected = [results(call, args), results(call, others)]
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         pytest.skip(f"eager refuses other values, or has no gradient: {error}")
-    compiled = ag.compile(call)
+    # machine code for the first sample alone: making it for all of them takes minutes where no kernel is cached
+    compiled = ag.compile(call, disable=() if number == 0 else ("native", "fusion"))
     try:
         found = [results(compiled, args), results(compiled, others)]
     except ag.CompileError as error:
