@@ -46,12 +46,14 @@ def _without_tensors(items):
 def _from_python(data, wanted):
     try:
         found = np.array(data)
-    except ValueError as error:
-        raise ValueError(f"tensor: the sequence is ragged or holds values that are not numbers ({error})") from None
+    except ValueError:
+        raise ValueError("tensor: the sequence is ragged (parts of different lengths) or holds values that are not "
+                         "numbers; needs nested sequences of one shape") from None  # fmt: skip
     if found.dtype == object:
         raise TypeError(f"tensor: cannot make a tensor of {type(data).__name__} with values that are not numbers")
     if found.dtype.kind not in "fiub":
-        raise TypeError(f"tensor: cannot make a tensor of {found.dtype} values")
+        kind = {"U": "strings", "S": "strings", "c": "complex numbers"}.get(found.dtype.kind, f"{found.dtype} values")
+        raise TypeError(f"tensor: cannot make a tensor of {kind}, needs numbers or booleans")
     if wanted is not None:
         if wanted == np.uint64 and found.dtype == np.float64:  # NumPy's common type of numbers on both sides of 2**63
             found = np.array(data, object)

@@ -19,7 +19,7 @@ class LinAlgError(OpError, np.linalg.LinAlgError):
     """A matrix factorisation failed (a singular or indefinite matrix)."""
 
 
-EXPLAINED = (TypeError, ValueError, IndexError, RuntimeError, ArithmeticError, np.linalg.LinAlgError)
+EXPLAINED = (TypeError, ValueError, IndexError, RuntimeError, ArithmeticError, AttributeError, np.linalg.LinAlgError)
 """What NumPy and our own code raise for bad input; `explain` adds the operation and the places."""
 
 
@@ -31,14 +31,45 @@ def shape_text(value) -> str:
     return repr(value) if isinstance(value, (int, float, str, type(None))) else type(value).__name__
 
 
+def broadcast_text(shapes) -> str:
+    """A sentence on shapes that do not broadcast: which they are, and where they differ."""
+    listed = " and ".join(str(list(s)) for s in shapes)
+    for dim in range(1, max(map(len, shapes)) + 1):
+        sizes = sorted({s[-dim] for s in shapes if len(s) >= dim and s[-dim] != 1})
+        if len(sizes) > 1:
+            return f"shapes {listed} cannot be broadcast to a single shape: sizes {sizes} at dim {-dim}"
+    return f"shapes {listed} cannot be broadcast to a single shape"
+
+
+def _sentence(error, op, args):
+    """What went wrong, with NumPy's own phrases put in terms of the arguments."""
+    text = str(error).rstrip(". \n").removeprefix(f"{op.name}: ").removeprefix(f"{op.qualified}: ")
+    shapes = [tuple(np.shape(a)) for a in args if hasattr(a, "shape")]
+    if "could not be broadcast" in text and shapes:
+        return broadcast_text(shapes)
+    if "gufunc signature" in text and len(shapes) > 1:
+        if op.name == "linear":
+            return (f"input must end in the {shapes[1][-1]} features that weight of shape {list(shapes[1])} takes, "
+                    f"got shape {list(shapes[0])}")  # fmt: skip
+        return "the sizes that are summed over differ, got shapes " + " and ".join(str(list(s)) for s in shapes)
+    return text
+
+
 def explain(error, op, args, static):
     """The error of a failed operation with its name, its arguments and the places where they come from."""
     if getattr(error, "explained", False):
         return error
+    if isinstance(error, AttributeError):
+        odd = [a for a in args if not (a is None or isinstance(a, (int, float, np.generic)) or hasattr(a, "shape"))]
+        if not odd:
+            return error
+        error = TypeError(f"arguments must be Tensors, got a {type(odd[0]).__name__}")
     given = ", ".join(shape_text(a) for a in args)
-    name = provenance.entrance() if getattr(op, "namespace", "") == "internal" else None
-    text = str(error).rstrip(".").removeprefix(f"{op.name}: ")
-    lines = [f"{name or op.name}: {text}", f"  arguments: {given}"]
+    entrance, text = provenance.entrance(), _sentence(error, op, args)
+    inside = entrance is not None and text.startswith(f"{entrance}: ")  # a composite whose own check has failed
+    name = entrance if inside or getattr(op, "namespace", "") == "internal" else None
+    text = text.removeprefix(f"{entrance}: ") if inside else text
+    lines = [f"{name or op.qualified.removeprefix('nn.functional.')}: {text}", f"  arguments: {given}"]
     settings = ", ".join(f"{k}={shape_text(v) if hasattr(v, 'array') else v!r}" for k, v in static.items())
     if settings:
         lines[-1] += f"; {settings[:200]}"

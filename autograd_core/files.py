@@ -39,6 +39,8 @@ def replace(temporary: str | os.PathLike[str], path: str | os.PathLike[str]) -> 
 def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file that becomes ``path`` when the block ends without an error; else ``path`` stays as it was."""
     path = Path(path).resolve()
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path.name}: the folder {path.parent} does not exist")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         with open(temporary, "xb") as file:

@@ -111,6 +111,8 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again from ``seed`` (-2**63 to 2**64 - 1; negative ones count from 2**64 - 1 down); returns itself."""
+        if not hasattr(seed, "__int__"):
+            raise TypeError(f"manual_seed: seed must be an int, got {type(seed).__name__} {seed!r}")
         seed = int(seed)
         if not -(1 << 63) <= seed <= LARGEST:
             raise RuntimeError(f"manual_seed: seed must lie between -2**63 and 2**64 - 1, got {seed}")

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import provenance
+
 ndarray = np.ndarray
 
 
@@ -74,12 +76,20 @@ def dtype_of(dtype: Any) -> DType:
     """The `DType` of anything that names one: a DType, a NumPy dtype, ``float``, ``"int64"``."""
     if type(dtype) is DType:
         return dtype
-    found = DType._of.get(np.dtype(dtype))
+    try:
+        found = DType._of.get(np.dtype(dtype))
+    except TypeError:
+        found = None
     if found is None:
-        raise TypeError(
-            f"dtype {dtype} is not supported; supported are {', '.join(sorted(t.name for t in DType._of.values()))}"
-        )
+        known = ", ".join(sorted(t.name for t in DType._of.values()))
+        raise TypeError(named(f"dtype {dtype!r} is not supported; supported are {known}"))
     return found
+
+
+def named(text: str) -> str:
+    """``text`` with the name of the function that the user has called in front, where there is one."""
+    name = provenance.entrance(3)
+    return f"{name}: {text}" if name and name != "method" and not name.startswith(("_", "<")) else text
 
 
 def numpy_dtype(dtype: Any, default: np.dtype | None = None) -> np.dtype:
@@ -244,10 +254,11 @@ def normalize_dim(dim, ndim: int, what: str = "dim") -> int:
     """``dim`` counted from the front; a 0-d tensor is treated as having one dimension, as PyTorch does."""
     limit = ndim or 1
     if isinstance(dim, bool) or not hasattr(dim, "__index__"):
-        raise TypeError(f"{what} must be an int, got {type(dim).__name__}")
+        raise TypeError(named(f"{what} must be an int, got {type(dim).__name__}"))
     dim = as_index(dim)
     if not -limit <= dim < limit:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})")
+        raise IndexError(named(
+            f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})"))  # fmt: skip
     return dim % limit
 
 
@@ -261,7 +272,7 @@ def normalize_dims(dims, ndim: int, what: str = "dim") -> tuple[int, ...]:
         return tuple(range(ndim))
     found = tuple(normalize_dim(d, ndim, what) for d in dims)
     if len(set(found)) != len(found):
-        raise RuntimeError(f"{what} appears multiple times in the list of dims: {tuple(dims)}")
+        raise RuntimeError(named(f"{what} appears multiple times in the list of dims: {tuple(dims)}"))
     return found if ndim else ()
 
 
@@ -272,7 +283,7 @@ def as_shape(sizes) -> tuple[int, ...]:
     try:
         return tuple(map(as_index, sizes))
     except TypeError:
-        raise TypeError(f"a shape must be ints, got {tuple(sizes)!r}") from None
+        raise TypeError(named(f"a shape must be ints, got {tuple(sizes)!r}")) from None
 
 
 def infer_size(shape, numel: int) -> tuple[int, ...]:
@@ -288,7 +299,7 @@ def infer_size(shape, numel: int) -> tuple[int, ...]:
         if numel % known == 0:
             shape = tuple(numel // known if s == -1 else s for s in shape)
     if prod(shape) != numel or any(s < 0 for s in shape):
-        raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
+        raise RuntimeError(named(f"shape '{list(shape)}' is invalid for input of size {numel}"))
     return tuple(shape)
 
 
@@ -299,7 +310,7 @@ def broadcast_shapes(*shapes) -> Size:
         return Size(np.broadcast_shapes(*each))
     except ValueError:
         listed = ", ".join(str(list(s)) for s in each)
-        raise RuntimeError(f"shapes {listed} cannot be broadcast to a single shape") from None
+        raise RuntimeError(named(f"shapes {listed} cannot be broadcast to a single shape")) from None
 
 
 def reduced_dims(shape, target) -> tuple[int, ...]:

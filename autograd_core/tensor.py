@@ -431,7 +431,8 @@ class Tensor:
         """The value of a tensor of one element as a Python number."""
         array = self._read()
         if array.size != 1:
-            raise RuntimeError(f"a Tensor with {array.size} elements cannot be converted to a Python number")
+            raise RuntimeError(f"item: a Tensor with {array.size} elements (shape {list(array.shape)}) cannot be "
+                               "converted to a Python number")  # fmt: skip
         return array.item()
 
     def tolist(self):
@@ -440,7 +441,8 @@ class Tensor:
 
     def __bool__(self):
         if self.array.size != 1:
-            raise RuntimeError(f"the truth value of a Tensor with {self.array.size} elements is ambiguous")
+            raise RuntimeError(f"bool: the truth value of a Tensor with {self.array.size} elements (shape "
+                               f"{list(self.array.shape)}) is ambiguous; use any() or all()")  # fmt: skip
         return bool(self.item())
 
     def __float__(self):

@@ -29,7 +29,8 @@ class MultiheadAttention(Module):
         self.dropout, self.batch_first, self.add_zero_attn = dropout, batch_first, add_zero_attn
         self.head_dim = embed_dim // num_heads
         if self.head_dim * num_heads != embed_dim:
-            raise AssertionError(f"embed_dim must be divisible by num_heads, got {embed_dim} and {num_heads}")
+            raise AssertionError("MultiheadAttention: embed_dim must be divisible by num_heads, got "
+                                 f"{embed_dim} and {num_heads}")  # fmt: skip
         kind = {"device": device, "dtype": dtype}
         joint = self._qkv_same_embed_dim
         for name, width in (("q_proj_weight", embed_dim), ("k_proj_weight", self.kdim), ("v_proj_weight", self.vdim)):

@@ -10,7 +10,7 @@ class _Dropout(Wrapper, p=0.5, inplace=False):
     def __init__(self, p=0.5, inplace=False):
         super().__init__(p, inplace)
         if not 0 <= p <= 1:
-            raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+            raise ValueError(f"{type(self).__name__}: dropout probability has to be between 0 and 1, but got {p}")
 
     def forward(self, input):
         """Draw which elements to drop, in training."""

@@ -49,6 +49,8 @@ def _drawn(shape, method, *args, generator=None):
 @no_grad()
 def uniform_(tensor: Tensor, a=0.0, b=1.0, generator=None) -> Tensor:
     """Fill with numbers drawn evenly from [a, b)."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"uniform_: tensor must be a Tensor, got {type(tensor).__name__}")
     return tensor.uniform_(a, b, generator=generator)
 
 
@@ -120,7 +122,7 @@ def dirac_(tensor: Tensor, groups=1) -> Tensor:
 
 def _calculate_fan_in_and_fan_out(tensor):
     if tensor.ndim < 2:
-        raise ValueError("Fan in and fan out can not be computed for tensor with fewer than 2 dimensions, got "
+        raise ValueError("init: Fan in and fan out can not be computed for tensor with fewer than 2 dimensions, got "
                          f"{tensor.ndim}")  # fmt: skip
     field = math.prod(tensor.shape[2:])
     return tensor.shape[1] * field, tensor.shape[0] * field

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable
-from typing import Any
 
 import autograd_core as ag
 
@@ -32,11 +30,9 @@ class _Loss(Wrapper, shown=""):
                 self.register_buffer(name, given.pop(name))
         self.__dict__.update(given)
 
-    def _of_input_and_target(self, input, target):
+    def forward(self, input, target):
         """Call the function with the settings."""
         return self._call(input, target)
-
-    forward: Callable[..., Any] = _of_input_and_target
 
     def _call(self, *tensors):
         settings = {name: getattr(self, name) for name in self._settings if name not in _OLD}

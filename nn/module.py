@@ -177,7 +177,7 @@ class Module(Stateful):
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a submodule, reachable as an attribute of that name."""
         if not isinstance(module, Module) and module is not None:
-            raise TypeError(f"{_type_name(module)} is not a Module subclass")
+            raise TypeError(f"{type(self).__name__}: {_type_name(module)} is not a Module subclass")
         self._check_name(name, "module", self.__dict__.get("_modules", ()))
         self._modules[name] = module = registered("module", self, name, module)
         if module is not None:

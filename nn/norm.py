@@ -63,7 +63,7 @@ class _RunningNorm(Module):
     def _check_input_dim(self, input):
         if input.ndim not in self._ndims:
             expected = " or ".join(f"{n}D" for n in self._ndims)
-            raise ValueError(f"expected {expected} input (got {input.ndim}D input)")
+            raise ValueError(f"{type(self).__name__}: expected {expected} input (got {input.ndim}D input)")
 
     def extra_repr(self):
         """The settings."""

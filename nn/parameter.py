@@ -20,7 +20,10 @@ def empty(shape, device=None, dtype=None) -> Tensor:
     """A tensor of ``shape`` whose values are whatever lies in memory."""
     check_device(device)
     out = object.__new__(Tensor)
-    out.array = np.empty(as_shape(tuple(shape)) if shape != () else (), numpy_dtype(dtype))
+    sizes = as_shape(tuple(shape)) if shape != () else ()
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"sizes of a parameter must not be negative, got {list(sizes)}")
+    out.array = np.empty(sizes, numpy_dtype(dtype))
     return out
 
 

@@ -70,8 +70,8 @@ class RNNBase(Module):
 
     def _check(self, hidden_size, num_layers, dropout, proj_size, mode):
         if not isinstance(dropout, (int, float)) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
-            raise ValueError("dropout should be a number in range [0, 1] representing the probability of an element "
-                             f"being zeroed, got {dropout!r}")  # fmt: skip
+            raise ValueError(f"{mode}: dropout should be a number in range [0, 1] representing the probability of an "
+                             f"element being zeroed, got {dropout!r}")  # fmt: skip
         if dropout > 0 and num_layers == 1:
             warnings.warn(f"dropout={dropout} has no effect: it acts between layers, there is one", stacklevel=4)
         if not isinstance(hidden_size, int):
@@ -171,8 +171,8 @@ class RNNBase(Module):
             raise ValueError(f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). Convert "
                              f"input: input.to({weight.dtype}), or convert model: model.to({input.dtype})")  # fmt: skip
         if input.shape[-1] != self.input_size:
-            raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got "
-                               f"{input.shape[-1]}")  # fmt: skip
+            raise RuntimeError(f"{self.mode}: input.size(-1) must be equal to input_size. Expected {self.input_size}, "
+                               f"got {input.shape[-1]}")  # fmt: skip
 
     def _states(self, hx, batched, batch, dtype):
         """The initial states (layers · directions, N, H): zeros, or those given, checked."""
@@ -183,7 +183,7 @@ class RNNBase(Module):
         kind = "batched 3-D" if batched else "unbatched 2-D"
         dims = 3 if batched else 2
         if any(state.ndim != dims for state in given):
-            raise RuntimeError(f"For {kind} input, hx should also be {dims}-D but got "
+            raise RuntimeError(f"{self.mode}: For {kind} input, hx should also be {dims}-D but got "
                                f"({', '.join(f'{state.ndim}-D' for state in given)}) tensor")  # fmt: skip
         if not batched:
             given = tuple(state.unsqueeze(1) for state in given)

@@ -350,6 +350,8 @@ class Optimizer:
         """Optimize further parameters, with settings of their own: a dict with ``params`` and settings."""
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, got {type(param_group).__name__}")
+        if "params" not in param_group:
+            raise KeyError(f"param_group must have the key 'params', got {sorted(param_group)}")
         params = param_group["params"]
         if isinstance(params, set):
             raise TypeError("optimizer parameters must come in an order that is the same in every run: "
@@ -407,6 +409,8 @@ class Optimizer:
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
+        if not {"state", "param_groups"} <= set(state_dict):
+            raise KeyError(f"load_state_dict: needs the keys 'state' and 'param_groups', got {[*state_dict]}")
         saved = deepcopy(state_dict["param_groups"])
         if len(saved) != len(self.param_groups):
             raise ValueError("loaded state dict has a different number of parameter groups: "

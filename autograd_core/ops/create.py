@@ -112,6 +112,8 @@ def empty(*, size, dtype):
 
 def _filled(arrays, settings):
     value = _number(settings["fill_value"])
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"full: fill_value must be a number, got {value!r}")
     return {"size": _size(settings["size"] if hasattr(settings["size"], "__len__") else (settings["size"],), "full"),
             "fill_value": value, "dtype": numpy_dtype(settings["dtype"], _dtype_of_number(value))}  # fmt: skip
 

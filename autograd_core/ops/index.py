@@ -14,7 +14,7 @@ from .. import ops, provenance, storage
 from ..errors import EXPLAINED, explain
 from ..modes import state
 from ..registry import composite, index, op
-from ..shapes import dtype_of, normalize_dim
+from ..shapes import dtype_of, named, normalize_dim
 from ..tensor import Tensor
 from .samples import Values, integer, real, sample
 
@@ -191,7 +191,7 @@ def check_bounds(rows, size, least=None):
     """Raise where an index does not name one of ``size`` places; ``least`` is 0 where negative ones are not allowed."""
     if rows.size and not ((-size if least is None else least) <= rows.min() and rows.max() < size):
         wrong = rows.max() if rows.max() >= size else rows.min()
-        raise IndexError(f"index {wrong} is out of bounds for dimension with size {size}")
+        raise IndexError(named(f"index {wrong} is out of bounds for dimension with size {size}"))
 
 
 def _placed_vjp(g, indices, spec, accumulate):

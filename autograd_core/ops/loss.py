@@ -38,6 +38,9 @@ def reduction_of(size_average, reduce, reduction):
 
 
 def _same_size(name, input, target):
+    for known, value in (("input", input), ("target", target)):
+        if not hasattr(value, "shape"):
+            raise TypeError(f"{name}: {known} must be a Tensor, got {type(value).__name__}")
     if tuple(input.shape) != tuple(target.shape):
         warnings.warn(
             f"{name}: target has shape {list(target.shape)}, input {list(input.shape)}: they are broadcast, which is "

@@ -431,6 +431,9 @@ def copy_(self, src, non_blocking=False):
     self._check_writable("copy_")
     if src is self:
         return self
+    pairs = zip(reversed(src.array.shape), reversed(self.array.shape), strict=False)
+    if src.array.ndim > self.array.ndim or any(given not in (1, size) for given, size in pairs):
+        raise RuntimeError(f"copy_: src of shape {list(src.shape)} cannot be broadcast to {list(self.shape)}")
     value = ops.to(src, dtype=self.array.dtype) if src.array.dtype != self.array.dtype else ops.alias(src)
     return self._become(
         ops.expand(value, self.array.shape) if value.array.shape != self.array.shape else value, "copy_"

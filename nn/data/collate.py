@@ -57,6 +57,11 @@ def default_convert(sample: Any) -> Any:
 
 
 def _numpy_batch(batch: Sequence[Any]) -> Any:
+    shapes = {np.shape(one) for one in batch}
+    if len(shapes) > 1:
+        listed = ", ".join(str(list(shape)) for shape in sorted(shapes))
+        raise ValueError(f"default_collate: got arrays of shapes {listed}, needs one shape; "
+                         "give the DataLoader a collate_fn that pads")  # fmt: skip
     stacked = np.stack(batch)
     if stacked.dtype.kind not in "biuf":
         raise TypeError(f"default_collate: got arrays of {stacked.dtype}, needs numbers")

@@ -15,6 +15,9 @@ def _listed(tensors):
     if isinstance(tensors, Tensor):
         return [tensors]
     found = list(tensors)
+    for one in found:
+        if not isinstance(one, Tensor):
+            raise TypeError(f"clipping gradients: parameters must be Tensors, got a {type(one).__name__}")
     if not found:
         warnings.warn("there are no parameters, so no gradient is clipped", stacklevel=3)
     return found

@@ -108,7 +108,8 @@ def pack_padded_sequence(input, lengths, batch_first=False, enforce_sorted=True)
     order = None
     if enforce_sorted:
         if (np.diff(lengths) > 0).any():
-            raise RuntimeError("lengths must be sorted in decreasing order, or enforce_sorted=False sort them here; "
+            raise RuntimeError("pack_padded_sequence: lengths must be sorted in decreasing order, or "
+                               "enforce_sorted=False sort them here; "
                                f"got {lengths.tolist()}")  # fmt: skip
     else:
         order = np.argsort(-lengths, kind="stable")

@@ -14,8 +14,11 @@ def parameters_to_vector(parameters) -> Tensor:
 def vector_to_parameters(vec, parameters) -> None:
     """Set the parameters to the parts of a vector, in the order of `parameters_to_vector`."""
     if not isinstance(vec, Tensor):
-        raise TypeError(f"expected a Tensor, but got: {type(vec).__name__}")
-    start = 0
+        raise TypeError(f"vector_to_parameters: expected a Tensor, but got: {type(vec).__name__}")
+    parameters, start = list(parameters), 0
+    needed = sum(p.numel() for p in parameters)
+    if vec.numel() < needed:
+        raise RuntimeError(f"vector_to_parameters: vec has {vec.numel()} elements, the parameters need {needed}")
     for parameter in parameters:
         size = parameter.numel()
         parameter.data = vec[start : start + size].reshape(parameter.shape).detach()
