@@ -36,7 +36,6 @@ NOT_THE_DERIVATIVE = {
     "internal.lookup-0": "padding_idx keeps a row's gradient at zero on purpose",
     "nn.functional.embedding-1": "padding_idx keeps a row's gradient at zero on purpose",
     "internal.round_to_bfloat16-0": "the gradient passes as if nothing were rounded",
-    "internal.round_to_bfloat16-0": "differences drown in the rounding to bfloat16",
     "internal.to-0": "differences drown in the rounding to float32",
     "normal-0": "draws are not differentiated, as in PyTorch",
     "normal-1": "draws are not differentiated, as in PyTorch",
