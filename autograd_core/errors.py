@@ -8,7 +8,7 @@ import numpy as np
 
 from . import provenance
 from .modes import state
-from .shapes import ndarray
+from .shapes import broadcast_text, ndarray
 
 
 class OpError(RuntimeError, ValueError):
@@ -29,16 +29,6 @@ def shape_text(value) -> str:
     if isinstance(value, ndarray):
         return f"{value.dtype.name}{list(value.shape)}"
     return repr(value) if isinstance(value, (int, float, str, type(None))) else type(value).__name__
-
-
-def broadcast_text(shapes) -> str:
-    """A sentence on shapes that do not broadcast: which they are, and where they differ."""
-    listed = " and ".join(str(list(s)) for s in shapes)
-    for dim in range(1, max(map(len, shapes)) + 1):
-        sizes = sorted({s[-dim] for s in shapes if len(s) >= dim and s[-dim] != 1})
-        if len(sizes) > 1:
-            return f"shapes {listed} cannot be broadcast to a single shape: sizes {sizes} at dim {-dim}"
-    return f"shapes {listed} cannot be broadcast to a single shape"
 
 
 def _sentence(error, op, args):

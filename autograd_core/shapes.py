@@ -309,8 +309,17 @@ def broadcast_shapes(*shapes) -> Size:
     try:
         return Size(np.broadcast_shapes(*each))
     except ValueError:
-        listed = ", ".join(str(list(s)) for s in each)
-        raise RuntimeError(named(f"shapes {listed} cannot be broadcast to a single shape")) from None
+        raise RuntimeError(named(broadcast_text(each))) from None
+
+
+def broadcast_text(shapes) -> str:
+    """A sentence on shapes that do not broadcast: which they are, and where they differ."""
+    listed = " and ".join(str(list(s)) for s in shapes)
+    for dim in range(1, max(map(len, shapes)) + 1):
+        sizes = sorted({s[-dim] for s in shapes if len(s) >= dim and s[-dim] != 1})
+        if len(sizes) > 1:
+            return f"shapes {listed} cannot be broadcast to a single shape: sizes {sizes} at dim {-dim}"
+    return f"shapes {listed} cannot be broadcast to a single shape"
 
 
 def reduced_dims(shape, target) -> tuple[int, ...]:
