@@ -269,8 +269,14 @@ class NativeLowered(Lowered):
 
     def _operand(self, value) -> str:
         if type(value) is Value and value.kind == "result" and value not in self._text:
-            return self.source.name(self._kept(self.layout.view(value)), "w")
+            if self.layout.places[value].root.kind == "arena":
+                return self.source.name(self._kept(self.layout.view(value)), "w")
+            self._instruction(self._makers[value])  # a look at memory that may be another one at each run
         return super()._operand(value)
+
+    @functools.cached_property
+    def _makers(self) -> dict[Value, Instruction]:
+        return {out: row for row in self.program.instructions if row.alias is not None for out in row.results}
 
     def _kept(self, array):
         self._views.append(array)

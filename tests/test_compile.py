@@ -651,3 +651,17 @@ def test_fit_compiles_its_step():
                                max_grad_norm=0.5, compile=compiled)  # fmt: skip
         losses.append(history["loss"])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+def test_a_look_at_outside_memory_is_read_where_that_memory_lies():
+    table, order = nn.Embedding(8, 4), ag.arange(8)
+
+    @ag.compile
+    def f(rows, x):
+        return table(order[2:5]).sum() + (table(rows[1:3]) * x).sum() + ag.cat([x[:1], x[1:]]).sum()
+
+    for _ in range(4):
+        rows, x = ag.randint(0, 8, (5000,)), ag.randn(2, 4)
+        with ag.no_grad():
+            expected = table.weight[2:5].sum() + (table.weight[rows[1:3]] * x).sum() + x.sum()
+        np.testing.assert_allclose(f(rows, x).detach(), expected, rtol=1e-4, atol=1e-5)
