@@ -135,6 +135,8 @@ class _Pass:
         if self.wanted is not None:
             self._find_needed(roots)
         if state.watch is not None and not self.create:
+            if not state.watch.steers:
+                return state.watch.backward(self, roots)
             self.create = True  # rules get Tensors and pass the door, where the watcher sees them; nothing is recorded
             with no_grad():
                 self._walk_tensors([(parent, index, wrap(g)) for parent, index, g in roots])

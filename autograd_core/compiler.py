@@ -84,7 +84,7 @@ class Compiled:
 
     def __call__(self, *args, **kwargs):
         if state.watch is not None:
-            return self.function(*args, **kwargs)
+            return state.watch.call_compiled(self, args, kwargs)
         leaves: list = []
         key = (flatten((args, kwargs) if kwargs else args, leaves), state.grad, default_dtype())
         for number, known in enumerate(self._programs):

@@ -176,6 +176,10 @@ class Watcher:
     Every hook does by default what would happen anyway. Watchers nest; the inner one passes on to the outer one.
     """
 
+    steers = True
+    """Whether the engine goes where every operation passes the door: backward and optimizers work on Tensors, compiled
+    functions run eagerly. A watcher that only looks on says False, unless one outside of it steers."""
+
     def __enter__(self):
         self.outer = state.watch
         state.watch = self
@@ -201,6 +205,20 @@ class Watcher:
             return function.apply(*args, **kwargs)
         finally:
             state.watch = self
+
+    def call_compiled(self, compiled, args, kwargs):
+        """A compiled function is called."""
+        return compiled.function(*args, **kwargs)
+
+    def backward(self, walk, roots):
+        """A backward on arrays begins; asked of watchers that do not steer."""
+        with unwatched():
+            return walk.run(roots)
+
+    def update(self, optimizer, place):
+        """An optimizer works on arrays, for a step taken at ``place``; asked of watchers that do not steer."""
+        with unwatched():
+            optimizer._update_arrays(place)
 
     def write(self, target, result):
         """``result`` is about to be written into the memory of ``target``."""

@@ -436,7 +436,7 @@ def _public(record, function):
         f"def {record.name}({given}{out}):",
         f"    arrays = ({arrays})",
         f"    settings = {{{settings}}}",
-        f"    if {' or '.join(tests) or 'state.watch is not None'}:",
+        f"    if {' or '.join(tests) or 'state.watch is not None and state.watch.steers'}:",
         "        result = apply(record, arrays, settings)",
         "    else:",
         "        result = record.plain(arrays, settings)",

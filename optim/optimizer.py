@@ -206,18 +206,24 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         differentiable = bool(self.defaults.get("differentiable"))
-        if differentiable or state.watch is not None:
+        watch, place = state.watch, provenance.site()
+        if differentiable or (watch is not None and watch.steers):
             with set_grad_enabled(differentiable):
                 for group in self.param_groups:
                     self._step_tensors(group)
-            return loss
-        token, place = quiet_on(QUIET), provenance.site()
+        elif watch is not None:
+            watch.update(self, place)
+        else:
+            self._update_arrays(place)
+        return loss
+
+    def _update_arrays(self, place):
+        token = quiet_on(QUIET)
         try:
             for group in self.param_groups:
                 self._step_arrays(group, place)
         finally:
             quiet_off(token)
-        return loss
 
     def _step_arrays(self, group, place):
         known: dict = {}

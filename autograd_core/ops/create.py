@@ -53,7 +53,7 @@ def make(record, args, settings, out, layout, device, requires_grad):
         check_device(device)
     if layout is not None:
         check_layout(layout)
-    if args and not isinstance(args[0], Tensor) and state.watch is None:
+    if args and not isinstance(args[0], Tensor) and (state.watch is None or not state.watch.steers):
         return record.plain(args, settings)
     result = apply(record, args, settings)
     if out is not None:

@@ -86,7 +86,7 @@ def _part(part):
         raise IndexError(
             f"tensors used as indices must be integers or booleans, got {array.dtype.name}{list(array.shape)}"
         )
-    if array.ndim == 0 and array.dtype.kind != "b" and state.watch is None:
+    if array.ndim == 0 and array.dtype.kind != "b" and (state.watch is None or not state.watch.steers):
         return int(array)  # as an int it gives a view; a recorder keeps it as an input
     return part
 
@@ -236,7 +236,8 @@ def set_item(self, item, value):
     """``tensor[item] = value``, with PyTorch's history: the old values lose their gradient, ``value`` gets it."""
     basic, spec, arrays = parse(item, self.array.ndim)
     self._check_writable("setitem")
-    if state.watch is not None or (state.grad and (self.requires_grad or getattr(value, "requires_grad", False))):
+    steered = state.watch is not None and state.watch.steers
+    if steered or (state.grad and (self.requires_grad or getattr(value, "requires_grad", False))):
         part = self if basic is None else ops.slice_view(self, basic)
         if arrays:
             part._become(ops.place(part, value, *arrays, spec=spec, accumulate=False), "setitem")
