@@ -273,6 +273,11 @@ class Watcher:
         if self.outer is not None:
             self.outer.enter(module)
 
+    def leave(self, module):
+        """The call of a module is over, or has failed."""
+        if self.outer is not None:
+            self.outer.leave(module)
+
     def set_attribute(self, module, name, value):
         """An attribute of a module is about to be set."""
         if self.outer is not None:

@@ -67,6 +67,8 @@ class Module(Stateful):
             return self.forward(*args, **kwargs)
         finally:
             state.scope = before
+            if state.watch is not None:
+                state.watch.leave(self)
 
     # -------------------------------------------------- attributes
 
