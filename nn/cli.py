@@ -136,8 +136,7 @@ def _train(options):
     started = time.perf_counter()
     model, history, splits, test = _fit(recipe, options, folder, console)
     facts = {
-        "test accuracy": f"{test['accuracy']:.4f}",
-        "test loss": f"{test['loss']:.4f}",
+        **{f"test {name}": f"{test[name]:.4f}" for name in (*recipe.metrics, "loss")},
         "data": splits.source,
         "samples": f"{len(splits.train):,} training, {len(splits.validation):,} validation, {len(splits.test):,} test",
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
@@ -146,7 +145,8 @@ def _train(options):
     }
     _leave_report(recipe, model, history, splits, folder, facts, console)
     console.print(f"{folder / 'report.html'}  ({time.perf_counter() - started:.1f} s in all)")
-    print(f"test accuracy: {test['accuracy']:.4f}")
+    shown = next(iter(recipe.metrics), "loss")
+    print(f"test {shown}: {test[shown]:.4f}")
     return 130 if history.interrupted else 0
 
 
@@ -168,6 +168,8 @@ def _fit(recipe, options, folder, console):
     order = ag.Generator().manual_seed(options.seed)
     train = nn.data.DataLoader(splits.train, batch, shuffle=True, generator=order, num_workers=1)
     validation, test = (nn.data.DataLoader(part, 500) for part in (splits.validation, splits.test))
+    if recipe.prepare is not None:
+        recipe.prepare(model, splits)
     optimizer = optim.Adam(model.parameters(), lr=options.lr or recipe.lr)
     schedule = optim.lr_scheduler.OneCycleLR(optimizer, options.lr or recipe.lr, total_steps=epochs * len(train))
     history = nn.train.History(folder / "metrics.jsonl")
@@ -211,7 +213,7 @@ def _gradients(recipe, model, elements):
 
     from . import report
 
-    inputs, target = recipe.sample(2, ag.float64)
+    *inputs, target = recipe.sample(2, ag.float64)
     rows = report.parameter_gradients(copy.deepcopy(model).double(), recipe.loss, inputs, target, elements)
     return report.gradient_text(rows, recipe.title), max(row[3] for row in rows)
 
@@ -226,8 +228,8 @@ def _graph(options):
 
 
 def _draw(recipe, model):
-    def loss(input, target):
-        return recipe.loss(model(input), target)
+    def loss(*batch):
+        return recipe.loss(model(*batch[:-1]), batch[-1])
 
     return ag.draw(loss, *recipe.sample(2), model=model, title=recipe.title)
 

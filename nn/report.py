@@ -71,19 +71,21 @@ def parameter_gradients(model, loss, inputs, target, per_parameter: int = 24, se
     """Check the gradient of every parameter against central differences in float64.
 
     For each parameter: ``per_parameter`` elements drawn at random (all, if there are fewer), one by one, and one random
-    direction through all of its elements at once. Returns rows (name, shape, elements checked, largest relative error),
+    direction through all of its elements at once. ``inputs``: what the model takes, a list where that is more than one
+    tensor. Returns rows (name, shape, elements checked, largest relative error),
     the error being |analytic - numeric| / max(|analytic|, |numeric|, 1e-3 x the largest gradient of that parameter).
     """
     rng = np.random.default_rng(seed)
     was_training = model.training
     model.eval()  # dropout and running statistics must not differ from call to call
     parameters = dict(model.named_parameters())
-    found = ag.grad(loss(model(inputs), target), list(parameters.values()), allow_unused=True)
+    inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    found = ag.grad(loss(model(*inputs), target), list(parameters.values()), allow_unused=True)
     rows = []
 
     def value():
         with ag.no_grad():
-            return loss(model(inputs), target).item()
+            return loss(model(*inputs), target).item()
 
     def difference(array, place, direction, step=1e-6):
         kept = array[place].copy()

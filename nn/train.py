@@ -229,9 +229,15 @@ class _Means:
 
 
 def _split(batch):
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+    """The model's arguments, and the target behind them."""
+    if not isinstance(batch, (tuple, list)) or len(batch) < 2:
         raise TypeError(f"fit: a batch must be (inputs, targets), got {type(batch).__name__}")
-    return batch
+    *inputs, target = batch
+    return inputs, target
+
+
+def _detached(output):
+    return tuple([o.detach() for o in output]) if isinstance(output, tuple) else output.detach()
 
 
 def _size(target):
@@ -255,10 +261,11 @@ def fit(
 ) -> History:
     """Train ``model`` on the batches ``(inputs, targets)`` of ``loader``; returns the `History`.
 
-    loss: a function of (output, target). validation: batches on which loss and metrics are measured after each epoch,
-    as ``val_...``. scheduler: a learning-rate schedule, stepped after each ``schedule``: "batch" or "epoch" (one that
-    takes a metric, as ReduceLROnPlateau, gets the validation loss after each epoch). max_grad_norm: clip to this norm.
-    compile: run the training step through `ag.compile`.
+    A model of several inputs takes batches ``(first, second, ..., targets)``. loss: a function of (output, target).
+    validation: batches on which loss and metrics are measured after each epoch, as ``val_...``. scheduler: a
+    learning-rate schedule, stepped after each ``schedule``: "batch" or "epoch" (one that takes a metric, as
+    ReduceLROnPlateau, gets the validation loss after each epoch). max_grad_norm: clip to this norm. compile: run the
+    training step through `ag.compile`.
     """
     metrics = dict(metrics or {})
     listed = list(callbacks)
@@ -274,7 +281,7 @@ def fit(
 
     def step(inputs, target):
         optimizer.zero_grad()
-        output = model(inputs)
+        output = model(*inputs)
         value = loss(output, target)
         value.backward()
         if max_grad_norm is not None:
@@ -316,7 +323,7 @@ def _epoch(run, loader, step, metrics, tell, scheduler):
             scheduler.step()
         size = _size(target)
         with ag.no_grad():
-            means.add({"loss": value.item(), **{k: m(output.detach(), target) for k, m in metrics.items()}}, size)
+            means.add({"loss": value.item(), **{k: m(_detached(output), target) for k, m in metrics.items()}}, size)
         run.step += 1
         run.samples += size
         run.logs = means.read()
@@ -351,7 +358,7 @@ def evaluate(
         with ag.no_grad():
             for batch in loader:
                 inputs, target = _split(batch)
-                output = model(inputs)
+                output = model(*inputs)
                 values = {} if loss is None else {"loss": loss(output, target).item()}
                 means.add(values | {k: m(output, target) for k, m in (metrics or {}).items()}, _size(target))
     finally:
@@ -365,7 +372,10 @@ def predict(model, loader: Iterable) -> ag.Tensor:
     model.eval()
     try:
         with ag.no_grad():
-            outputs = [model(batch[0] if isinstance(batch, (tuple, list)) else batch) for batch in loader]
+            outputs = []
+            for batch in loader:
+                row = batch if isinstance(batch, (tuple, list)) else [batch]
+                outputs.append(model(*(row[:-1] or row)))
     finally:
         model.train(was_training)
     return ag.cat(outputs)

@@ -45,10 +45,17 @@ class Recipe:
     patience: int = 3
     metrics: dict[str, Callable] = field(default_factory=lambda: {"accuracy": accuracy})
     pictures: bool = False
+    draw: Callable[[np.random.Generator, int], tuple[np.ndarray, ...]] | None = None
+    """Arrays of inputs and of targets, where they are not pictures and classes."""
+    prepare: Callable[[Any, Splits], None] | None = None
+    """What is done with the model before it is trained."""
 
-    def sample(self, count: int, dtype=None) -> tuple[ag.Tensor, ag.Tensor]:
+    def sample(self, count: int, dtype=None) -> tuple[ag.Tensor, ...]:
         """Inputs of the right shape and targets, drawn at random: for graphs and gradient checks."""
         rng = np.random.default_rng(0)
+        if self.draw is not None:
+            return tuple([ag.tensor(a, dtype=None if a.dtype.kind == "i" else dtype or ag.float32)
+                          for a in self.draw(rng, count)])  # fmt: skip
         inputs = ag.tensor(rng.standard_normal((count, *self.example)), dtype=dtype or ag.float32)
         if isinstance(self.loss, nn.CrossEntropyLoss):
             return inputs, ag.tensor(rng.integers(0, 10, count))

@@ -63,8 +63,8 @@ class RBM(nn.Module):
 class DeepBeliefNetwork(nn.Module):
     """RBMs on top of each other, and a linear layer: a generative model first, then a classifier of sigmoid layers.
 
-    ``sizes``: widths from the picture to the top. `pretrain` (from data without labels) fits each RBM to what those
-    below make of the data; `forward` reads the same weights as a feed-forward network, to be trained by backpropagation.
+    ``sizes``: widths from the picture to the top. First each RBM is fitted to what those below make of data without
+    labels (`pretrain`); `forward` reads the same weights as a feed-forward network, to be trained by backpropagation.
 
     Source: Hinton, Osindero and Teh, "A fast learning algorithm for deep belief nets", Neural Computation 18, 2006.
     """
@@ -90,7 +90,7 @@ class DeepBeliefNetwork(nn.Module):
         return list(self.machines[depth].parameters())
 
     def sample(self, pictures, steps: int = 100):
-        """Let the top RBM run ``steps`` Gibbs steps, started at what it makes of pictures, then go down: (N, visible)."""
+        """Run ``steps`` Gibbs steps in the top RBM, from what it makes of pictures, then go down: (N, visible)."""
         with ag.no_grad():
             top = len(self.machines) - 1
             x = self.machines[top].gibbs(self.features(pictures, top), steps)
