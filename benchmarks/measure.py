@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from . import machine
+from autograd_core.kernels import peak
+
 from .cases import REFUSALS, Case, Job, error, reference
 from .engines import Engine
 
@@ -73,9 +74,9 @@ def _steady(case: Case, jobs: dict[str, Job], settings: Settings, row: dict[str,
 
 
 def _ability(case: Case, threads: int) -> dict[str, float]:
-    found = {"flops": machine.peak(threads)}
+    found = {"flops": peak.peak(threads)}
     if case.bytes:
-        found["bytes"] = machine.bandwidth(threads, case.bytes)
+        found["bytes"] = peak.bandwidth(threads, case.bytes)
     return found
 
 
