@@ -9,7 +9,7 @@ BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test lint bench gallery lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -32,6 +32,9 @@ lint: .venv/test.stamp  ## ruff and mypy alone
 bench: .venv/demo.stamp  ## speed of ops and training steps, beside the frameworks that are installed
 	@echo "bench: agrad bench (for comparisons: $(PIP) install torch==2.13.0 jax autograd)"
 	@$(BIN)/agrad bench
+
+gallery: .venv/test.stamp  ## run the gallery's notebooks in full and write runs/gallery/index.html
+	@$(BIN)/python notebooks/gallery/build.py
 
 .venv/%.stamp: requirements/%.lock requirements/data.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer with venv on the PATH" \

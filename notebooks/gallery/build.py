@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # notebooks are not installed
 
-from notebooks.gallery import pages
+from notebooks.gallery import pages  # noqa: E402 (after the path)
 
 FOLDER = Path(__file__).resolve().parent
 ORDER = ["perceptron", "logistic_regression", "xor_mlp", "one_hidden_layer", "deep_mlp", "lenet5", "regularisation",

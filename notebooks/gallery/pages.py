@@ -50,10 +50,9 @@ math[display=block] { margin: 1rem 0; font-size: 1.1em; }
 
 
 def _page(title: str, body: str, highlight: str = "") -> str:
-    head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-    )
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}{highlight}</style></head>\n<body>{body}</body></html>\n'
+    view = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head = f"{view}<title>{html.escape(title)}</title><style>{STYLE}{highlight}</style>"
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
 
 
 # ---------------------------------------------------------------------------------------------------- prose and code
@@ -214,9 +213,6 @@ def index(site: Path, names: list[str]) -> None:
 
 
 def _row(name: str, heading: str, entry: dict) -> str:
-    cells = [
-        f'<td><a href="{name}/index.html">{html.escape(heading)}</a></td>',
-        f"<td>{html.escape(entry['name'])}</td>",
-    ]
-    cells += [f'<td class="number">{html.escape(entry[key])}</td>' for key in ("value", "claim")]
-    return f"<tr>{''.join(cells)}</tr>"
+    link = f'<td><a href="{name}/index.html">{html.escape(heading)}</a></td><td>{html.escape(entry["name"])}</td>'
+    numbers = [f'<td class="number">{html.escape(entry[key])}</td>' for key in ("value", "claim")]
+    return f"<tr>{link}{''.join(numbers)}</tr>"
