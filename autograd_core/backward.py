@@ -15,7 +15,7 @@ from weakref import ref
 import numpy as np
 
 from . import provenance, storage
-from .errors import EXPLAINED, OpError, explain, shape_text
+from .errors import EXPLAINED, OpError, placing, shape_text
 from .modes import QUIET, BackwardScope, enable_grad, no_grad, quiet_off, quiet_on, state
 from .shapes import ndarray, reduced_dims
 from .tensor import Node, Tensor, wrap
@@ -27,6 +27,7 @@ if hasattr(os, "register_at_fork"):
                         after_in_child=accumulating.release)  # fmt: skip
 
 
+@placing
 def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None) -> None:
     """Accumulate gradients of ``tensors`` into the ``grad`` of the leaves (or of ``inputs``). See `Tensor.backward`."""
     tensors = (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
@@ -39,6 +40,7 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
     _Pass(retain_graph, create_graph, inputs, accumulate=True).run(roots)
 
 
+@placing
 def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, only_inputs=True, allow_unused=None,
          is_grads_batched=False, materialize_grads=False):  # fmt: skip
     """The gradients of ``outputs`` with respect to ``inputs``, as a tuple; ``grad`` attributes are left alone.
@@ -383,12 +385,9 @@ class _Pass:
 
 
 def _explained(error, node, slots):
-    """An error in a gradient rule, with the place where the operation was made; that of a user's code stays itself."""
-    found = error if node.op.foreign else explain(error, node.op, slots, {})
-    if found is not error:
-        found.__cause__ = error
-    found.add_note(f"in the gradient of {node.where()}")
-    return found
+    from .explaining import of_a_rule
+
+    return of_a_rule(error, node, slots)
 
 
 _FREED = ("backward: the saved values of {} have been freed by an earlier backward; "
@@ -506,7 +505,6 @@ def _check_unchanged(node):
             if isinstance(array, ndarray):
                 write = storage.write_since(array, node.number)
                 if write is not None:
-                    raise OpError(
-                        "one of the values needed for gradient computation has been modified by an in-place operation: "
-                        f"{keep[0]} {array.dtype}{list(array.shape)} of {node.where()}\n"
-                        f"  changed at {provenance.describe(write.site) or 'an unknown place'}")  # fmt: skip
+                    from .explaining import stale
+
+                    raise stale(f"{keep[0]} {shape_text(array)}", node, write)

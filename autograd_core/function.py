@@ -10,7 +10,7 @@ import numpy as np
 
 from . import generator, provenance, storage
 from .backward import grad as grad_of
-from .errors import OpError
+from .errors import OpError, placed, shape_text
 from .inplace import take_history
 from .modes import enable_grad, no_grad, state
 from .registry import VjpPlan, network
@@ -53,7 +53,8 @@ class Context:
     def saved_tensors(self) -> tuple:
         """The tensors that forward saved."""
         if self._saved is None:
-            raise RuntimeError("the saved tensors have been freed by an earlier backward; pass retain_graph=True to it")
+            raise placed(RuntimeError("the saved tensors have been freed by an earlier backward; pass "
+                                      "retain_graph=True to it"))  # fmt: skip
         out = []
         for kind, value, edge, number in self._saved:
             if kind == "output":
@@ -83,8 +84,8 @@ def _check_unwritten(array, number, what):
     """Raise where ``array`` was written after ``number`` on the clock."""
     write = storage.write_since(array, number) if number < storage.latest else None
     if write is not None:
-        raise OpError(f"{what}, {array.dtype}{list(array.shape)}, has been modified by an in-place operation at "
-                      f"{provenance.describe(write.site) or 'an unknown place'}")  # fmt: skip
+        raise placed(OpError(f"{what}, {shape_text(array)}, has been modified by an in-place operation at "
+                             f"{provenance.describe(write.site) or 'an unknown place'}"))  # fmt: skip
 
 
 class Function:

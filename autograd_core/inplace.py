@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import provenance, storage
-from .errors import OpError
+from .errors import OpError, placed
 from .modes import state
 from .shapes import can_cast, dtype_of, ndarray
 from .tensor import Node, Tensor, wrap
@@ -20,14 +20,14 @@ def check_writable(self, name):
         return
     if root.node is None and root.tracks:
         what = "a leaf tensor" if root is self else "a view of a leaf tensor"
-        raise OpError(f"{name}: {what} that requires grad is being changed in place; do it under ag.no_grad(), or on "
-                      f"a clone\n  at {provenance.describe(provenance.site())}")  # fmt: skip
+        raise placed(OpError(f"{name}: {what} that requires grad is being changed in place; do it under ag.no_grad(), "
+                             "or on a clone"), [self])  # fmt: skip
     if self.recipe is None:
-        raise OpError(f"{name}: the output of a Function that shares its input's memory is being changed in place; "
-                      f"clone() it first\n  at {provenance.describe(provenance.site())}")  # fmt: skip
+        raise placed(OpError(f"{name}: the output of a Function that shares its input's memory is being changed in "
+                             "place; clone() it first"), [self])  # fmt: skip
     if self.made_without_grad:
-        raise OpError(f"{name}: a view made under no_grad is being changed in place with grad enabled; make the view "
-                      f"with grad enabled\n  at {provenance.describe(provenance.site())}")  # fmt: skip
+        raise placed(OpError(f"{name}: a view made under no_grad is being changed in place with grad enabled; make the "
+                             "view with grad enabled"), [self])  # fmt: skip
 
 
 def become(self, result, name="in-place operation") -> Tensor:
@@ -35,16 +35,17 @@ def become(self, result, name="in-place operation") -> Tensor:
     tracked = isinstance(result, Tensor) and result.tracks
     values = result.array if isinstance(result, Tensor) else np.asarray(result)
     if values.shape != self.array.shape:
-        raise OpError(f"{name}: the result has shape {list(values.shape)}, "
-                      f"which does not fit in place of shape {list(self.array.shape)}")  # fmt: skip
+        raise placed(OpError(f"{name}: the result has shape {list(values.shape)}, "
+                             f"which does not fit in place of shape {list(self.array.shape)}"), [self])  # fmt: skip
     if not can_cast(values.dtype, self.array.dtype):
-        raise OpError(f"{name}: result type {dtype_of(values.dtype)} can't be cast to {self.dtype} in place")
+        wrong = f"result type {dtype_of(values.dtype)} can't be cast to {self.dtype} in place"
+        raise placed(OpError(f"{name}: {wrong}"), [self])
     if has_overlap(self.array):
-        raise OpError(f"{name}: several elements of the tensor share one memory location (an expanded tensor); "
-                      "clone() it before changing it in place")  # fmt: skip
+        raise placed(OpError(f"{name}: several elements of the tensor share one memory location (an expanded tensor); "
+                             "clone() it before changing it in place"), [self])  # fmt: skip
     if not self.array.flags.writeable:
-        raise OpError(f"{name}: the memory of the tensor is read-only (it belongs to an array that is, or to another "
-                      "library); clone() it before changing it in place")  # fmt: skip
+        raise placed(OpError(f"{name}: the memory of the tensor is read-only (it belongs to an array that is, or to "
+                             "another library); clone() it before changing it in place"), [self])  # fmt: skip
     if state.watch is not None:
         state.watch.write(self, result)
     if tracked and values.dtype != self.array.dtype:
@@ -160,12 +161,12 @@ def write_out(out, result):
     if not isinstance(out, Tensor):
         raise TypeError(f"out= must be a Tensor, got {type(out).__name__}")
     if state.grad and (out.requires_grad or (isinstance(result, Tensor) and result.requires_grad)):
-        raise RuntimeError("functions with out=... arguments don't support automatic differentiation, "
-                           "but one of the arguments requires grad")  # fmt: skip
+        raise placed(RuntimeError("functions with out=... arguments don't support automatic differentiation, "
+                                  "but one of the arguments requires grad"), [out, result])  # fmt: skip
     values = result.array if isinstance(result, Tensor) else np.asarray(result)
     if values.shape != out.array.shape:
         if out.base is not None and out.array.size:
-            raise RuntimeError(f"out= has shape {list(out.shape)}, the result {list(values.shape)}")
+            raise placed(RuntimeError(f"out= has shape {list(out.shape)}, the result {list(values.shape)}"), [out])
         out.array = np.empty(values.shape, out.array.dtype)
     out._become(wrap(values), "out=")
     return out

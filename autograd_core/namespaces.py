@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-from . import debug, func, function, generator, gradient_check, portability, transforms
+from . import func, function, generator, gradient_check, portability, transforms, writes
 from .backward import backward, grad
 from .modes import enable_grad, inference_mode, no_grad, set_grad_enabled
 from .portability import module as _module
@@ -24,7 +24,7 @@ autograd = _module(
     Function=function.Function,
     Variable=portability.Variable,
     backward=backward,
-    detect_writes=debug.detect_writes,
+    detect_writes=writes.detect_writes,
     function=_module("autograd.function", Function=function.Function),
     functional=functional,
     grad=grad,

@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from . import provenance
+from .errors import placed, placing
 from .inplace import in_place, write_back, write_out
 from .modes import QUIET, quiet_off, quiet_on, state
 from .shapes import ndarray, numpy_dtype, promote, promote_to_float, same_dtype
@@ -85,12 +86,15 @@ class Kernel:
     """Where the fast version of an op lives: ``module:planner`` in ``kernels/``, used from ``above`` elements on.
 
     Argument number ``by`` decides, by its size and type; ``when`` of all arguments says whether the kernel may be used.
+    For compiled programs, ``indices`` of all arguments' shapes says the same where indices alone decide: (which argument
+    holds them, the limit below which they must lie, one that may occur all the same).
     """
 
     path: str
     above: int = 4096
     when: Callable | None = None
     by: int = 0
+    indices: Callable | None = None
 
 
 class VjpPlan:
@@ -266,7 +270,7 @@ class Op:
     def _refuse(self, args):
         names = [*self.parameters, *[self.variadic] * (len(args) - len(self.parameters))]
         got = ", ".join(f"{n}: {type(a).__name__}" for n, a in zip(names, args, strict=False))
-        raise TypeError(f"{self.name}: at least one argument must be a Tensor, got {got}")
+        raise placed(TypeError(f"{self.name}: at least one argument must be a Tensor, got {got}"))
 
     def __repr__(self):
         return f"<op {self.qualified}({self.signature}) [{self.family}]>"
@@ -402,7 +406,8 @@ def op(family: Family, *, vjp=None, signature=None, samples=(), scalar=None, ker
         record.method = (namespace == "" and first == "input") if method is None else method
         record.inplace = (record.method and family.inplace) if inplace is None else inplace
         record.out = not is_composite if out is None else out
-        record.public = _public(record, function) if not is_composite else _with_out(function) if out else function
+        whole = _with_out(function) if out else function
+        record.public = placing(whole) if is_composite else _public(record, function)
         record.public_call = record.public
         if not is_composite:
             record.check_rules()

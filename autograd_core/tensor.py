@@ -13,7 +13,7 @@ import numpy as np
 
 from . import provenance, storage
 from .convert import as_array
-from .errors import EXPLAINED, OpError, explain
+from .errors import EXPLAINED, OpError, explain, placed
 from .modes import QUIET, BackwardScope, enable_grad, quiet_off, quiet_on, state
 from .shapes import COMPLEX, Size, dtype_of, ndarray
 
@@ -329,9 +329,11 @@ class Tensor:
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Turn the recording of operations on this leaf on or off; returns the tensor."""
         if requires_grad and self.array.dtype.kind != "f":
-            raise RuntimeError(f"only floating-point tensors can require gradients, this one is {self.dtype}")
+            wrong = f"only floating-point tensors can require gradients, this one is {self.dtype}"
+            raise placed(RuntimeError(wrong), [self])
         if not requires_grad and self.node is not None:
-            raise RuntimeError("you can only change requires_grad flags of leaf variables; use detach() instead")
+            wrong = "you can only change requires_grad flags of leaf variables; use detach() instead"
+            raise placed(RuntimeError(wrong), [self])
         self.tracks = bool(requires_grad) or self.node is not None
         return self
 
@@ -362,7 +364,7 @@ class Tensor:
     def retain_grad(self) -> None:
         """Keep the gradient of this non-leaf tensor in ``grad`` when backward passes it."""
         if not self.requires_grad:
-            raise RuntimeError("can't retain_grad on a tensor that has requires_grad=False")
+            raise placed(RuntimeError("can't retain_grad on a tensor that has requires_grad=False"), [self])
         if self.node is None or self.kept:
             return
         if self.node.retained is None:
@@ -373,7 +375,7 @@ class Tensor:
     def register_hook(self, hook):
         """Call ``hook(grad)`` whenever a gradient for this tensor is known; what it returns replaces the gradient."""
         if not self.requires_grad:
-            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+            raise placed(RuntimeError("cannot register a hook on a tensor that doesn't require gradient"), [self])
         if self.node is None:
             if self.leaf_hooks is None:
                 self.leaf_hooks = {}
@@ -400,11 +402,11 @@ class Tensor:
         base = self.base
         assert base is not None  # the callers have looked
         if self.edition < base.relaid:
-            raise OpError("a view is used after the shape of its base was changed in place (t_, squeeze_, unsqueeze_, "
-                          "transpose_); make the view anew")  # fmt: skip
+            raise placed(OpError("a view is used after the shape of its base was changed in place (t_, squeeze_, "
+                                 "unsqueeze_, transpose_); make the view anew"), [self])  # fmt: skip
         if self.recipe is None:
-            raise OpError("the output of a Function that shares its input's memory is used after that was changed in "
-                          "place; clone() it in the Function")  # fmt: skip
+            raise placed(OpError("the output of a Function that shares its input's memory is used after that was "
+                                 "changed in place; clone() it in the Function"), [self])  # fmt: skip
         with enable_grad():
             fresh = replay(base, self.recipe)
         self.node, self.index, self.tracks = fresh.node, fresh.index, fresh.tracks
@@ -418,7 +420,8 @@ class Tensor:
         What is written through it is not seen by backward, as in PyTorch: `ag.autograd.detect_writes` finds it.
         """
         if self.requires_grad and not force:
-            raise RuntimeError("can't call numpy() on a tensor that requires grad; use tensor.detach().numpy() instead")
+            raise placed(RuntimeError("can't call numpy() on a tensor that requires grad; use tensor.detach().numpy() "
+                                      "instead"), [self])  # fmt: skip
         return self._read()
 
     def _read(self):
@@ -431,8 +434,8 @@ class Tensor:
         """The value of a tensor of one element as a Python number."""
         array = self._read()
         if array.size != 1:
-            raise RuntimeError(f"item: a Tensor with {array.size} elements (shape {list(array.shape)}) cannot be "
-                               "converted to a Python number")  # fmt: skip
+            raise placed(RuntimeError(f"item: a Tensor with {array.size} elements (shape {list(array.shape)}) cannot "
+                                      "be converted to a Python number"), [self])  # fmt: skip
         return array.item()
 
     def tolist(self):
@@ -441,8 +444,8 @@ class Tensor:
 
     def __bool__(self):
         if self.array.size != 1:
-            raise RuntimeError(f"bool: the truth value of a Tensor with {self.array.size} elements (shape "
-                               f"{list(self.array.shape)}) is ambiguous; use any() or all()")  # fmt: skip
+            raise placed(RuntimeError(f"bool: the truth value of a Tensor with {self.array.size} elements (shape "
+                                      f"{list(self.shape)}) is ambiguous; use any() or all()"), [self])  # fmt: skip
         return bool(self.item())
 
     def __float__(self):

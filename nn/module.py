@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from autograd_core import Tensor
+from autograd_core.errors import EXPLAINED, placed
 from autograd_core.inplace import clear_grad
 from autograd_core.modes import no_grad, state
 from autograd_core.shapes import DType, dtype_of
@@ -65,6 +66,8 @@ class Module(Stateful):
             if self._hooked or everywhere._hooked:
                 return call_with_hooks(self, args, kwargs)
             return self.forward(*args, **kwargs)
+        except EXPLAINED as error:
+            raise placed(error, args, kwargs)  # noqa: B904 (it is the same error)
         finally:
             state.scope = before
             if state.watch is not None:

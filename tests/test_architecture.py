@@ -12,7 +12,7 @@ LIBRARY = [f for package in ("autograd_core", "nn", "optim") for f in sorted((RO
 
 LAYERS = [
     ["provenance", "shapes", "storage", "files", "info"],
-    ["modes", "errors", "convert"],
+    ["modes", "errors", "explaining", "convert"],
     ["tensor"],
     ["inplace"],
     ["backward", "generator"],
@@ -20,7 +20,7 @@ LAYERS = [
     ["ops", "numpy_protocol", "numpy_functions", "array_api", "printing", "interop"],
     ["transforms", "function", "batching", "gradient_check", "graph", "visualize", "fusion", "program", "runtime",
      "tracing", "clusters", "segments", "passes", "lowering", "guards", "replaying", "costs", "compiler", "symbolic",
-     "profiler", "debug", "func", "namespaces", "stubs", "support", "portability", "testing"],
+     "profiler", "writes", "func", "namespaces", "stubs", "support", "portability", "testing"],
 ]  # fmt: skip
 """Files of autograd_core from the ground up: a file imports from its own layer and those below, at its head."""
 

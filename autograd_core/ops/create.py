@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import ops, provenance
 from ..convert import as_array
+from ..errors import placing
 from ..info import check_device, check_layout
 from ..inplace import write_out
 from ..modes import state
@@ -284,6 +285,7 @@ def scalar_tensor(*, s, dtype):
 # ---------------------------------------------------------------------------------------------------- from other data
 
 
+@placing
 def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False) -> Tensor:
     """A new tensor that holds a copy of ``data``: a number, a (nested) sequence, an array or another tensor."""
     check_device(device)
@@ -313,6 +315,7 @@ def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False) -> 
     return found.requires_grad_() if requires_grad else found
 
 
+@placing
 def from_numpy(ndarray) -> Tensor:
     """A tensor that shares the memory of a NumPy array: what is written into one shows in the other."""
     if not isinstance(ndarray, np.ndarray):

@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 
 from .. import ops, provenance, storage
-from ..errors import EXPLAINED, explain
+from ..errors import EXPLAINED, explain, placed
 from ..modes import state
 from ..registry import composite, index, op
 from ..shapes import dtype_of, named, normalize_dim
@@ -83,9 +83,8 @@ def _part(part):
     if array.dtype == np.uint8:
         return part.to(bool) if isinstance(part, Tensor) else part.astype(bool)
     if array.dtype.kind not in "iub":
-        raise IndexError(
-            f"tensors used as indices must be integers or booleans, got {array.dtype.name}{list(array.shape)}"
-        )
+        wrong = f"tensors used as indices must be integers or booleans, got {array.dtype.name}{list(array.shape)}"
+        raise placed(IndexError(wrong))
     if array.ndim == 0 and array.dtype.kind != "b" and (state.watch is None or not state.watch.steers):
         return int(array)  # as an int it gives a view; a recorder keeps it as an input
     return part

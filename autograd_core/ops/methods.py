@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from .. import ops, storage
+from ..errors import placed
 from ..info import CPU, LAYOUTS, check_device
 from ..modes import state
 from ..registry import OPS
@@ -433,7 +434,8 @@ def copy_(self, src, non_blocking=False):
         return self
     pairs = zip(reversed(src.array.shape), reversed(self.array.shape), strict=False)
     if src.array.ndim > self.array.ndim or any(given not in (1, size) for given, size in pairs):
-        raise RuntimeError(f"copy_: src of shape {list(src.shape)} cannot be broadcast to {list(self.shape)}")
+        wrong = RuntimeError(f"copy_: src of shape {list(src.shape)} cannot be broadcast to {list(self.shape)}")
+        raise placed(wrong, [self, src])
     value = ops.to(src, dtype=self.array.dtype) if src.array.dtype != self.array.dtype else ops.alias(src)
     return self._become(
         ops.expand(value, self.array.shape) if value.array.shape != self.array.shape else value, "copy_"
