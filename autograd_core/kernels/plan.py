@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import struct
 import threading
 from collections.abc import Callable, Hashable, Sequence
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from autograd_core.kernels import threads
+from autograd_core.kernels import memory, threads
 from autograd_core.kernels.lazy import atomics, simd
 from autograd_core.kernels.runner import RangeKernel, range_kernel
 
@@ -231,9 +232,12 @@ def _maker(spec: Spec | None, zero: bool) -> Callable[[], np.ndarray | None]:
     """A function that makes the output (None if it is not wanted)."""
     if spec is None:
         return lambda: None
+    make = functools.partial(np.zeros if zero else np.empty, spec.shape, spec.dtype)
     if spec.strides is not None:
-        return functools.partial(_strided, spec, zero)
-    return functools.partial(np.zeros if zero else np.empty, spec.shape, spec.dtype)
+        make = functools.partial(_strided, spec, zero)
+    if math.prod(spec.shape) * np.dtype(spec.dtype).itemsize >= memory.LEAST:
+        return functools.partial(memory.pooled, make)
+    return make
 
 
 def _strided(spec: Spec, zero: bool) -> np.ndarray:

@@ -51,8 +51,8 @@ class RangeKernel:
     so it holds the hash of the kernel's sources, or of its text if that was generated (see ``cache.sources``).
     """
 
-    def __init__(self, name: str, build: Callable[[], Callable[[int, int, int], None]]) -> None:
-        self.name, self.build = name, build
+    def __init__(self, name: str, build: Callable[[], Callable[[int, int, int], Any]], returns: bool = False) -> None:
+        self.name, self.build, self.returns = name, build, returns
         self._address = 0
         self._code: Any = None  # owns the machine code
 
@@ -82,7 +82,7 @@ class RangeKernel:
         from numba import cfunc, types
 
         lazy.load()
-        kernel = types.void(types.int64, types.int64, types.int64)
+        kernel = (types.int64 if self.returns else types.void)(types.int64, types.int64, types.int64)
         made = cfunc(kernel, fastmath=FAST, error_model="numpy", forceinline=True)(self.build())
         module = binding.parse_assembly(made.inspect_llvm())
         foreign = [f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")
@@ -115,18 +115,20 @@ def _digest(factory: Callable) -> str:
         return hashlib.sha256(marshal.dumps(factory.__code__)).hexdigest()[:16]
 
 
-def range_kernel(factory: Callable[..., Callable[[int, int, int], None]]) -> Callable[..., RangeKernel]:
+def range_kernel(factory: Callable[..., Callable[[int, int, int], Any]], returns: bool = False,
+                 ) -> Callable[..., RangeKernel]:
     """Turn ``factory(dtype, lanes, ...)``, which returns a function ``(context, start, stop)``, into kernels.
 
     The decorated factory returns a :class:`RangeKernel` for its arguments (dtypes, numbers, strings), the same one for
-    the same arguments. The factory itself runs only when the kernel must be compiled.
+    the same arguments. The factory itself runs only when the kernel must be compiled. With ``returns`` the machine code
+    is a C function of an int64 result.
     """
 
     @functools.cache
     def specialised(*arguments: Hashable) -> RangeKernel:
         words = ",".join(map(_word, arguments))
         name = f"{factory.__module__.rpartition('.')[2]}.{factory.__qualname__}[{words}]@{_digest(factory)}"
-        return RangeKernel(name, lambda: factory(*arguments))
+        return RangeKernel(name, lambda: factory(*arguments), returns)
 
     @functools.wraps(factory)
     def kernel(*arguments: Hashable) -> RangeKernel:
