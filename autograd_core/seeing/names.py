@@ -1,0 +1,80 @@
+"""What the user called things: the variables to which results were assigned, read from the code that ran."""
+
+from __future__ import annotations
+
+import dis
+import os
+import sys
+from types import CodeType, FrameType
+from typing import Any
+
+from .. import provenance
+
+_PASSED_OVER = ("CACHE", "NOP", "COPY", "EXTENDED_ARG", "SWAP")
+_STORES = ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF")
+
+_of_code: dict[CodeType, dict[int, tuple[str, ...]]] = {}
+
+
+def assigned_names(place) -> tuple[str, ...]:
+    """The variables to which the statement at a site assigns what the call there returns: ``("h", "c")``."""
+    code, offset = place
+    found = _of_code.get(code)
+    if found is None:
+        steps = list(dis.get_instructions(code))
+        found = _of_code[code] = {step.offset: _stored_after(steps, i) for i, step in enumerate(steps)}
+    return found.get(offset, ())
+
+
+def _stored_after(steps, position):
+    names: list[str] = []
+    missing = 1
+    for step in steps[position + 1 :]:
+        if step.opname in _PASSED_OVER:
+            missing += step.opname == "COPY"
+        elif step.opname == "UNPACK_SEQUENCE":
+            missing += step.arg - 1
+        elif step.opname == "STORE_FAST_STORE_FAST":
+            names += step.argval
+            missing -= 2
+        elif step.opname == "STORE_FAST_LOAD_FAST":
+            return (*names, step.argval[0])
+        elif step.opname in _STORES:
+            names.append(step.argval)
+            missing -= 1
+        else:
+            break
+        if missing <= 0:
+            break
+    return tuple(names)
+
+
+def users_frame(depth: int = 1) -> FrameType | None:
+    """The nearest frame outside this library."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None and not provenance.written_by_user(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+def name_of(value: Any, frame: FrameType | None) -> str | None:
+    """The name of a variable of ``frame`` that holds ``value`` itself; the innermost one counts."""
+    if frame is None:
+        return None
+    for variables in (frame.f_locals, frame.f_globals):
+        for name, held in list(variables.items()):
+            if held is value and not name.startswith("_"):
+                return name
+    return None
+
+
+def source(place) -> dict[str, Any]:
+    """A site as data: file (relative to the current folder where it lies below it), line, function, text."""
+    import linecache
+
+    code, line = place[0], provenance.line_of(place)
+    file = code.co_filename
+    if file.startswith(os.getcwd() + os.sep):
+        file = os.path.relpath(file)
+    text = linecache.getline(code.co_filename, line or 0).strip()
+    return {"file": file, "line": line, "function": code.co_name, "text": text}

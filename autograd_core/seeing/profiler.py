@@ -1,0 +1,289 @@
+"""``ag.profile``: what every operation costs while a block of code runs, without changing the way it runs.
+
+Forward operations are timed at the door. Backward stays on arrays: its walk is timed from node to node, so that fused
+rules and kernels are those of any other run. An optimizer's step is one row, a compiled step is timed row by row. What
+is noted is made into `Event` entries only when the block ends.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+import weakref
+from contextlib import ExitStack
+from time import perf_counter_ns as clock
+from typing import Any
+
+import numpy as np
+
+from ..backward import _Pass
+from ..modes import BackwardScope, Watcher, state
+from ..provenance import site
+from ..storage import owner_of
+from ..tensor import Node, Tensor, apply
+from .events import Event, Profile
+from .work import backward_flops, flops
+
+FORWARD, BACKWARD, UPDATE, ENGINE = "forward", "backward", "update", "engine"
+
+
+class profile(Watcher):
+    """Measure time, operations and memory of what runs inside: ``with ag.profile() as p:``, then ``print(p)``.
+
+    ``p`` is a `Profile`: tables by operation, by module and by source line, forward and backward, each beside the best
+    that this machine can do; ``p.save("x.json")`` is a Chrome trace, ``.svg`` a flame graph, ``.html`` a page.
+
+    ``memory=True`` also measures the most memory that each operation holds while it runs, temporary arrays included,
+    with `tracemalloc`, which slows small operations down. Results are the same bits as without the profile. Costs about
+    2 us an operation.
+    """
+
+    def __init__(self, memory: bool = False, title: str = ""):
+        self.memory = memory
+        self.result = Profile(title or "profile")
+
+    def __enter__(self) -> Profile:  # type: ignore[override]
+        super().__enter__()
+        self.steers = self.outer is not None and self.outer.steers
+        self.raw: list[tuple] = []
+        self.nodes: dict[int, int] = {}  # number of a node -> the entry of its forward
+        self.held: dict[int, Any] = {}  # id of memory that is saved already -> a weak reference to it
+        self.stack = ExitStack()
+        if self.memory and not tracemalloc.is_tracing():
+            tracemalloc.start()
+            self.stack.callback(tracemalloc.stop)
+        self.began = clock()
+        return self.result
+
+    def __exit__(self, *error):
+        ended = clock()
+        super().__exit__(*error)
+        self.stack.close()
+        self.result.fill(_events(self.raw, self.began), (ended - self.began) * 1e-9)
+        self.raw, self.nodes, self.held = [], {}, {}
+
+    # -------------------------------------------------- forward
+
+    def call(self, op, args, static):
+        """Time one operation."""
+        state.watch = self.outer
+        peak = self._watch_memory()
+        start = clock()
+        try:
+            result = apply(op, args, static)
+        finally:
+            stop = clock()
+            state.watch = self
+        self._note(op, args, static, result, start, stop, peak)
+        return result
+
+    def call_function(self, function, args, kwargs):
+        """Time a user's Function, as one operation."""
+        state.watch = self.outer
+        peak = self._watch_memory()
+        start = clock()
+        try:
+            result = function.apply(*args, **kwargs)
+        finally:
+            stop = clock()
+            state.watch = self
+        self._note(_Named(function.__name__, "network"), args, {}, result, start, stop, peak)
+        return result
+
+    def _note(self, op, args, static, result, start, stop, peak):
+        owners, shapes, moved, leaves = [], [], 0, set()
+        for a in args:
+            if isinstance(a, Tensor):
+                array = a.array
+                owners.append(owner_of(array))
+                if a.node is None:
+                    leaves.add(id(owners[-1]))
+            elif isinstance(a, np.ndarray):
+                array = a
+                owners.append(owner_of(array))
+            else:
+                shapes.append(None if a is None else ())
+                continue
+            shapes.append(array.shape)
+            moved += array.nbytes
+        node, outs, allocated = None, [], 0
+        for out in result if isinstance(result, tuple) else (result,):
+            if isinstance(out, Tensor):
+                array, node = out.array, out.node or node
+                outs.append((array.shape, array.dtype))
+                owner = owner_of(array)
+                if not any([owner is other for other in owners]):
+                    allocated += owner.nbytes
+                    moved += array.nbytes
+        scope, place, saved = state.scope, None, 0
+        side = FORWARD
+        if isinstance(scope, BackwardScope):
+            side, forward = BACKWARD, scope.forward()
+            place = forward.site if forward is not None else None
+        elif node is not None:
+            place, saved = node.site, self._saved(node, leaves)
+            self.nodes[node.number] = len(self.raw)
+        else:
+            place = site(3)
+        if op.family.name == "view":
+            moved = allocated
+        self.raw.append((op, side, scope, place, start, stop, shapes, outs, static, moved, allocated, saved,
+                         self._most(peak), None))  # fmt: skip
+
+    def _saved(self, node, leaves):
+        """Bytes that a node keeps alive and that nothing kept before it, parameters and inputs of the user's left out."""
+        total, held = 0, self.held
+        for value in node.saved or ():
+            for array in value if type(value) is tuple else (value,):
+                if type(array) is not np.ndarray:
+                    continue
+                owner = owner_of(array)
+                key = id(owner)
+                known = held.get(key)
+                if key in leaves or (known is not None and known() is owner):
+                    continue
+                held[key] = weakref.ref(owner)
+                total += owner.nbytes
+        return total
+
+    # -------------------------------------------------- memory
+
+    def _watch_memory(self):
+        if not self.memory:
+            return None
+        tracemalloc.reset_peak()
+        return tracemalloc.get_traced_memory()[0]
+
+    def _most(self, before):
+        return None if before is None else max(tracemalloc.get_traced_memory()[1] - before, 0)
+
+    # -------------------------------------------------- what does not pass the door
+
+    def backward(self, walk, roots):
+        """Time a backward on arrays, node by node."""
+        state.watch = self.outer
+        try:
+            return _TimedPass(walk, self).run(roots)
+        finally:
+            state.watch = self
+
+    def update(self, optimizer, place):
+        """Time an optimizer's step as one row: it reads and writes parameters and state, and reads gradients."""
+        state.watch = self.outer
+        peak = self._watch_memory()
+        start = clock()
+        try:
+            if self.outer is not None:
+                self.outer.update(optimizer, place)
+            else:
+                optimizer._update_arrays(place)
+        finally:
+            stop = clock()
+            state.watch = self
+        moved = 0
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                if p._grad is not None:
+                    kept = [v.array.nbytes for v in optimizer.state.get(p, {}).values() if isinstance(v, Tensor)]
+                    moved += 3 * p.array.nbytes + 2 * sum(kept)
+        self.raw.append((_Named(f"{type(optimizer).__name__}.step", "update"), UPDATE, state.scope, place, start, stop,
+                         (), (), {}, moved, 0, 0, self._most(peak), None))  # fmt: skip
+
+    def call_compiled(self, compiled, args, kwargs):
+        """Run a compiled function with its rows timed one by one; its recording is one row."""
+        if self.steers:
+            return super().call_compiled(compiled, args, kwargs)
+        from ..costs import timing
+
+        state.watch = self.outer
+        place, scope = site(2), state.scope
+        start = clock()
+        try:
+            with timing(compiled) as timed:
+                result = compiled(*args, **kwargs)
+        finally:
+            stop = clock()
+            state.watch = self
+        rows = timed()
+        if not rows:
+            self.raw.append((_Named(f"compile {compiled._name}", "engine"), ENGINE, scope, place, start, stop, (), (),
+                             {}, 0, 0, 0, None, None))  # fmt: skip
+        for event, began in rows:
+            self.raw.append((None, None, None, None, began, None, None, None, None, None, None, None, None, event))
+        return result
+
+
+class _Named:
+    """Stands for the record of something that has none."""
+
+    scalar = None
+
+    def __init__(self, name, family):
+        from ..registry import FAMILIES, Family
+
+        self.name, self.family = name, FAMILIES.get(family) or Family(family)
+
+
+class _TimedPass(_Pass):
+    """The walk of an ordinary backward, with the clock read whenever it comes to another node."""
+
+    __slots__ = ("allocated", "given", "moved", "node", "peak", "profile", "start")
+
+    def __init__(self, walk, watching):
+        super().__init__(walk.retain, walk.create, walk.wanted, walk.accumulate)
+        self.profile = watching
+        self.node: Node | None = None
+        self.start = 0
+
+    def _enter(self, node, slots):
+        now = clock()
+        self._leave(now)
+        self.node, self.given, self.moved, self.allocated = node, slots, 0, 0
+        for array in (*slots, *(node.saved or ())):
+            if type(array) is np.ndarray:
+                self.moved += array.nbytes
+        self.peak = self.profile._watch_memory()
+        self.start = clock()
+        return super()._enter(node, slots)
+
+    def _deliver(self, parent, index, gradient):
+        if self.node is not None and type(gradient) is np.ndarray:
+            if not any([gradient is g for g in self.given]):
+                self.moved += gradient.nbytes
+                self.allocated += gradient.nbytes if gradient.base is None else 0
+        super()._deliver(parent, index, gradient)
+
+    def _leave(self, now):
+        node, self.node = self.node, None
+        if node is not None:
+            self.profile.raw.append((node.op, BACKWARD, node.scope, node.site, self.start, now, None, node.meta,
+                                     node.plan.positions, self.moved, self.allocated, 0,
+                                     self.profile._most(self.peak), self.profile.nodes.get(node.number)))  # fmt: skip
+
+    def _finish(self):
+        start = clock()
+        self._leave(start)
+        found = super()._finish()
+        self.profile.raw.append((_Named("hand out gradients", "engine"), BACKWARD, state.scope, None, start, clock(),
+                                 (), (), {}, 0, 0, 0, None, None))  # fmt: skip
+        return found
+
+
+def _events(raw: list[tuple], began: int) -> list[Event]:
+    """What was noted, as events in order of time; nodes of a backward find the shapes in their forward's entry."""
+    made = []
+    for op, side, scope, place, start, stop, shapes, outs, static, moved, allocated, saved, peak, other in raw:
+        if op is None:
+            made.append(other._replace(start=(start - began) * 1e-9))
+            continue
+        if shapes is not None:
+            count = flops(op, shapes, [shape for shape, _ in outs], static)
+        elif other is not None:
+            of_forward = raw[other]
+            once = flops(op, of_forward[6], [shape for shape, _ in of_forward[7]], of_forward[8])
+            count = backward_flops(op, once, static, of_forward[6])
+        else:
+            count = None
+        kinds = ", ".join([f"{o[1]}{list(o[0])}" for o in outs if o is not None])
+        made.append(Event(op.name, side, str(scope or ""), place, (start - began) * 1e-9, (stop - start) * 1e-9, count,
+                          moved, allocated, saved, peak, kinds, op.family.name, op.family.colour))  # fmt: skip
+    return made

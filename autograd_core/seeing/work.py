@@ -1,0 +1,83 @@
+"""How much work an operation is: floating-point operations by formula, bytes by the sizes of what goes in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+Shapes = Sequence[tuple[int, ...] | None]
+
+
+def _matmul(shapes, out, static):
+    return 2 * prod(out) * shapes[0][-1]
+
+
+def _weighted(shapes, out, static):
+    return 2 * prod(out) * prod(shapes[1][1:])
+
+
+def _convolution_input(shapes, out, static):
+    return 2 * prod(shapes[0]) * prod(shapes[1][1:])
+
+
+def _convolution_weight(shapes, out, static):
+    return 2 * prod(shapes[0]) * prod(out[1:])
+
+
+def _attention(shapes, out, static):
+    query, key, value = shapes[:3]
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _recurrent(shapes, out, static, weights):
+    (steps, batch), (w_ih, w_hh) = shapes[0][:2], (shapes[i] for i in weights)
+    return 2 * steps * batch * (prod(w_ih) + prod(w_hh))
+
+
+FORMULAS: dict[str, Callable] = {
+    "matmul": _matmul, "mm": _matmul, "bmm": _matmul, "linear": _weighted, "convolution": _weighted,
+    "convolution_input": _convolution_input, "convolution_weight": _convolution_weight, "attention": _attention,
+    "lstm_layer": lambda *a: _recurrent(*a, (3, 4)), "gru_layer": lambda *a: _recurrent(*a, (2, 3)),
+    "rnn_layer": lambda *a: _recurrent(*a, (2, 3)),
+}  # fmt: skip
+"""Multiplications and additions of products by (shapes of the arguments, shape of the first result, settings)."""
+
+PER_RESULT, PER_ARGUMENT = ("elementwise", "arithmetic", "comparison"), ("reduction",)
+NOTHING = ("view", "creation", "index")
+
+
+def flops(op: Any, shapes: Shapes, outs: Shapes, static: dict) -> int | None:
+    """Floating-point operations of one call: twice the multiplications of a product, one an element of elementwise
+    operations and of what is reduced, none for views, copies and picking; None where no formula is known."""  # noqa: D209
+    out = next((s for s in outs if s is not None), ())
+    if op.name in FORMULAS:
+        return int(FORMULAS[op.name](shapes, out, static))
+    family = op.family.name
+    if family in PER_RESULT:
+        return prod(out)
+    if family in PER_ARGUMENT:
+        return prod(shapes[0] or ()) if shapes else None
+    return 0 if family in NOTHING else None
+
+
+def backward_flops(op: Any, forward: int | None, wanted: Sequence[int], shapes: Shapes) -> int | None:
+    """Floating-point operations of the gradients of the arguments ``wanted`` (positions), from those of the forward.
+
+    The gradient of a product with respect to one factor is a product of the same size; that of a bias is a sum.
+    """
+    if forward is None:
+        return None
+    if op.name not in FORMULAS:
+        return forward * len(wanted) if op.family.name in (*PER_RESULT, *NOTHING) else None
+    if op.name.endswith(("_layer", "attention")):
+        return None  # what they compute again is the kernel's choice
+    return forward * len([p for p in wanted if p < 2])
+
+
+def bytes_of(values: Sequence[Any]) -> int:
+    """Bytes of all arrays among ``values``; one that is there twice counts once."""
+    arrays = {id(v): v.nbytes for v in values if isinstance(v, np.ndarray)}
+    return sum(arrays.values())
