@@ -5,76 +5,78 @@ A model is a class in a file of this folder; a `Recipe` makes it a command: ``ag
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from math import log
 
 import numpy as np
 
-import autograd_core as ag
 import nn
 
 from ..train import accuracy
+from .autoencoder import Autoencoder, VariationalAutoencoder, negative_elbo, reconstruction_loss
+from .boltzmann import RBM, DeepBeliefNetwork, pretrain
+from .dates import INPUTS, LONGEST, OUTPUTS, Dates, date_parts
 from .lenet5 import LeNet5
+from .recipe import Recipe, Splits
+from .recommender import MatrixFactorisation, NeuralRecommender
+from .recurrent import CharLSTM, SequenceClassifier, SequenceLoss
 from .resnet import ResNet, resnet18, resnet20
-from .simple import MLP, Logistic, XorNet
+from .simple import MLP, Logistic, Perceptron, XorNet
+from .splits import (
+    Mirrored,
+    Padded,
+    brightness_splits,
+    date_splits,
+    fashion_splits,
+    mirrored_splits,
+    mnist_splits,
+    rating_splits,
+    text_splits,
+    vowel_splits,
+    xor_splits,
+)
+from .transformer import GPT, Seq2Seq
 
 
-@dataclass(frozen=True)
-class Splits:
-    """The three parts of a data set, and where it comes from."""
-
-    train: Any
-    validation: Any
-    test: Any
-    source: str
+def bits(scores, targets):
+    """Cross-entropy of the next character in bits: how many a perfect coder would need for it."""
+    return SequenceLoss()(scores, targets) / log(2)
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained: data, loss, and settings of the optimizer (Adam with a one-cycle schedule)."""
-
-    title: str
-    model: Callable[[], nn.Module]
-    data: Callable[..., Splits]
-    loss: Callable
-    example: tuple[int, ...]
-    epochs: int = 5
-    batch_size: int = 64
-    lr: float = 0.003
-    patience: int = 3
-    metrics: dict[str, Callable] = field(default_factory=lambda: {"accuracy": accuracy})
-    pictures: bool = False
-    draw: Callable[[np.random.Generator, int], tuple[np.ndarray, ...]] | None = None
-    """Arrays of inputs and of targets, where they are not pictures and classes."""
-    prepare: Callable[[Any, Splits], None] | None = None
-    """What is done with the model before it is trained."""
-
-    def sample(self, count: int, dtype=None) -> tuple[ag.Tensor, ...]:
-        """Inputs of the right shape and targets, drawn at random: for graphs and gradient checks."""
-        rng = np.random.default_rng(0)
-        if self.draw is not None:
-            return tuple([ag.tensor(a, dtype=None if a.dtype.kind == "i" else dtype or ag.float32)
-                          for a in self.draw(rng, count)])  # fmt: skip
-        inputs = ag.tensor(rng.standard_normal((count, *self.example)), dtype=dtype or ag.float32)
-        if isinstance(self.loss, nn.CrossEntropyLoss):
-            return inputs, ag.tensor(rng.integers(0, 10, count))
-        return inputs, ag.tensor(rng.integers(0, 2, (count, 1)).astype(np.float64), dtype=inputs.dtype)
+def places(scores, targets):
+    """The share of places at which the likeliest character is right."""
+    return (scores.argmax(-1) == targets).float().mean()
 
 
-def mnist_splits(seed: int = 0, held_out: int = 5000) -> Splits:
-    """MNIST with ``held_out`` of the training pictures set aside for validation (a tenth of a smaller set)."""
-    train, test = nn.data.mnist()
-    held_out = min(held_out, len(train) // 10)
-    parts = nn.data.random_split(train, [len(train) - held_out, held_out], generator=ag.Generator().manual_seed(seed))
-    return Splits(parts[0], parts[1], test, train.source)
+def squared_error(scores, pictures):
+    """Mean squared difference of the pixels' brightness."""
+    return nn.functional.mse_loss(nn.functional.sigmoid(scores), pictures.flatten(1))
 
 
-def xor_splits(seed: int = 0) -> Splits:
-    """The four points of exclusive or; there is nothing else to hold out."""
-    points = ag.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    table = nn.data.TensorDataset(points, ag.tensor([[0.0], [1.0], [1.0], [0.0]]))
-    return Splits(table, table, table, "the truth table")
+def root_mean_square(found, wanted):
+    """Root of the mean squared difference (of a batch)."""
+    return nn.functional.mse_loss(found, wanted).sqrt()
+
+
+def _windows(rng, count):
+    text = rng.integers(0, 84, (count, 9))
+    return text[:, :-1], text[:, 1:]
+
+
+def _rewriting(rng, count):
+    return tuple([a.numpy() for a in Dates(rng.integers(0, 36525, count), rng)[:]])
+
+
+def _vowels(rng, count):
+    return rng.standard_normal((count, 7, 12)), np.arange(7, 7 - count, -1), rng.integers(0, 9, count)
+
+
+def _pictures(rng, count):
+    pictures = rng.random((count, 1, 28, 28))
+    return pictures, pictures
+
+
+def _ratings(rng, count):
+    return np.stack([rng.integers(0, 943, count), rng.integers(0, 1682, count)], 1), rng.random(count)
 
 
 RECIPES = {
@@ -110,8 +112,108 @@ RECIPES = {
         lr=0.1,
         patience=500,
     ),
+    "resnet20": Recipe(
+        "ResNet-20 on Fashion-MNIST",
+        lambda: resnet20(channels=1),
+        fashion_splits,
+        nn.CrossEntropyLoss(),
+        (1, 28, 28),
+        lr=0.01,
+        batch_size=128,
+        pictures=True,
+    ),
+    "lstm": Recipe(
+        "LSTM that writes Shakespeare, character by character",
+        lambda: CharLSTM(84),
+        text_splits,
+        SequenceLoss(),
+        (128,),
+        lr=0.005,
+        metrics={"bits": bits},
+        draw=_windows,
+    ),
+    "gpt": Recipe(
+        "small GPT that writes Shakespeare, character by character",
+        lambda: GPT(84),
+        text_splits,
+        SequenceLoss(),
+        (128,),
+        lr=0.003,
+        metrics={"bits": bits},
+        draw=_windows,
+    ),
+    "dates": Recipe(
+        "Transformer that rewrites dates",
+        lambda: Seq2Seq(len(INPUTS), len(OUTPUTS), LONGEST),
+        date_splits,
+        SequenceLoss(),
+        (LONGEST,),
+        metrics={"places": places},
+        draw=_rewriting,
+    ),
+    "vowels": Recipe(
+        "bidirectional packed LSTM on Japanese vowels",
+        lambda: SequenceClassifier(12, 64, 9, bidirectional=True),
+        vowel_splits,
+        nn.CrossEntropyLoss(),
+        (7, 12),
+        epochs=30,
+        batch_size=27,
+        lr=0.01,
+        patience=10,
+        draw=_vowels,
+    ),
+    "autoencoder": Recipe(
+        "autoencoder 784-256-64-16 on MNIST",
+        Autoencoder,
+        mirrored_splits,
+        reconstruction_loss,
+        (1, 28, 28),
+        batch_size=128,
+        metrics={"squared error": squared_error},
+        draw=_pictures,
+    ),
+    "vae": Recipe(
+        "variational autoencoder 784-256-128-8 on MNIST",
+        VariationalAutoencoder,
+        mirrored_splits,
+        negative_elbo,
+        (1, 28, 28),
+        batch_size=128,
+        metrics={},
+        draw=_pictures,
+    ),
+    "dbn": Recipe(
+        "deep belief network 784-400-200-10 on MNIST, RBMs first",
+        DeepBeliefNetwork,
+        brightness_splits,
+        nn.CrossEntropyLoss(),
+        (1, 28, 28),
+        batch_size=128,
+        pictures=True,
+        prepare=lambda model, splits: pretrain(model, splits.train[range(len(splits.train))][0], epochs=3),
+    ),
+    "factorisation": Recipe(
+        "matrix factorisation on MovieLens 100K",
+        lambda: MatrixFactorisation(943, 1682, mean=3.53),
+        rating_splits,
+        nn.MSELoss(),
+        (2,),
+        epochs=15,
+        batch_size=256,
+        metrics={"rmse": root_mean_square},
+        draw=_ratings,
+    ),
+    "recommender": Recipe(
+        "neural recommender with embeddings on MovieLens 100K",
+        lambda: NeuralRecommender(943, 1682, mean=3.53),
+        rating_splits,
+        nn.MSELoss(),
+        (2,),
+        epochs=10,
+        batch_size=256,
+        metrics={"rmse": root_mean_square},
+        draw=_ratings,
+    ),
 }
 """What ``agrad train`` knows, by name."""
-
-__all__ = ["MLP", "RECIPES", "LeNet5", "Logistic", "Recipe", "ResNet", "Splits", "XorNet", "mnist_splits", "resnet18",
-           "resnet20", "xor_splits"]  # fmt: skip

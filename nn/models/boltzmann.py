@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import autograd_core as ag
 import nn
+import optim
 from nn import functional as F
 
 
@@ -85,10 +87,6 @@ class DeepBeliefNetwork(nn.Module):
         """Scores of the classes (N, classes)."""
         return self.out(self.features(pictures))
 
-    def generative_parameters(self, depth: int):
-        """What contrastive divergence trains: the parameters of one RBM."""
-        return list(self.machines[depth].parameters())
-
     def sample(self, pictures, steps: int = 100):
         """Run ``steps`` Gibbs steps in the top RBM, from what it makes of pictures, then go down: (N, visible)."""
         with ag.no_grad():
@@ -97,3 +95,41 @@ class DeepBeliefNetwork(nn.Module):
             for machine in reversed(self.machines[:top]):
                 x = machine.down(x)
         return x
+
+
+def pretrain(network: DeepBeliefNetwork, pictures, *, epochs: int = 5, batch_size: int = 100, lr: float = 0.1,
+             momentum: float = 0.8, weight_decay: float = 2e-4, steps: int = 1, seed: int = 0,
+             watch: Callable[[int, int, float], None] | None = None) -> None:  # fmt: skip
+    """Fit the RBMs of a network from the bottom up, by CD-``steps``, to pictures (N, ...) of values from 0 to 1.
+
+    Each machine learns from the hidden probabilities of the one below. ``watch(depth, epoch, error)`` is called after
+    each epoch with the mean reconstruction error of its batches.
+    """
+    data = pictures.flatten(1)
+    order = ag.Generator().manual_seed(seed)
+    with ag.no_grad():
+        network.machines[0].visible_bias.copy_(ag.logit(data.mean(0).clamp(0.01, 0.99)))  # as if units were alone
+    for depth, machine in enumerate(network.machines):
+        rows = nn.data.TensorDataset(data)
+        loader = nn.data.DataLoader(rows, batch_size, shuffle=True, generator=order, drop_last=True)
+        optimizer = optim.SGD(machine.parameters(), lr, momentum, weight_decay=weight_decay)
+        step = _divergence_step(machine, optimizer, steps)
+        for epoch in range(1, epochs + 1):
+            errors = [step(batch).item() for (batch,) in loader]
+            if watch is not None:
+                watch(depth, epoch, sum(errors) / len(errors))
+        with ag.no_grad():
+            data = machine(data)
+
+
+def _divergence_step(machine, optimizer, steps):
+    """One step of contrastive divergence, compiled; it returns the reconstruction error."""
+
+    @ag.compile
+    def step(batch):
+        optimizer.zero_grad()
+        machine.contrastive_divergence(batch, steps).backward()
+        optimizer.step()
+        return machine.reconstruction_error(batch)
+
+    return step

@@ -21,8 +21,9 @@ class MatrixFactorisation(nn.Module):
         for table, std in ((self.user, 0.1), (self.item, 0.1), (self.user_bias, 0.0), (self.item_bias, 0.0)):
             nn.init.normal_(table.weight, std=std)
 
-    def forward(self, users, items):
-        """The ratings (N,) that users (N,) would give to items (N,)."""
+    def forward(self, pairs):
+        """The ratings (N,) that users would give to items, for pairs (N, 2) of their numbers."""
+        users, items = pairs[:, 0], pairs[:, 1]
         bias = self.user_bias(users)[:, 0] + self.item_bias(items)[:, 0]
         return self.mean + bias + (self.user(users) * self.item(items)).sum(1)
 
@@ -47,8 +48,9 @@ class NeuralRecommender(nn.Module):
         for table, std in ((self.user, 0.1), (self.item, 0.1), (self.user_bias, 0.0), (self.item_bias, 0.0)):
             nn.init.normal_(table.weight, std=std)
 
-    def forward(self, users, items):
-        """The ratings (N,) that users (N,) would give to items (N,)."""
+    def forward(self, pairs):
+        """The ratings (N,) that users would give to items, for pairs (N, 2) of their numbers."""
+        users, items = pairs[:, 0], pairs[:, 1]
         user, item = self.user(users), self.item(items)
         hidden = F.relu(self.hidden(self.dropout(ag.cat([user, item, user * item], 1))))
         bias = self.user_bias(users)[:, 0] + self.item_bias(items)[:, 0]
