@@ -30,8 +30,8 @@ CASES = {  # batch, channels, outputs, size, kernel, stride, padding, dilation, 
 }
 
 
-WIDE = {"lenet 1", "lenet 2", "odd channels", "stride and dilation", "one tap", "3-d"}  # tested with 4, 8 and 16 lanes
-DOUBLE = ("lenet 1", "odd channels", "depthwise", "3-d")  # tested in double precision, too
+WIDE = {"lenet 1", "odd channels"}  # tested with 4, 8 and 16 lanes, each machine code of its own
+DOUBLE = ("odd channels", "depthwise")  # tested in double precision, too
 
 
 def normal(*shape, dtype=np.float32, seed=0):
@@ -93,7 +93,7 @@ def test_images_and_gradients_may_have_any_strides():
           naive.convolution_weight(spread, x, (3, 3), **static), np.float32, 128)
 
 
-@pytest.mark.parametrize("case", ["square 3x3", "odd channels", "stride 2", "groups", "3-d", "one tap"])
+@pytest.mark.parametrize("case", ["square 3x3", "stride 2", "groups"])
 def test_work_is_cut_in_other_ways_for_large_weights_and_few_images(case, monkeypatch):
     x, w, bias, y, g = operands(case, np.float32)
     static = settings(case)
