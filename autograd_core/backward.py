@@ -296,6 +296,8 @@ class _Pass:
                 found = [(slot, together[i]) for slot, i in enumerate(plan.positions) if i < len(together)]
             else:
                 found = [(slot, rule(g, saved, node.static)) for slot, rule in plan.rules]
+            if state.watch is not None:
+                state.watch.differentiated(node, slots, found)
             for slot, gradient in found:
                 if gradient is not None:
                     parent, index = node.edges[slot]

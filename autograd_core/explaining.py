@@ -127,6 +127,8 @@ def _shown(value):
 
 def of_a_rule(error, node, slots):
     """An error in a gradient rule, with the place where the operation was made; that of a user's code stays itself."""
+    if getattr(error, "explained", False) and (not isinstance(error, OpError) or "in the gradient of" in str(error)):
+        return error
     if getattr(error, "explained", False) or node.op.foreign:
         error.add_note(f"in the gradient of {node.where()}")
         return error

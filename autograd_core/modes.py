@@ -239,6 +239,11 @@ class Watcher:
         """Backward adds ``gradient`` to the ``grad`` of ``leaf``; True when that has been done here."""
         return self.outer is not None and self.outer.accumulate(leaf, gradient)
 
+    def differentiated(self, node, given, found):
+        """The rules of ``node``, ``given`` gradients of its outputs, ``found`` (edge, gradient) pairs."""
+        if self.outer is not None:
+            self.outer.differentiated(node, given, found)
+
     def copied(self, source, made):
         """The engine has copied the array ``source``."""
         if self.outer is not None:

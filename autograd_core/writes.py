@@ -7,8 +7,8 @@ from zlib import crc32
 
 import numpy as np
 
-from . import provenance
-from .errors import OpError
+from . import provenance, storage
+from .errors import OpError, shape_text
 from .modes import Watcher
 from .tensor import Tensor
 
@@ -43,11 +43,22 @@ class _Unchanged:
 
     def __call__(self, gradient):
         node = self.node()
-        if node is not None and node.saved is not None and _checksums(node.saved) != self.sums:
-            raise OpError(f"a value that {node.where()} saved has been changed through a NumPy array of its memory\n"
-                          f"  noticed at {provenance.describe(provenance.site())}")  # fmt: skip
+        if node is None or node.saved is None or (sums := _checksums(node.saved)) == self.sums:
+            return
+        arrays = _arrays(node.saved)
+        if any(storage.write_since(a, node.number) is not None for a in arrays):
+            return  # by an in-place operation: the engine's own error names its line
+        changed = [shape_text(a) for a, now, then in zip(arrays, sums, self.sums, strict=True) if now != then]
+        error = OpError(f"a value that {node.where()} saved has been changed through a NumPy array of its memory: "
+                        f"{', '.join(changed)}\n  noticed at {provenance.describe(provenance.site())}")  # fmt: skip
+        error.explained = True  # type: ignore[attr-defined]
+        raise error
+
+
+def _arrays(saved):
+    values = [a for value in saved for a in (value if isinstance(value, tuple) else (value,))]
+    return [a for a in values if isinstance(a, np.ndarray)]
 
 
 def _checksums(saved):
-    arrays = [a for value in saved for a in (value if isinstance(value, tuple) else (value,))]
-    return [crc32(a.tobytes()) for a in arrays if isinstance(a, np.ndarray)]
+    return [crc32(a.tobytes()) for a in _arrays(saved)]

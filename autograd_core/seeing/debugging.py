@@ -7,7 +7,6 @@ import weakref
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any
 
 import numpy as np
 
@@ -98,7 +97,7 @@ def numbers_text(array: ndarray) -> str:
     found = statistics(array)
     if found is None:
         return shape_text(array)
-    parts = [f"{found[key]} {word}" for key, word in (("nan", "NaN"), ("inf", "infinite"), ("zeros", "zero"))
+    parts = [f"{found[key]} {word}" for key, word in (("nan", "NaN"), ("inf", "infinite"), ("zeros", "zeros"))
              if found[key]]  # fmt: skip
     text = shape_text(array)
     if array.size == 1:
@@ -142,8 +141,8 @@ class debug(detect_writes):
     traceback ends in the user's code, so that a debugger (``python -m pdb``, ``%debug``) opens there.
 
     A NaN always stops; an infinity stops where no infinity went in: masks of -inf are no mistake. Values between the
-    operations of one gradient rule are judged by what the rule returns. Writes through NumPy into what a graph has saved
-    are found in the backward, as by ``ag.autograd.detect_writes``. Compiled functions run eagerly inside.
+    operations of one gradient rule are judged by what the rule returns. Writes through NumPy into what a graph has
+    saved are found in the backward, as by ``ag.autograd.detect_writes``. Compiled functions run eagerly inside.
 
     ``check_nan=False`` looks for such writes alone. ``history``: how many operations back the chain may reach.
     """
@@ -164,7 +163,7 @@ class debug(detect_writes):
 
     def __exit__(self, kind=None, error=None, trace=None):
         super().__exit__(kind, error, trace)
-        if isinstance(error, NonFiniteError):
+        if isinstance(error, OpError):
             end_in_users_code(error)
 
     def __call__(self, function):
@@ -201,12 +200,13 @@ class debug(detect_writes):
             self._note(target.array, known)
         elif source.dtype.kind == "f" and np.isnan(source).any():
             name = f" {target.name}" if getattr(target, "name", None) else ""
-            raise self._error(Finding("write", "write", f"NaN is written into a tensor{name}", source,
-                                      [("before", target.array)], provenance.site(), str(state.scope or "")))  # fmt: skip
+            found = Finding("write", "write", f"NaN is written into a tensor{name}", source,
+                            [("before", target.array)], provenance.site(), str(state.scope or ""))  # fmt: skip
+            raise self._error(found)
 
-    def gradients(self, node, given, found):
+    def differentiated(self, node, given, found):
         """Judge what the gradient rules of a node returned."""
-        super().gradients(node, given, found)
+        super().differentiated(node, given, found)
         suspect, self.suspect = self.suspect, None
         if not self.check_nan:
             return
@@ -235,9 +235,9 @@ class debug(detect_writes):
 
     def _of_op(self, op, args, array, nan):
         names = [*op.parameters, *[op.variadic or "argument"] * len(args)]
-        inputs = [(name, a.array if isinstance(a, Tensor) else np.asarray(a))
-                  for name, a in zip(names, args, strict=False) if isinstance(a, (Tensor, ndarray, float, int))]  # fmt: skip
-        what = f"{op.qualified.removeprefix('nn.functional.')}: made {_counted(array)} of finite values"
+        given = [(name, getattr(a, "array", a)) for name, a in zip(names, args, strict=False)]
+        inputs = [(name, np.asarray(a)) for name, a in given if isinstance(a, (ndarray, float, int))]
+        what = f"{op.qualified.removeprefix('nn.functional.')}: made {_counted(array)} from finite values"
         remarks = []
         for name, value in inputs:
             if value.dtype.kind == "f" and np.isnan(value).any():
@@ -245,7 +245,7 @@ class debug(detect_writes):
                 remarks.append(f"no operation inside ag.debug() made {name}: it came in from outside")
                 break
             if value.dtype.kind == "f" and np.isinf(value).any():
-                what = f"{op.qualified.removeprefix('nn.functional.')}: made {_counted(array)} of infinite values"
+                what = f"{op.qualified.removeprefix('nn.functional.')}: made {_counted(array)} from infinite values"
         return Finding(op.name, "forward", what, array, inputs, provenance.site(), str(state.scope or ""),
                        remarks=remarks)  # fmt: skip
 
