@@ -123,11 +123,16 @@ class _Shown:
     def _render(self, value: Any) -> str:
         if hasattr(type(value), "savefig"):
             return self._figure(value)
-        if hasattr(type(value), "_repr_html_") and (text := value._repr_html_()):
+        forms = value._repr_mimebundle_() if hasattr(type(value), "_repr_mimebundle_") else {}
+        forms = forms[0] if isinstance(forms, tuple) else forms
+        for method, kind in (("_repr_html_", "text/html"), ("_repr_svg_", "image/svg+xml")):
+            if hasattr(type(value), method):
+                forms.setdefault(kind, getattr(value, method)())
+        if text := forms.get("text/html"):
             if "<html" in text[:500].lower():  # a page of its own
                 return f'<iframe srcdoc="{html.escape(text)}" style="width:100%;height:36rem;border:0"></iframe>'
             return f"<figure>{text}</figure>"
-        if hasattr(type(value), "_repr_svg_") and (text := value._repr_svg_()):
+        if text := forms.get("image/svg+xml"):
             picture = base64.b64encode(text.encode()).decode()  # as an image: ids of several pictures do not meet
             return f'<figure><img src="data:image/svg+xml;base64,{picture}" alt="graph"></figure>'
         return f'<pre class="out">{html.escape(repr(value))}</pre>'
