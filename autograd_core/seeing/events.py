@@ -6,12 +6,13 @@ import linecache
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import files, provenance
 
 if TYPE_CHECKING:
     from ..kernels.peak import Roof
+    from .trace import Span
 
 SIDES = ("forward", "backward", "update", "engine")
 ROWS = 30
@@ -125,24 +126,19 @@ class Profile:
             raise ValueError(f"rows: by must be one of {', '.join(KEYS)}, got {by!r}")
         found: dict[str, Row] = {}
         roof = self.roof()
-        for event in self.events:
+        for number, event in enumerate(self.events):
             for depth, key in enumerate(KEYS[by](event)):
-                found.setdefault(key, Row(key, depth=depth)).add(event, roof)
-        if by == "call":
-            rows = []
-            for event in self.events:
-                row = Row(f"{event.name}: {event.type}")
-                row.add(event, roof)
-                rows.append(row)
-            return sorted(rows, key=lambda row: -row.seconds)
+                name = f"{number}" if by == "call" else key
+                found.setdefault(name, Row(key, depth=depth)).add(event, roof)
         return _in_order(found) if by == "module" else sorted(found.values(), key=lambda row: -row.seconds)
 
     def __str__(self):
-        return "\n".join([*self._head(), *[line for by in ("operation", "module", "line") for line in self.table(by)]])
+        return "\n".join([*self.head(), *[line for by in ("operation", "module", "line") for line in self.table(by)]])
 
     __repr__ = __str__
 
-    def _head(self):
+    def head(self) -> Iterable[str]:
+        """Two lines: where the time went by pass, and what the machine can do."""
         parts = [f"{self._side(side) * 1e3:,.2f} ms {side}" for side in SIDES if self._side(side)]
         outside = max(self.seconds - self.measured, 0.0)
         yield (f"{self.title}: {self.seconds * 1e3:,.2f} ms, {len(self.events)} calls; {', '.join(parts)}; "
@@ -159,7 +155,7 @@ class Profile:
             return []
         whole = max(self.measured, 1e-12)
         columns = [c for c in COLUMNS if any([c.of(row, whole) for row in rows])]
-        shown = [[c.of(row, whole) for c in columns] + [_label(row, by)] for row in rows[:most]]
+        shown = [[c.of(row, whole) for c in columns] + [label_of(row, by)] for row in rows[:most]]
         heads = [c.name for c in columns] + [f"by {by}"]
         widths = [max(map(len, column)) for column in zip(heads, *shown, strict=True)]
         lines = ["", _line(heads, widths)]
@@ -171,9 +167,9 @@ class Profile:
 
     def to_pandas(self):
         """The events as a `pandas.DataFrame`, one row each; needs pandas."""
-        import pandas
+        import pandas as pd
 
-        table = pandas.DataFrame(self.events, columns=Event._fields).drop(columns=["place", "colour"])
+        table = pd.DataFrame(self.events, columns=Event._fields).drop(columns=["place", "colour"])
         table.insert(3, "line", [event.line for event in self.events])
         return table
 
@@ -194,7 +190,8 @@ class Profile:
         return fragment(self)
 
 
-def _label(row, by):
+def label_of(row: Row, by: str) -> str:
+    """The name of a row as its table shows it."""
     if by == "module":
         return "  " * row.depth + (row.name.rpartition(".")[2] if row.depth else row.name or "(no module)")
     if by == "line":
@@ -225,7 +222,7 @@ def _in_order(found):
 
 
 def _prefixes(event: Event) -> Iterable[str]:
-    parts = event.scope.removesuffix(" backward").split(".") if event.scope else [""]
+    parts = event.scope.split(".") if event.scope else [""]
     return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
@@ -235,16 +232,23 @@ def _line_key(event: Event) -> Iterable[str]:
 
 
 KEYS: dict[str, Callable[[Event], Iterable[str]]] = {
-    "operation": lambda event: [event.name], "module": _prefixes, "line": _line_key, "call": lambda event: (),
+    "operation": lambda event: [event.name], "module": _prefixes, "line": _line_key,
+    "call": lambda event: [f"{event.name}: {event.type}"],
 }  # fmt: skip
 """The names under which an event is counted, by kind of table."""
 
 
 class Column(NamedTuple):
-    """One column: its head, and a row's text in it (empty: nothing to say)."""
+    """One column: its head, a row's number in it, and how the number is written; 0 is left out."""
 
     name: str
-    of: Callable[[Row, float], str]
+    number: Callable[[Row], float]
+    write: Callable[[float], str]
+
+    def of(self, row: Row, whole: float) -> str:
+        """The text of a cell; ``whole``: seconds of all rows."""
+        number = self.number(row) / (whole if self.name == "share" else 1)
+        return self.write(number) if number else ""
 
 
 def size_text(count: float) -> str:
@@ -257,27 +261,58 @@ def size_text(count: float) -> str:
 
 
 def _milliseconds(seconds):
-    return f"{seconds * 1e3:.3f}" if seconds else ""
+    return f"{seconds * 1e3:.3f}"
+
+
+def _percent(part):
+    return f"{part:.1%}" if part < 0.1 else f"{part:.0%}"
 
 
 COLUMNS = (
-    Column("ms", lambda row, whole: _milliseconds(row.seconds)),
-    Column("share", lambda row, whole: f"{row.seconds / whole:.1%}"),
-    Column("calls", lambda row, whole: str(row.calls)),
-    Column("forward", lambda row, whole: _milliseconds(row.forward)),
-    Column("backward", lambda row, whole: _milliseconds(row.backward)),
-    Column("GFLOP/s", lambda row, whole: f"{row.flops / max(row.seconds, 1e-9) / 1e9:.1f}" if row.flops else ""),
-    Column("GB/s", lambda row, whole: f"{row.bytes / max(row.seconds, 1e-9) / 1e9:.1f}" if row.bytes else ""),
-    Column("of best", lambda row, whole: f"{row.least / max(row.seconds, 1e-12):.0%}" if row.least else ""),
-    Column("new", lambda row, whole: size_text(row.allocated) if row.allocated else ""),
-    Column("kept", lambda row, whole: size_text(row.saved) if row.saved else ""),
-    Column("peak", lambda row, whole: size_text(row.peak) if row.peak else ""),
+    Column("ms", lambda row: row.seconds, _milliseconds),
+    Column("share", lambda row: row.seconds, _percent),
+    Column("calls", lambda row: row.calls, "{:.0f}".format),
+    Column("forward", lambda row: row.forward, _milliseconds),
+    Column("backward", lambda row: row.backward, _milliseconds),
+    Column("GFLOP/s", lambda row: row.flops / max(row.seconds, 1e-9) / 1e9, "{:.1f}".format),
+    Column("GB/s", lambda row: row.bytes / max(row.seconds, 1e-9) / 1e9, "{:.1f}".format),
+    Column("of best", lambda row: row.least / max(row.seconds, 1e-12), _percent),
+    Column("new", lambda row: row.allocated, size_text),
+    Column("kept", lambda row: row.saved, size_text),
+    Column("peak", lambda row: row.peak, size_text),
 )
 """``of best``: the least time that the operations and bytes can take here, as a part of the time taken."""
 
 
+def _spans(profile: Profile) -> Iterable[Span]:
+    from .trace import Span
+
+    for e in profile.events:
+        details = {"type": e.type, "module": e.scope, "line": e.line, "flops": e.flops, "bytes": e.bytes,
+                   "allocated": e.allocated, "saved": e.saved, "peak": e.peak}  # fmt: skip
+        yield Span(e.name, e.start, e.seconds, e.side, e.side, {k: v for k, v in details.items() if v})
+
+
+def flame(profile: Profile) -> str:
+    """The flame graph as SVG: pass, modules, operation."""
+    from .trace import Stack, flame_svg
+
+    stacks = [Stack((e.side, *filter(None, e.scope.split(".")), e.name), e.seconds, e.colour) for e in profile.events]
+    return flame_svg(stacks, f"{profile.title}: time by pass, module and operation")
+
+
 def _trace(profile: Profile) -> str:
-    raise NotImplementedError
+    from .trace import chrome_trace
+
+    return chrome_trace(_spans(profile))
 
 
-FORMS: dict[str, Callable[[Profile], str]] = {".json": _trace, ".txt": lambda profile: f"{profile}\n"}
+def _page(profile: Profile) -> str:
+    from .profile_page import page
+
+    return page(profile)
+
+
+FORMS: dict[str, Callable[[Profile], str]] = {
+    ".json": _trace, ".svg": flame, ".html": _page, ".txt": lambda profile: f"{profile}\n",
+}  # fmt: skip

@@ -8,16 +8,13 @@ is noted is made into `Event` entries only when the block ends.
 from __future__ import annotations
 
 import tracemalloc
-import weakref
 from contextlib import ExitStack
 from time import perf_counter_ns as clock
-from typing import Any
-
-import numpy as np
 
 from ..backward import _Pass
 from ..modes import BackwardScope, Watcher, state
 from ..provenance import site
+from ..shapes import ndarray
 from ..storage import owner_of
 from ..tensor import Node, Tensor, apply
 from .events import Event, Profile
@@ -46,11 +43,12 @@ class profile(Watcher):
         self.steers = self.outer is not None and self.outer.steers
         self.raw: list[tuple] = []
         self.nodes: dict[int, int] = {}  # number of a node -> the entry of its forward
-        self.held: dict[int, Any] = {}  # id of memory that is saved already -> a weak reference to it
+        self.known: set[int] = set()  # ids of memory that was saved since the last backward, which frees it
         self.stack = ExitStack()
         if self.memory and not tracemalloc.is_tracing():
             tracemalloc.start()
             self.stack.callback(tracemalloc.stop)
+        self.prepared = 0  # spent on getting ready to measure
         self.began = clock()
         return self.result
 
@@ -58,51 +56,51 @@ class profile(Watcher):
         ended = clock()
         super().__exit__(*error)
         self.stack.close()
-        self.result.fill(_events(self.raw, self.began), (ended - self.began) * 1e-9)
-        self.raw, self.nodes, self.held = [], {}, {}
+        self.result.fill(_events(self.raw, self.began), (ended - self.began - self.prepared) * 1e-9)
+        self.raw, self.nodes, self.known = [], {}, set()
 
     # -------------------------------------------------- forward
 
     def call(self, op, args, static):
         """Time one operation."""
-        state.watch = self.outer
-        peak = self._watch_memory()
+        local = state
+        local.watch = self.outer
+        held = self._watch_memory() if self.memory else None
         start = clock()
         try:
             result = apply(op, args, static)
         finally:
             stop = clock()
-            state.watch = self
-        self._note(op, args, static, result, start, stop, peak)
+            local.watch = self
+        self._note(op, args, static, result, start, stop, held)
         return result
 
     def call_function(self, function, args, kwargs):
         """Time a user's Function, as one operation."""
         state.watch = self.outer
-        peak = self._watch_memory()
+        held = self._watch_memory() if self.memory else None
         start = clock()
         try:
             result = function.apply(*args, **kwargs)
         finally:
             stop = clock()
             state.watch = self
-        self._note(_Named(function.__name__, "network"), args, {}, result, start, stop, peak)
+        self._note(_Named(function.__name__, "network"), args, {}, result, start, stop, held)
         return result
 
-    def _note(self, op, args, static, result, start, stop, peak):
-        owners, shapes, moved, leaves = [], [], 0, set()
+    def _note(self, op, args, static, result, start, stop, held):
+        given, shapes, moved, leaves = [], [], 0, []
         for a in args:
             if isinstance(a, Tensor):
                 array = a.array
-                owners.append(owner_of(array))
                 if a.node is None:
-                    leaves.add(id(owners[-1]))
-            elif isinstance(a, np.ndarray):
+                    leaves.append(array)
+            elif isinstance(a, ndarray):
                 array = a
-                owners.append(owner_of(array))
             else:
                 shapes.append(None if a is None else ())
                 continue
+            given.append(array)
             shapes.append(array.shape)
             moved += array.nbytes
         node, outs, allocated = None, [], 0
@@ -110,51 +108,45 @@ class profile(Watcher):
             if isinstance(out, Tensor):
                 array, node = out.array, out.node or node
                 outs.append((array.shape, array.dtype))
-                owner = owner_of(array)
-                if not any([owner is other for other in owners]):
-                    allocated += owner.nbytes
-                    moved += array.nbytes
-        scope, place, saved = state.scope, None, 0
-        side = FORWARD
-        if isinstance(scope, BackwardScope):
-            side, forward = BACKWARD, scope.forward()
-            place = forward.site if forward is not None else None
+                if _is_new(array, given):
+                    size = array.nbytes
+                    allocated += size
+                    moved += size
+        scope, side, saved = state.scope, FORWARD, 0
+        if type(scope) is BackwardScope:
+            forward = scope.forward()
+            side, place = BACKWARD, forward.site if forward is not None else None
         elif node is not None:
-            place, saved = node.site, self._saved(node, leaves)
+            place = node.site
+            if node.saved:
+                saved = self._saved(node.saved, leaves)
             self.nodes[node.number] = len(self.raw)
         else:
             place = site(3)
-        if op.family.name == "view":
-            moved = allocated
         self.raw.append((op, side, scope, place, start, stop, shapes, outs, static, moved, allocated, saved,
-                         self._most(peak), None))  # fmt: skip
+                         None if held is None else self._most(held), None))  # fmt: skip
 
-    def _saved(self, node, leaves):
-        """Bytes that a node keeps alive and that nothing kept before it, parameters and inputs of the user's left out."""
-        total, held = 0, self.held
-        for value in node.saved or ():
+    def _saved(self, values, leaves):
+        """Bytes kept alive that nothing kept since the last backward; parameters and inputs of the user's left out."""
+        total, known = 0, self.known
+        for value in values:
             for array in value if type(value) is tuple else (value,):
-                if type(array) is not np.ndarray:
-                    continue
-                owner = owner_of(array)
-                key = id(owner)
-                known = held.get(key)
-                if key in leaves or (known is not None and known() is owner):
-                    continue
-                held[key] = weakref.ref(owner)
-                total += owner.nbytes
+                if type(array) is ndarray:
+                    owner = array if array.base is None else owner_of(array)
+                    key = id(owner)
+                    if key not in known and not any([owner is leaf or owner is owner_of(leaf) for leaf in leaves]):
+                        known.add(key)
+                        total += owner.nbytes
         return total
 
     # -------------------------------------------------- memory
 
     def _watch_memory(self):
-        if not self.memory:
-            return None
         tracemalloc.reset_peak()
         return tracemalloc.get_traced_memory()[0]
 
-    def _most(self, before):
-        return None if before is None else max(tracemalloc.get_traced_memory()[1] - before, 0)
+    def _most(self, held):
+        return max(tracemalloc.get_traced_memory()[1] - held, 0)
 
     # -------------------------------------------------- what does not pass the door
 
@@ -169,7 +161,7 @@ class profile(Watcher):
     def update(self, optimizer, place):
         """Time an optimizer's step as one row: it reads and writes parameters and state, and reads gradients."""
         state.watch = self.outer
-        peak = self._watch_memory()
+        held = self._watch_memory() if self.memory else None
         start = clock()
         try:
             if self.outer is not None:
@@ -186,7 +178,7 @@ class profile(Watcher):
                     kept = [v.array.nbytes for v in optimizer.state.get(p, {}).values() if isinstance(v, Tensor)]
                     moved += 3 * p.array.nbytes + 2 * sum(kept)
         self.raw.append((_Named(f"{type(optimizer).__name__}.step", "update"), UPDATE, state.scope, place, start, stop,
-                         (), (), {}, moved, 0, 0, self._most(peak), None))  # fmt: skip
+                         (), (), {}, moved, 0, 0, None if held is None else self._most(held), None))  # fmt: skip
 
     def call_compiled(self, compiled, args, kwargs):
         """Run a compiled function with its rows timed one by one; its recording is one row."""
@@ -194,15 +186,17 @@ class profile(Watcher):
             return super().call_compiled(compiled, args, kwargs)
         from ..costs import timing
 
+        asked = clock()
         state.watch = self.outer
         place, scope = site(2), state.scope
-        start = clock()
         try:
             with timing(compiled) as timed:
+                start = clock()
                 result = compiled(*args, **kwargs)
+                stop = clock()
         finally:
-            stop = clock()
             state.watch = self
+        self.prepared += start - asked
         rows = timed()
         if not rows:
             self.raw.append((_Named(f"compile {compiled._name}", "engine"), ENGINE, scope, place, start, stop, (), (),
@@ -223,48 +217,64 @@ class _Named:
         self.name, self.family = name, FAMILIES.get(family) or Family(family)
 
 
+def _is_new(array, given):
+    """Whether a result lies in memory of its own."""
+    if array.base is None:
+        return not [1 for other in given if other is array]
+    owner = owner_of(array)
+    return not [1 for other in given if owner_of(other) is owner]
+
+
 class _TimedPass(_Pass):
     """The walk of an ordinary backward, with the clock read whenever it comes to another node."""
 
-    __slots__ = ("allocated", "given", "moved", "node", "peak", "profile", "start")
+    __slots__ = ("allocated", "given", "held", "moved", "node", "profile", "start")
 
     def __init__(self, walk, watching):
         super().__init__(walk.retain, walk.create, walk.wanted, walk.accumulate)
         self.profile = watching
         self.node: Node | None = None
-        self.start = 0
+        self.start = self.moved = self.allocated = 0
 
     def _enter(self, node, slots):
-        now = clock()
-        self._leave(now)
-        self.node, self.given, self.moved, self.allocated = node, slots, 0, 0
-        for array in (*slots, *(node.saved or ())):
-            if type(array) is np.ndarray:
-                self.moved += array.nbytes
-        self.peak = self.profile._watch_memory()
+        if self.node is not None:
+            self._leave(clock())
+        moved = 0
+        for array in slots:
+            if array is not None:
+                moved += array.nbytes
+        for array in node.saved or ():
+            if type(array) is ndarray:
+                moved += array.nbytes
+        self.node, self.given, self.moved, self.allocated = node, slots, moved, 0
+        self.held = self.profile._watch_memory() if self.profile.memory else None
         self.start = clock()
-        return super()._enter(node, slots)
+        return _Pass._enter(self, node, slots)
 
     def _deliver(self, parent, index, gradient):
-        if self.node is not None and type(gradient) is np.ndarray:
-            if not any([gradient is g for g in self.given]):
-                self.moved += gradient.nbytes
-                self.allocated += gradient.nbytes if gradient.base is None else 0
-        super()._deliver(parent, index, gradient)
+        if self.node is not None and _is_new(gradient, self.given):
+            size = gradient.nbytes
+            self.moved += size
+            self.allocated += size
+        _Pass._deliver(self, parent, index, gradient)
 
     def _leave(self, now):
-        node, self.node = self.node, None
-        if node is not None:
-            self.profile.raw.append((node.op, BACKWARD, node.scope, node.site, self.start, now, None, node.meta,
-                                     node.plan.positions, self.moved, self.allocated, 0,
-                                     self.profile._most(self.peak), self.profile.nodes.get(node.number)))  # fmt: skip
+        node, watching = self.node, self.profile
+        self.node = None
+        most = None if self.held is None else watching._most(self.held)
+        watching.raw.append((node.op, BACKWARD, node.scope, node.site, self.start, now, None, node.meta,
+                             node.plan.positions, self.moved, self.allocated, 0, most,
+                             watching.nodes.get(node.number)))  # fmt: skip
 
     def _finish(self):
         start = clock()
-        self._leave(start)
+        if self.node is not None:
+            self._leave(start)
         found = super()._finish()
-        self.profile.raw.append((_Named("hand out gradients", "engine"), BACKWARD, state.scope, None, start, clock(),
-                                 (), (), {}, 0, 0, 0, None, None))  # fmt: skip
+        watching = self.profile
+        watching.known.clear()
+        watching.raw.append((_Named("hand out gradients", "engine"), BACKWARD, state.scope, None, start, clock(), (),
+                             (), {}, 0, 0, 0, None, None))  # fmt: skip
         return found
 
 
