@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .entry import MISS
 from .guards import Outside, changing, flatten
 from .modes import state
 from .passes import NATIVE, PASSES
@@ -83,16 +84,29 @@ class Compiled:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args, **kwargs):
+        for program in self._programs:
+            found = program.run(args, kwargs, False)
+            if found is not MISS:
+                if program is not self._programs[0]:
+                    self._prefer(program)
+                return found
+        return self._look_closer(args, kwargs)
+
+    def _prefer(self, program):
+        """The program that was used last goes first."""
+        self._programs = [program, *[p for p in self._programs if p is not program]]
+
+    def _look_closer(self, args, kwargs):
+        """No program runs at once: one may when looked at closely; else the call is recorded."""
         if state.watch is not None:
             return state.watch.call_compiled(self, args, kwargs)
         leaves: list = []
         key = (flatten((args, kwargs) if kwargs else args, leaves), state.grad, default_dtype())
-        for number, known in enumerate(self._programs):
-            if known.key == key:
-                found = known.run(leaves)
-                if found is not NotImplemented:
-                    if number:
-                        self._programs.insert(0, self._programs.pop(number))
+        for known in self._programs:
+            if known.key == key and known.renew(leaves):
+                found = known.run(args, kwargs, True)
+                if found is not MISS:
+                    self._prefer(known)
                     return found
         if key in self._eager:
             return self.function(*args, **kwargs)
@@ -138,7 +152,7 @@ class Compiled:
 
     def source(self) -> str:
         """The Python text that the last program was lowered to; a native segment is one line."""
-        return self._latest().lowered.text
+        return self._latest().entry.text
 
     def graph(self):
         """The program that was used last as a graph: what ``ag.draw`` draws."""
@@ -154,6 +168,4 @@ class Compiled:
         from .costs import measure
 
         self(*args, **kwargs)
-        leaves: list = []
-        flatten((args, kwargs) if kwargs else args, leaves)
-        return measure(self._latest(), leaves, repeat)
+        return measure(self._latest(), args, kwargs, repeat)

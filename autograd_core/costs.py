@@ -2,96 +2,108 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 
+from .entry import MISS, Entry
 from .graph import Graph, Vertex
-from .lowering import NativeLowered, numbers_function
 from .program import Instruction, Program, Value
+from .seeing.events import Event, Profile
+from .seeing.work import flops
 
 
-@dataclass(frozen=True)
-class Cost:
-    """One row: its operation, the median of its times, the bytes that it reads and writes, its multiplications."""
+@contextmanager
+def timing(compiled: Any) -> Iterator[Callable[[], list[tuple[Event, int]]]]:
+    """Time the rows of a compiled function's calls inside, one by one.
 
-    name: str
-    seconds: float
-    bytes: int
-    flops: int
-    native: bool
-    type: str
-    scope: str
-    place: str
-
-
-class Profile:
-    """The costs of all rows of one program, dearest first when printed."""
-
-    def __init__(self, name: str, rows: list[Cost]):
-        self.name = name
-        self.rows = rows
-
-    @property
-    def seconds(self) -> float:
-        """The time of all rows; a run without measuring takes less."""
-        return sum([row.seconds for row in self.rows])
-
-    def __str__(self):
-        whole = max(self.seconds, 1e-12)
-        lines = [f"{self.name}: {self.seconds * 1e6:,.1f} us in {len(self.rows)} rows",
-                 "      us  share      kB  GFLOP/s  row"]  # fmt: skip
-        for row in sorted(self.rows, key=lambda r: -r.seconds):
-            speed = f"{row.flops / max(row.seconds, 1e-9) / 1e9:8.1f}" if row.flops else " " * 8
-            kind = "" if row.native else "  (Python)"
-            where = "  ".join(part for part in (row.scope, row.place) if part)
-            lines.append(f"{row.seconds * 1e6:8.1f} {row.seconds / whole:6.1%} {row.bytes / 1000:7.1f} {speed}  "
-                         f"{row.name}: {row.type}{kind}  # {where}".rstrip(" #"))  # fmt: skip
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-
-def measure(recording: Any, leaves: list, repeat: int) -> Profile:
-    """Run a recording ``repeat`` times, each row by itself, with the clock read between rows."""
-    clock: list[int] = []
-    lowered = NativeLowered(recording.program, tick=lambda: clock.append(perf_counter_ns()))
-    before = recording.lowered, recording.numbers
-    recording.lowered = lowered
-    recording.numbers = numbers_function(recording.guards.rows, lowered.wanted, recording.comparisons)
-    times = []
+    What it yields returns (event, clock at its beginning) of every row that ran.
+    """
+    held = [(recording, _ticked(recording)) for recording in compiled._programs]
+    before = [(recording, recording.entry) for recording, _ in held]
+    for recording, ticked in held:
+        recording.use(ticked.entry)
     try:
-        for _ in range(repeat):
-            clock.clear()
-            if recording.run(leaves) is NotImplemented:
-                raise RuntimeError(f"profile: what {recording.program.name} relies on has changed; call it first")
-            times.append(np.diff(clock))
+        yield lambda: [found for _, ticked in held for found in ticked.events()]
     finally:
-        recording.lowered, recording.numbers = before
-    middle = np.median(np.array(times), axis=0) * 1e-9
-    rows = [_cost(row, native, seconds) for (row, native), seconds in zip(lowered.timed, middle, strict=True)]
-    return Profile(recording.program.name, rows)
+        for recording, entry in before:
+            recording.use(entry)
 
 
-def _cost(row: Instruction | None, native, seconds):
+class _Ticked:
+    """The program of a recording, with the clock read between rows."""
+
+    def __init__(self, recording: Any) -> None:
+        self.clock: list[int] = []
+        self.sides = _sides(recording.program)
+        self.entry = Entry(recording, tick=lambda: self.clock.append(perf_counter_ns()))
+
+    def events(self) -> list[tuple[Event, int]]:
+        """Each row that ran, and the clock when it began; then forgets them."""
+        clock, rows = self.clock[:], self.entry.lowered.timed
+        self.clock.clear()
+        found = []
+        for first in range(0, len(clock), len(rows) + 1):
+            ticks = clock[first : first + len(rows) + 1]
+            for (row, native), start, stop in zip(rows, ticks, ticks[1:], strict=False):
+                found.append((_event(row, native, (stop - start) * 1e-9, self.sides.get(row, "forward")), start))
+        return found
+
+
+def _ticked(recording: Any) -> _Ticked:
+    """Made once for a recording; its memory is touched, or the first run would count that as work."""
+    if not hasattr(recording, "ticked"):
+        recording.ticked = made = _Ticked(recording)
+        if made.entry.lowered.native:
+            made.entry.lowered.layout.arena[::4096] |= 0
+    return recording.ticked
+
+
+def _sides(program: Program) -> dict[Instruction | None, str]:
+    """To which part of a step each row belongs: what reads gradients without being backward is the update."""
+    late: set[Value] = set()
+    sides: dict[Instruction | None, str] = {None: "engine"}
+    for row in program.instructions:
+        backward = str(row.scope or "").endswith("backward")
+        sides[row] = "backward" if backward else "update" if late.intersection(row.operands) else "forward"
+        if sides[row] != "forward":
+            late.update(row.results)
+    return sides
+
+
+def measure(recording: Any, args: tuple, kwargs: dict, repeat: int) -> Profile:
+    """Run a recording ``repeat`` times, with the clock read between rows: the median of each row's times."""
+    ticked, runs = _ticked(recording), []
+    for _ in range(repeat):
+        if ticked.entry.run(args, kwargs, True) is MISS:
+            raise RuntimeError(f"profile: what {recording.program.name} relies on has changed; call it first")
+        runs.append([event for event, _ in ticked.events()])
+    middle = np.median([[event.seconds for event in run] for run in runs], axis=0).tolist()
+    starts = np.cumsum([0.0, *middle]).tolist()
+    events = [event._replace(seconds=seconds, start=start)
+              for event, seconds, start in zip(runs[0], middle, starts, strict=False)]  # fmt: skip
+    return Profile(recording.program.name).fill(events, sum(middle))
+
+
+def _event(row: Instruction | None, native: bool, seconds: float, side: str) -> Event:
     if row is None:
-        return Cost("copy", float(seconds), 0, 0, native, "", "", "")
+        return Event("copy", side, "", None, 0.0, seconds, 0, 0, native=native)
     moved = sum([v.nbytes for v in (*dict.fromkeys(row.operands), *row.results)])
     kind = ", ".join([v.type for v in row.results])
-    return Cost(row.op.name, float(seconds), moved, _flops(row), native, kind, str(row.scope or ""), row.place)
+    scope = str(row.scope or "").removesuffix("backward").strip()
+    return Event(row.op.name, side, scope, row.site, 0.0, seconds, _flops(row), moved, type=kind,
+                 family=row.op.family.name, colour=row.op.family.colour, native=native)  # fmt: skip
 
 
-def _flops(row):
-    """Multiplications and additions of products and convolutions; 0 for everything else."""
-    shapes = [v.shape for v in row.operands]
-    out = row.results[0].size if row.results else 0
-    if row.op.name in ("matmul", "mm", "bmm"):
-        return 2 * out * shapes[0][-1]
-    if row.op.name in ("linear", "convolution"):
-        return 2 * out * int(np.prod(shapes[1][1:]))
-    return 0
+def _flops(row: Instruction) -> int | None:
+    members = getattr(row.op.run, "members", None)  # of a fused loop
+    if members is not None:
+        return sum([_flops(member) or 0 for member in members])
+    shapes = [a.shape if isinstance(a, Value) else None if a is None else () for a in row.args]
+    return flops(row.op, shapes, [None if out is None else out.shape for out in row.outs], row.static)
 
 
 # ---------------------------------------------------------------------------------------------------- the graph

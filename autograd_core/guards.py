@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .program import GradientOf, Program
+from .program import Program
 from .runtime import Settings
 from .shapes import ndarray
 from .tensor import Tensor
@@ -33,7 +33,7 @@ def flatten(value: Any, leaves: list) -> Any:
             if other is value:
                 return number
         leaves.append(value)
-        return array.shape, array.dtype, array.strides, value.tracks
+        return kind, array.shape, array.dtype, array.strides, value.tracks
     if isinstance(value, ndarray):
         leaves.append(value)
         return "array", value.shape, value.dtype, value.strides
@@ -66,8 +66,8 @@ def changing(shapes: list) -> str:
 def _short(part):
     if type(part) is not tuple:
         return str(part)
-    if len(part) == 4 and isinstance(part[1], np.dtype):
-        return f"{part[1]}{list(part[0])}"
+    if len(part) > 3 and isinstance(part[2], np.dtype):
+        return f"{part[2]}{list(part[1])}"
     return repr(part[-1])
 
 
@@ -154,49 +154,44 @@ class Guards:
     def __init__(self, tracer: Any, program: Program, outside: Outside, held: list, leaves: list):
         self.outside = outside
         self.held = held
-        self.tensors = [v.origin for v in program.captured if isinstance(v.origin, Tensor)]
+        self.values = list(enumerate(program.captured))
+        self.captured = [(i, v.origin) for i, v in self.values if isinstance(v.origin, Tensor)]
+        self.tensors = [tensor for _, tensor in self.captured]
         self.arrays = list(map(array_of, self.tensors))
         self.kinds = list(map(_kind, self.arrays))
         self.tracks = list(map(tracks_of, self.tensors))
-        self.grads = [v.origin.leaf for v in program.captured if isinstance(v.origin, GradientOf)]
-        self.grad_kinds = [_kind(leaf._grad.array) for leaf in self.grads]
         self.absent = [leaf for leaf, (replaced, before) in tracer.touched.items() if not replaced and before is None]
         self.modules = [(module, mode, facts(module)) for module, mode in tracer.modules.values()]
-        self.changes = -1
+        self.changes = type(self.modules[0][0])._changes if self.modules else 0
         self.rows: list[Settings] = [row for row, _, _ in tracer.settings_rows.values()]
         own = {id(leaf): i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)}
         updated = [p for row in self.rows for p in row.parameters]
         self.identities = [(own[id(p)], p) for p in updated if id(p) in own]
 
     def hold(self, leaves: list) -> bool:
-        """Whether everything is as it was when the program was recorded."""
-        if not same(self.outside.look(), self.held):
+        """Whether everything is as it was when the program was recorded; what is another object now is remembered."""
+        held = self.outside.look()
+        if not same(held, self.held):
             return False
+        for tensor in self.tensors:
+            if tensor.base is not None:
+                tensor._current()
         arrays = list(map(array_of, self.tensors))
-        if not all(map(operator.is_, arrays, self.arrays)):
-            if list(map(_kind, arrays)) != self.kinds:
-                return False
-            self.arrays = arrays
+        if not all(map(operator.is_, arrays, self.arrays)) and list(map(_kind, arrays)) != self.kinds:
+            return False
         if list(map(tracks_of, self.tensors)) != self.tracks:
             return False
         for leaf in self.absent:
             if leaf._grad is not None:
                 return False
-        for leaf, kind in zip(self.grads, self.grad_kinds, strict=True):
-            if leaf._grad is None or _kind(leaf._grad.array) != kind:
-                return False
         for number, leaf in self.identities:
             if leaves[number] is not leaf:
                 return False
-        return not self.modules or self._same_modules()
-
-    def _same_modules(self):
-        changes = type(self.modules[0][0])._changes
-        if changes != self.changes:
-            for module, mode, known in self.modules:
-                if module.training is not mode or not same_facts(facts(module), known):
-                    return False
-            self.changes = changes
+        for module, mode, known in self.modules:
+            if module.training is not mode or not same_facts(facts(module), known):
+                return False
+        self.held, self.arrays = held, arrays
+        self.changes = type(self.modules[0][0])._changes if self.modules else 0
         return True
 
 

@@ -1,18 +1,17 @@
-"""A program as Python: straight-line source text in which each instruction is one line, compiled once.
+"""A program as lines of Python: a native segment is one line, an instruction without a kernel another.
 
-What runs is the body of each record, on arrays: no Tensors, no graph, no dispatch. Names of values are those of the
-printed program, so that an error's traceback and `Program` can be read side by side.
+What such a line runs is the body of the record, on arrays: no Tensors, no graph, no dispatch. Names of values are those
+of the printed program, so that an error's traceback and `Program` can be read side by side.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import linecache
 import struct
-import threading
 from collections.abc import Callable
 from itertools import count
-from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -35,11 +34,12 @@ class Source:
         self.lines = [f"def {name}({arguments}):"]
         self.names: dict[str, Any] = {}
         self.known: dict[int, str] = {}
+        self.depth = 1  # of indentation
         self.rows: dict[int, Instruction] = {}  # by line
 
     def add(self, text: str, row: Instruction | None = None) -> None:
         """One more line; ``row``: the instruction that it carries out."""
-        self.lines.append("    " + text)
+        self.lines.append("    " * self.depth + text)
         if row is not None:
             self.rows[len(self.lines)] = row
 
@@ -68,30 +68,29 @@ def literal(value: Any, source: Source) -> str:
 
 
 class Lowered:
-    """A program ready to run: ``run(arguments, captured, numbers, draws)`` returns the arrays of outputs and gradients.
+    """The lines of a program: `write` adds them to a source, `finals` says what holds the results.
 
-    Effects are done at its end. ``source`` is its text.
+    ``texts``: names of arguments and captured values. Run-time numbers are read from the list ``n``, seeds and offsets
+    of generators from ``draws``. Effects are the last lines.
     """
 
-    def __init__(self, program: Program):
-        self.program = program
-        self.wanted: list[Number] = []  # run-time numbers, in the order in which `run` takes them
-        self._places: dict[int, int] = {}
-        self.source = Source("run", "arguments, captured, n, draws")
-        self.source.names |= {"asarray": np.asarray, "copyto": np.copyto, "array": np.array}
-        self.lock = threading.Lock()
-        self.python = True  # whether some instructions are lines of Python
-        self._text: dict[Value, str] = {}
-        self._looks = {out for row in program.instructions if row.alias is not None for out in row.results}
-        self._write()
-        self.run = self.source.function()
+    native = False
+    python = True  # whether instructions are lines of Python
 
-    @property
-    def text(self) -> str:
-        """The source text."""
-        return "\n".join(self.source.lines)
+    def __init__(self, program: Program, source: Source, texts: dict[Value, str]):
+        self.program = program
+        self.source = source
+        self.wanted: list[Number] = []  # run-time numbers, by their position in ``n``
+        self._places: dict[int, int] = {}
+        self._text = dict(texts)
+        self._looks = {out for row in program.instructions if row.alias is not None for out in row.results}
+        source.names |= {"asarray": np.asarray, "copyto": np.copyto, "array": np.array}
 
     # -------------------------------------------------- operands
+
+    def text_of(self, value: Value) -> str:
+        """The name of an argument or a captured value."""
+        return self._text[value]
 
     def _place(self, number: Number) -> str:
         place = self._places.setdefault(id(number), len(self.wanted))
@@ -118,33 +117,30 @@ class Lowered:
 
     # -------------------------------------------------- lines
 
-    def _write(self):
-        program, source = self.program, self.source
-        for kind, values in (("arguments", program.arguments), ("captured", program.captured)):
-            used = [f"{kind[0]}_{i}" for i in range(len(values))]
-            self._text.update(zip(values, used, strict=True))
-            if used:
-                source.add(f"{', '.join(used)}, = {kind}")
-        last = program.last_uses()
-        for at, row in enumerate(program.instructions):
+    def write(self) -> None:
+        """Add the lines."""
+        last = self.program.last_uses()
+        for at, row in enumerate(self.program.instructions):
             self._instruction(row)
             spent = [self._text[v] for v in dict.fromkeys(row.operands)
                      if v.kind == "result" and last[v] == at and v.nbytes >= LARGE]  # fmt: skip
             if spent:
-                source.add(f"del {', '.join(spent)}")
-        for target, value in program.effects:
-            source.add(f"copyto({self._text[target]}, {self._operand(value)})")
+                self.source.add(f"del {', '.join(spent)}")
+        for target, value in self.program.effects:
+            self.source.add(f"copyto({self._text[target]}, {self._operand(value)})")
+
+    def finals(self) -> list[str]:
+        """What stands for each output, then for each gradient: an array that nobody else has, or None."""
         owned: set[Value] = set()
-        outputs = [self._final(v, owned) for v in program.outputs]
-        gradients = ["None" if v is None else self._final(v, owned) for _, v in program.gradients]
-        source.add(f"return [{', '.join(outputs)}], [{', '.join(gradients)}]")
+        values = [*self.program.outputs, *[v for _, v in self.program.gradients]]
+        return ["None" if v is None else self._final(v, owned) for v in values]
 
     def _instruction(self, row):
         """``v3, _ = f(v1, v2, dim=1)``; 0-d results are made arrays, which NumPy's functions do not always return."""
-        for out in row.results:
-            self._text[out] = f"v{len(self._text)}"
         given = [self._operand(a) for a in row.args]
         given += [f"{k}={self._setting(row.runtime.get(k, v))}" for k, v in row.static.items()]
+        for out in row.results:
+            self._text[out] = f"v{len(self._text)}"
         call = f"{self.source.name(row.op.run, row.op.name + '_')}({', '.join(given)})"
         names = ["_" if out is None else self._text[out] for out in row.outs]
         if len(row.outs) == 1:
@@ -166,45 +162,54 @@ class Lowered:
 
 
 class NativeLowered(Lowered):
-    """A program whose instructions run in native segments where kernels serve them, and as Python lines between.
+    """Lines of a program whose instructions run in native segments where kernels serve them.
 
-    With ``tick``, every row is a segment by itself, and ``tick()`` is called before the first and after each.
+    The memory that moves from run to run is handed over as array objects: ``h[k] = id(array)`` (`Layout.moving`). With
+    ``tick``, every row is a segment by itself, and ``tick()`` is called before the first and after each.
     """
 
-    def __init__(self, program: Program, tick: Callable | None = None):
-        self.tick = tick
-        self.timed: list[tuple[Instruction | None, bool]] = []  # what runs between two ticks, and whether natively
-        super().__init__(program)
+    native = True
 
-    def _write(self):
+    def __init__(self, program: Program, source: Source, texts: dict[Value, str], tick: Callable | None = None):
         from .segments import Layout
 
-        self.layout = layout = Layout(self.program)
+        super().__init__(program, source, texts)
+        self.tick = tick
+        self.timed: list[tuple[Instruction | None, bool]] = []  # what runs between two ticks, and whether natively
+        self.layout = layout = Layout(program)
         self.segments: list = []
-        source, program = self.source, self.program
-        source.names |= {"begin": self._begin, "pack": None, "f": layout.fresh}
-        for kind, values in (("arguments", program.arguments), ("captured", program.captured)):
-            used = [f"{kind[0]}_{i}" for i in range(len(values))]
-            self._text.update(zip(values, used, strict=True))
-            if used:
-                source.add(f"{', '.join(used)}, = {kind}")
-        source.add("begin(arguments, captured)")
-        for position, value in layout.small_arguments.items():
-            source.add(f"copyto({source.name(layout.view(value), 'w')}, a_{position})")
-        if layout.numbers:
-            source.names["pack"] = struct.Struct(f"{len(layout.numbers)}d").pack_into
-            memory = source.name(layout.number_memory.data.cast("B"), "numbers")
-            source.add(f"pack({memory}, 0, {', '.join([self._place(n) for n in layout.numbers])})")
+        self.headers: list = []
+        self._views: list = []  # kept alive
+        self.python = any([isinstance(row, Instruction) or row.guard is not None for row in layout.rows])
+
+    # -------------------------------------------------- lines
+
+    def write(self) -> None:
+        """Add the lines."""
+        layout, source = self.layout, self.source
+        self._first = None  # the header that binds addresses for all
+        if self.tick is not None or not layout.rows or isinstance(layout.rows[0], Instruction) or layout.rows[0].guard:
+            self._first = self._enter(None, "binds addresses")
         self._rows(layout)
         for target, value in layout.copies:
             source.add(f"copyto({self._text[target]}, {self._operand(value)})")
-        owned: set[Value] = set()
-        finals = [*program.outputs, *[v for _, v in program.gradients]]
-        texts = [f"f[{layout.finals[i].root.number}].array" if i in layout.finals
-                 else "None" if v is None else self._final(v, owned) for i, v in enumerate(finals)]  # fmt: skip
-        count = len(program.outputs)
-        source.add(f"return [{', '.join(texts[:count])}], [{', '.join(texts[count:])}]")
-        self._inputs()
+
+    def pack_numbers(self) -> str:
+        """The line that hands the run-time numbers ``n`` to the kernels; empty where they need none."""
+        layout = self.layout
+        if not layout.numbers:
+            return ""
+        self.source.names["pack"] = struct.Struct(f"{len(layout.numbers)}d").pack_into
+        memory = self.source.name(layout.number_memory.data.cast("B"), "numbers")
+        return f"pack({memory}, 0, {', '.join([self._place(n) for n in layout.numbers])})"
+
+    def wrong_indices(self, number: int) -> tuple[Instruction, np.ndarray]:
+        """The instruction whose indices failed a check, and these."""
+        row, _, _, _, _ = self.layout.checks[number]
+        address, count = self._checks[4 * number : 4 * number + 2].tolist()
+        memory = (ctypes.c_int64 * count).from_address(address)
+        (at,) = [i for i, a in enumerate(row.args) if type(a) is Value and a.dtype == np.int64]
+        return row, np.array(memory, np.int64).reshape(row.args[at].shape)
 
     def _rows(self, layout):
         waiting: list = []
@@ -246,7 +251,37 @@ class NativeLowered(Lowered):
         segment = Segment(rows)
         self.segments.append(segment)
         names = ", ".join(dict.fromkeys([r.row.op.name for r in rows if r.row is not None]))
-        self.source.add(f"{self.source.name(segment.run, 'native_')}()  # {names}")
+        header = self._enter(segment, names)
+        if self._first is None:
+            self._first = header
+
+    def _enter(self, segment, remark):
+        """The line that calls a segment; what binds the addresses is known when all segments are."""
+        from .kernels.replay import FAILED
+
+        number = len(self.headers)
+        self.headers.append((segment, remark))
+        state = "threads_state()" if segment is not None and segment._shared else "0"
+        self.source.add(f"native_{number}(at_{number}, {state}, 0)  # {remark}")
+        if number == 0 and self.layout.checks:
+            self.source.add(f"if h[{FAILED}]: trapped(h[{FAILED}])")
+        return number
+
+    def finish(self) -> None:
+        """Make the native calls ready; called when all lines are written."""
+        from .kernels import replay, threads
+
+        layout, names = self.layout, self.source.names
+        self._checks = checks = layout.check_block()
+        for number, (segment, _) in enumerate(self.headers):
+            first = number == self._first
+            table = (segment._table, segment._rows, segment._shared) if segment is not None else (0, 0, False)
+            header = replay.Header(*table, len(layout.moving) if first else 0, layout.bindings() if first else [],
+                                   checks if first else checks[:0])  # fmt: skip
+            self._views.append(header)
+            names |= {f"native_{number}": header.enter, f"at_{number}": header.address, "threads_state": threads.state_address}
+            if first:
+                names |= {"h": header.words}
 
     def _guarded(self, native):
         """A kernel that may run on some values alone; the body of its record does the rest."""
@@ -255,17 +290,17 @@ class NativeLowered(Lowered):
             [*[self._operand(a) for a in row.args], *[f"{k}={self._setting(v)}" for k, v in row.static.items()]]
         )
         self.source.add(f"if {self.source.name(native.guard, 'may_')}({given}):")
-        mark = len(self.source.lines)
+        self.source.depth += 1
         self._segment([native])
+        self.source.depth -= 1
         self.source.add("else:")
+        self.source.depth += 1
         names = ["_" if out is None else f"t{i}" for i, out in enumerate(row.outs)]
-        self.source.add(
-            f"    {', '.join(names)} = {self.source.name(row.op.function, row.op.name + '_')}({given})", row
-        )
+        self.source.add(f"{', '.join(names)} = {self.source.name(row.op.function, row.op.name + '_')}({given})", row)
         for name, out in zip(names, row.outs, strict=True):
             if out is not None:
-                self.source.add(f"    copyto({self._operand(out)}, {name})")
-        self.source.lines[mark] = "    " + self.source.lines[mark]
+                self.source.add(f"copyto({self._operand(out)}, {name})")
+        self.source.depth -= 1
 
     def _operand(self, value) -> str:
         if type(value) is Value and value.kind == "result" and value not in self._text:
@@ -282,59 +317,24 @@ class NativeLowered(Lowered):
         self._views.append(array)
         return array
 
-    @functools.cached_property
-    def _views(self) -> list:
-        return []
-
     def _final(self, value, owned):
-        return super()._final(value, owned) if value in self.layout.python else f"array({self._operand(value)})"
+        if value in self.layout.python:
+            return super()._final(value, owned)
+        return f"array({self._operand(value)})"
 
-    def _inputs(self):
-        """The roots whose memory may be another one at each run."""
-        places = self.layout.places
-        roots = {places[v].root: v for v in (*self.program.arguments, *self.program.captured) if v in places}
-        self._moving = [(r, r.number) for r in roots if r.kind == "argument" and r.words]
-        self._captured = [(r, r.number) for r in roots if r.kind == "captured" and r.words]
-        self._seen: list | None = None
-        self._fresh = self.layout.fresh
-        self.python = any([isinstance(row, Instruction) or row.guard is not None for row in self.layout.rows])
-        finals = [*self.program.outputs, *[v for _, v in self.program.gradients]]
-        count = len(self.program.outputs)
-        self._made: list[tuple] = []
-        for root in self._fresh:
-            position = next(i for i, p in self.layout.finals.items() if p.root is root)
-            leaf = self.program.gradients[position - count][0] if position >= count else None
-            self._made.append((root, finals[position], self.layout.finals[position].strides, leaf))
-
-    def _begin(self, arguments, captured):
-        """Let the tables point at this run's memory; outputs that nobody holds any more are used again."""
-        from .segments import address_of, move
-
-        for root, number in self._moving:
-            address = address_of(arguments[number])
-            if address != root.address:
-                root.address = address
-                for block, word, offset in root.words:
-                    block[word] = address + offset
-        if captured is not self._seen:
-            self._seen = captured
-            for root, number in self._captured:
-                if captured[number] is not root.array:
-                    move(root, captured[number])
-        for root, value, strides, leaf in self._made:
-            if root.array is None or getrefcount(root.array) > 2:
-                if leaf is not None and _holds_alone(leaf, root):
-                    continue
-                root.array, root.spare = root.spare, root.array
-                if root.array is None or getrefcount(root.array) > 2:
-                    root.array = np.ndarray(value.shape, value.dtype, strides=strides)
-                move(root, root.array)
-
-
-def _holds_alone(leaf, root):
-    """Whether the ``grad`` of a leaf is the one that holds an output's memory, and only the leaf holds that."""
-    return (leaf._grad is not None and leaf._grad.array is root.array and getrefcount(leaf._grad) == 2
-            and getrefcount(root.array) == 3)  # fmt: skip
+    def finals(self) -> list[str]:
+        """See `Lowered`. Small outputs are copied out of the arena, large ones and gradients are moving memory."""
+        owned: set[Value] = set()
+        texts = []
+        for number, value in enumerate([*self.program.outputs, *[v for _, v in self.program.gradients]]):
+            place = self.layout.finals.get(number)
+            if place is None:
+                texts.append("None" if value is None else self._final(value, owned))
+            elif place.root.kind == "fresh":
+                texts.append(f"o_{place.root.number}")
+            else:
+                texts.append(f"{self.source.name(self._kept(self.layout.view(value, place)), 'w')}.copy()")
+        return texts
 
 
 def numbers_function(rows: list[Settings], wanted: list[Number], guards: list[tuple]) -> Callable:

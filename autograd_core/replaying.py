@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from . import provenance, storage
 from .backward import grad as gradients_of
+from .entry import Entry, Function, pattern_of
 from .function import _node
 from .guards import Guards, Outside, contents, same, same_contents
-from .lowering import Lowered, NativeLowered, numbers_function
-from .modes import QUIET, enable_grad, quiet_off, quiet_on
+from .modes import enable_grad
 from .passes import NATIVE, run_passes
 from .program import GradientOf, Instruction, Program, Value
 from .shapes import ndarray
@@ -96,36 +95,49 @@ class Recording:
 
     def finish(self, passes: list[str]) -> bool:
         """Optimise and lower the program; False where it can never run again, as the first step of an optimizer."""
-        tracer = self.tracer
-        self.guards = Guards(tracer, self.program, self.outside, self.held, self.leaves)
+        tracer, program = self.tracer, self.program
+        self.guards = Guards(tracer, program, self.outside, self.held, self.leaves)
         if not all([row._same_state() for row in self.guards.rows]):
             return False
         if self.backward is not None:
-            self.backward.split(self.program)
-        self.live = [v.origin for v in self.program.captured]
-        name_captured(self.program, tracer.modules.values())
-        run_passes(self.program, passes)
-        self.live = [v.origin for v in self.program.captured]
-        self.lowered = (NativeLowered if NATIVE in passes else Lowered)(self.program)
-        self.numbers = numbers_function(self.guards.rows, self.lowered.wanted, tracer.guards)
+            self.backward.split(program)
+        name_captured(program, tracer.modules.values())
+        run_passes(program, passes)
+        self.native = NATIVE in passes
         self.comparisons = tracer.guards
         self.modes = tracer.modes
-        draws = any([row.runtime for row in self.program.instructions])
+        draws = any([row.runtime for row in program.instructions])
         self.draws = [(source, count) for source, count in self.advances if count or draws]
-        places = {v: i for i, v in enumerate(self.program.captured)}
-        self.written = [(places.get(v), v.origin) for v, _ in self.program.effects]
+        numbers = {value: i for i, value in self.guards.values}
+        self.written = [self._target(v, numbers) for v, _ in program.effects]
         numbered = {id(leaf): i for i, leaf in enumerate(self.leaves)}
-        self.targets = [(numbered.get(id(leaf)), leaf) for leaf, _ in self.program.gradients]
-        self.seen: list | None = None  # the arrays of captured tensors for which `captured` was made
-        self.captured: list = []
-        self.moving = any([isinstance(origin, GradientOf) for origin in self.live])
-        self.logs: list = []
-        self.logged: list | None = None  # the captured arrays for which `logs` was made
+        self.targets = [(numbered.get(id(leaf)), leaf) for leaf, _ in program.gradients]
+        self.pattern = pattern_of(*self.call)
+        self.leaf_kinds = ["tensor" if isinstance(leaf, Tensor) else "array" for leaf in self.leaves]
         if self.backward is not None:
             self.backward.finish(passes, tracer)
+        self.use(Entry(self))
         if self.backward is None:
             del self.leaves, self.call
         del self.tracer, self.outputs
+        return True
+
+    def use(self, entry: Entry) -> None:
+        """Run through this function from now on."""
+        self.entry, self.run = entry, entry.run
+
+    @staticmethod
+    def _target(value, numbers):
+        """What an effect writes: the number of a captured tensor, else the name of the array in the entry."""
+        if value.kind == "argument":
+            return f"a_{value.origin}"
+        return f"g_{numbers[value]}" if isinstance(value.origin, GradientOf) else numbers[value]
+
+    def renew(self, leaves) -> bool:
+        """Look closer: whether what the program relies on is still as it was, if perhaps in other objects."""
+        if not self.guards.hold(leaves):
+            return False
+        self.entry.remember()
         return True
 
     def again(self, leaves):
@@ -145,63 +157,6 @@ class Recording:
         args, kwargs = self.call
         return self.function(*put(args), **put(kwargs))
 
-    # -------------------------------------------------- running
-
-    def run(self, leaves):
-        """Replay with new arguments; NotImplemented where a guard does not hold."""
-        if not self.guards.hold(leaves):
-            return NotImplemented
-        numbers = self.numbers()
-        if numbers is None:
-            for row in reversed(self.guards.rows):
-                row.undo()
-            return NotImplemented
-        for module, mode in self.modes:
-            module.training = mode
-        draws = [source.reserve(count) for source, count in self.draws] if self.draws else ()
-        arguments = [leaf.array if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        if self.guards.arrays is not self.seen or self.moving:
-            self.seen = self.guards.arrays
-            self.captured = [o.array if isinstance(o, Tensor) else o.leaf._grad.array for o in self.live]
-        captured = self.captured
-        outputs, gradients = execute(self.lowered, arguments, captured, numbers, draws)
-        if self.written:
-            self._log(arguments, captured)
-        for (number, leaf), gradient in zip(self.targets, gradients, strict=True):
-            if number is not None:
-                leaf = leaves[number]
-            if gradient is None:
-                leaf._grad = None
-            elif leaf._grad is None or leaf._grad.array is not gradient:
-                leaf._grad = wrap(gradient)
-        if self.backward is None:
-            return self._result(self.structure, outputs, leaves)
-        return self.backward.connect(outputs, leaves, arguments, captured)
-
-    def _log(self, arguments, captured):
-        """Note which arrays were written, for graphs that hold on to their old values."""
-        if captured is self.logged:
-            storage.renew(self.logs)
-            return
-        arrays = [arguments[position] if place is None else captured[place] for place, position in self.written]
-        for array in arrays:
-            storage.log_write(array)
-        if not any([place is None for place, _ in self.written]):
-            self.logs, self.logged = [storage.log_of(array) for array in arrays], captured
-
-    def _result(self, structure, outputs, leaves):
-        kind = structure[0]
-        if kind == "value":
-            found = outputs[structure[1]]
-            return found if isinstance(found, Tensor) else wrap(found)
-        if kind == "sequence":
-            made = [self._result(s, outputs, leaves) for s in structure[2]]
-            return structure[1](*made) if hasattr(structure[1], "_fields") else structure[1](made)
-        if kind == "dict":
-            return {k: self._result(s, outputs, leaves) for k, s in structure[1].items()}
-        return leaves[structure[1]] if kind == "argument" else structure[1]
-
-
 def _freed(node):
     """Whether a backward has passed through the graph behind a node."""
     seen, stack = set(), [node]
@@ -214,35 +169,6 @@ def _freed(node):
                 seen.add(parent)
                 stack.append(parent)
     return False
-
-
-def execute(lowered: Lowered, arguments, captured, numbers=(), draws=()):
-    """Run a lowered program; its errors say which instruction they come from."""
-    token = quiet_on(QUIET) if lowered.python else None
-    try:
-        with lowered.lock:  # its arena is one
-            return lowered.run(arguments, captured, numbers, draws)
-    except Exception as error:
-        _explain(error, lowered)
-        raise
-    finally:
-        if token is not None:
-            quiet_off(token)
-
-
-def _explain(error, lowered):
-    trace = error.__traceback__
-    while trace is not None:
-        row = (
-            lowered.source.rows.get(trace.tb_lineno)
-            if trace.tb_frame.f_code.co_filename == lowered.source.file
-            else None
-        )
-        if row is not None:
-            place = provenance.describe(row.site)
-            inside = f" in module {row.scope}" if row.scope else ""
-            error.add_note(f"in a compiled run of {row.op.name}{inside}" + (f", recorded at {place}" if place else ""))
-        trace = trace.tb_next
 
 
 def _argument_names(function, args):
@@ -299,7 +225,7 @@ class Backward:
         forward, rest = rows[: self.mark], rows[self.mark :]
         made = {out: row for row in forward for out in row.results}
         program.instructions = forward
-        self.program = Program(f"{program.name} backward", [], list(program.captured), rest, [])
+        self.program = Program(f"{program.name} backward", [], [], rest, [])
         wanted = [v for v in self.found if v is not None]
         rest[:], wanted_values = _needed(rest, wanted)
         prologue: list[Instruction] = []
@@ -310,11 +236,11 @@ class Backward:
         self.program.arguments = [*self.seeds, *renamed.values()]
         self.program.instructions = [_renamed(row, renamed) for row in (*prologue, *rest)]
         self.program.outputs = [renamed.get(v, v) for v in wanted]
-        self.kept: list[tuple[str, int]] = []
+        self.kept: list[tuple[str, Any]] = []
         self.count = len(program.outputs)
         for value in kept:
-            if value.kind == "argument":
-                self.kept.append(("argument", value.origin))
+            if value.kind in ("argument", "captured"):
+                self.kept.append((value.kind, value.origin))
             else:
                 self.kept.append(("output", len(program.outputs)))
                 program.outputs.append(value)
@@ -333,7 +259,7 @@ class Backward:
                     visit(operand)
                 prologue.append(row)
                 done.update(row.results)
-            elif row is not None or value.kind == "argument":
+            elif row is not None or value.kind in ("argument", "captured"):
                 kept.append(value)
 
         for value in values:
@@ -347,9 +273,7 @@ class Backward:
         for position, value in enumerate(self.program.arguments):
             value.strides = value.strides or _dense(value)
             assert value.origin == position
-        self.lowered = (NativeLowered if NATIVE in passes else Lowered)(self.program)
-        self.numbers = numbers_function([], self.lowered.wanted, [])
-        self.origins = [v.origin for v in self.program.captured]
+        self.function = Function(self.program, NATIVE in passes)
         self.slots = [i for i, g in enumerate(self.found) if g is not None]
         self.shapes = [
             (self.program.arguments[i].shape, self.program.arguments[i].dtype) for i in range(len(self.seeds))
@@ -360,30 +284,43 @@ class Backward:
 
     # -------------------------------------------------- running
 
-    def connect(self, outputs, leaves, arguments, captured):
+    def connect(self, outputs, leaves, arguments):
         """The results of a run as tensors whose history is one node."""
-        residuals = [arguments[i] if kind == "argument" else outputs[i] for kind, i in self.kept]
-        live = [o.array for o in self.origins]
+        kept = [arguments[i] if kind == "argument" else outputs[i] if kind == "output" else _array_of(i)
+                for kind, i in self.kept]  # fmt: skip
         tensors = [wrap(array) for array in outputs[: self.count]]
         ends = [tensor if position is None else leaves[position] for tensor, position in self.targets]
         edges = tuple([(t.node or t, t.index) for t in ends])
         meta = tuple([(tensors[i].array.shape, tensors[i].array.dtype) for i in self.live])
         again = _Again(self, leaves)
-        node = _node(self.recording.program.name, again, (*residuals, *live), edges, list(range(len(edges))), meta)
+        node = _node(self.recording.program.name, again, tuple(kept), edges, list(range(len(edges))), meta)
         for index, i in enumerate(self.live):
             tensors[i].node, tensors[i].index, tensors[i].tracks = node, index, True
-        return self.recording._result(self.recording.structure, tensors, leaves)
+        return self._result(self.recording.structure, tensors, leaves)
+
+    def _result(self, structure, tensors, leaves):
+        kind = structure[0]
+        if kind == "value":
+            return tensors[structure[1]]
+        if kind == "sequence":
+            made = [self._result(s, tensors, leaves) for s in structure[2]]
+            return structure[1](*made) if hasattr(structure[1], "_fields") else structure[1](made)
+        if kind == "dict":
+            return {k: self._result(s, tensors, leaves) for k, s in structure[1].items()}
+        return leaves[structure[1]] if kind == "argument" else structure[1]
 
     def gradients(self, given, saved):
         """Run the backward program: gradients of all targets."""
-        count = len(self.kept)
         seeds = [np.zeros(shape, dtype) if g is None else np.ascontiguousarray(g, dtype).reshape(shape)
                  for g, (shape, dtype) in zip(given, self.shapes, strict=True)]  # fmt: skip
-        found, _ = execute(self.lowered, [*seeds, *saved[:count]], list(saved[count:]), self.numbers())
         gradients: list = [None] * len(self.targets)
-        for slot, array in zip(self.slots, found, strict=True):
+        for slot, array in zip(self.slots, self.function.run([*seeds, *saved]), strict=True):
             gradients[slot] = array
         return tuple(gradients)
+
+
+def _array_of(origin):
+    return origin.leaf._grad.array if isinstance(origin, GradientOf) else origin.array
 
 
 class _Again:

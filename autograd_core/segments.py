@@ -22,17 +22,21 @@ from .kernels.elementwise import plan_loop
 from .kernels.loop_text import Loop, Output
 from .kernels.plan import ALIGN, Array, Plan, Ref, Spec
 from .kernels.plan import Program as Table
-from .program import Instruction, Program, Value
+from .program import GradientOf, Instruction, Program, Value
 from .runtime import Number
 from .shapes import ndarray
 
-SMALL = 1 << 16
-"""Bytes of an argument up to which it is copied into the arena rather than read where it lies."""
+SMALL = 1 << 12
+"""Bytes of an output up to which it is copied from the arena for the caller, rather than made in memory of its own."""
 
 
 @dataclass(eq=False)
 class Root:
-    """A piece of memory: ``kind`` is "arena", "argument", "captured", "constant", "numbers" or "fresh" (an output)."""
+    """A piece of memory: ``kind`` is "arena", "argument", "captured", "constant", "numbers" or "fresh" (an output).
+
+    Where the memory of arguments and outputs lies is known at each run alone: ``number`` says which of the array
+    objects it is that the run is handed.
+    """
 
     kind: str
     size: int
@@ -41,8 +45,8 @@ class Root:
     last: int = 0
     offset: int = 0  # in the arena
     address: int = 0
-    array: ndarray | None = None
-    spare: ndarray | None = None  # of an output: the memory that was handed out before
+    array: ndarray | None = None  # of captured tensors and constants: kept alive
+    value: Value | None = None  # of arguments and outputs
     words: list[tuple[Any, int, int]] = field(default_factory=list)  # (table, word, offset) that hold its address
 
 
@@ -183,8 +187,9 @@ class Layout:
         self.places: dict[Value, Place] = {}
         self.python: set[Value] = set()  # values that a Python row makes
         self.needed: set[Value] = set()  # of these, the ones that kernels read
-        self.fresh: list[Root] = []
-        self.finals: dict[int, Place] = {}  # by the position among outputs and gradients
+        self.moving: list[Root] = []  # whose memory is another one at each run: arguments, outputs, gradients
+        self.finals: dict[int, Place] = {}  # of outputs and gradients that kernels make, by position among them
+        self.checks: list[tuple[Instruction, Place, int, int, int]] = []  # of indices: count, limit, one that may occur
         self.direct: set[Value] = set()  # targets of effects that a kernel writes itself
         self.copies: list[tuple[Value, Value]] = []  # effects that Python does
         self.numbers: list[Number] = []
@@ -219,21 +224,19 @@ class Layout:
                 found = Place(root, 0, array.strides)
             else:
                 assert value.strides is not None
-                small = value.kind == "argument" and value.nbytes <= SMALL
-                kind = "arena" if small else value.kind
-                strides = dense(value.shape, value.dtype.itemsize) if small else value.strides
-                number = value.origin if value.kind == "argument" else self.program.captured.index(value)
-                root = self._root(kind, value.nbytes, number)
-                if small:
-                    root.first, self.small_arguments[number] = -1, value
-                found = Place(root, 0, strides)
+                if value.kind == "argument" or isinstance(value.origin, GradientOf):
+                    root = self._moving("argument", value)
+                else:
+                    root = self._root("captured", value.nbytes)
+                found = Place(root, 0, value.strides)
             self.places[value] = found
         return found
 
-    @functools.cached_property
-    def small_arguments(self) -> dict[int, Value]:
-        """Arguments that are copied into the arena, by position."""
-        return {}
+    def _moving(self, kind, value):
+        root = self._root(kind, value.nbytes, len(self.moving))
+        root.value = value
+        self.moving.append(root)
+        return root
 
     def describe(self, value: Value) -> Array:
         """A value as planners see it."""
@@ -294,10 +297,21 @@ class Layout:
         self._emit(row, plan, [self.place(v) if type(v) is Value else None for v in values], numbers)
         return True
 
+    def _guard(self, row, inputs):
+        """What must be asked of the values before the kernel may run; None where that is settled before all rows."""
+        kernel = row.op.kernel
+        if kernel is None or kernel.when is None or row.op.name in ("mm", "bmm"):
+            return None
+        if kernel.indices is not None:
+            described = [self.describe(a) if type(a) is Value else a for a in row.args]
+            at, limit, other = kernel.indices(*described, **row.static)
+            if inputs[at].root.kind in ("argument", "captured", "constant"):
+                self.checks.append((row, inputs[at], row.args[at].size, limit, other))
+                return None
+        return kernel.when
+
     def _emit(self, row, plan, inputs, numbers=()):
-        guard = row.op.kernel.when if row.op.kernel is not None and row.op.kernel.when is not None else None
-        if row.op.name in ("mm", "bmm", "matmul", "linear"):
-            guard = None
+        guard = self._guard(row, inputs)
         if numbers:
             inputs = [*inputs, Place(self._numbers, self._block(numbers), (8,))]
         for place in inputs:
@@ -404,43 +418,58 @@ class Layout:
             self.rows.append(Native(plan, [place], [goal], []))
 
     def _finish(self):
-        """Outputs and gradients are copied into memory that the caller will own."""
-        finals = [*self.program.outputs, *[v for _, v in self.program.gradients]]
-        moved: set[Root] = set()
-        for number, value in enumerate(finals):
+        """Gradients and large outputs are made in memory that the caller will own, or copied there in the end."""
+        outputs = self.program.outputs
+        finals = [*outputs, *[v for _, v in self.program.gradients]]
+        seen = self._seen_by_python()
+        for number in (*range(len(outputs), len(finals)), *range(len(outputs))):  # gradients first
+            value = finals[number]
             if value is None or value in self.python or value.kind != "result":
                 continue
             place = self.place(value)
+            self._use(place)
+            small = number < len(outputs) and value.nbytes <= SMALL
+            if small and place.root.kind == "arena":
+                self.finals[number] = place
+                continue
             whole = place.offset == 0 and place.root.size == value.nbytes and is_dense(value, place.strides)
-            if whole and place.root.kind == "arena" and place.root not in moved and not self._python_reads(place.root):
-                place.root.kind, place.root.number = "fresh", len(self.fresh)  # made there at once
-                moved.add(place.root)
-                self.fresh.append(place.root)
+            if not small and whole and place.root.kind == "arena" and place.root not in seen:
+                place.root.kind, place.root.number, place.root.value = "fresh", len(self.moving), value
+                self.moving.append(place.root)  # made there at once
                 self.finals[number] = place
                 continue
             plan = copy_plan(self.describe(value))
-            self._use(place)
             if plan is None:
                 continue
-            root = self._root("fresh", value.nbytes, len(self.fresh))
-            self.fresh.append(root)
-            self.finals[number] = Place(root, 0, _strides_of(plan) or dense(value.shape, value.dtype.itemsize))
-            self.rows.append(Native(plan, [place], [self.finals[number]], []))
+            root = self._root("arena", value.nbytes) if small else self._moving("fresh", value)
+            strides = _strides_of(plan) or dense(value.shape, value.dtype.itemsize)
+            self.finals[number] = made = Place(root, 0, strides)
+            self.rows.append(Native(plan, [place], [made], []))
+        for place in (*self.finals.values(), *[self.places[v] for _, v in self.copies if v in self.places]):
+            place.root.last = len(self.rows)  # read when all rows are done
 
-    def _python_reads(self, root):
-        """Whether Python reads from a root, or writes to it."""
-        values = [*self.python, *self.small_arguments.values()]
-        values += [v for row in self.rows if isinstance(row, Instruction) for v in row.operands]
-        values += [v for _, v in self.copies]
-        guarded = [
-            v for row in self.rows if isinstance(row, Native) and row.guard and row.row for v in row.row.operands
-        ]
-        guarded += [
-            v for row in self.rows if isinstance(row, Native) and row.guard and row.row for v in row.row.results
-        ]
-        return any([v in self.places and self.places[v].root is root for v in (*values, *guarded)])
+    def _seen_by_python(self):
+        """Roots that lines of Python read or write."""
+        rows = [row for row in self.rows if isinstance(row, Instruction)]
+        rows += [row.row for row in self.rows if isinstance(row, Native) and row.guard and row.row]
+        values = [*self.python, *[v for _, v in self.copies]]
+        values += [v for row in rows for v in (*row.operands, *row.results)]
+        return {self.places[v].root for v in values if v in self.places}
 
     # -------------------------------------------------- the arena
+
+    def bindings(self) -> list[tuple[int, int, int]]:
+        """(number of the object, address of the word, offset) of every word that holds an address of moving memory."""
+        return [(root.number, block.ctypes.data + 8 * word, offset)
+                for root in self.moving for block, word, offset in root.words]  # fmt: skip
+
+    def check_block(self) -> ndarray:
+        """What `kernels.replay` is to check: (address, count, limit, one that may occur) of each array of indices."""
+        block = np.zeros(4 * len(self.checks), np.int64)
+        for number, (_, place, count, limit, other) in enumerate(self.checks):
+            block[4 * number : 4 * number + 4] = place.root.address + place.offset, count, limit, other
+            place.root.words.append((block, 4 * number, place.offset))
+        return block
 
     def _assign(self):
         """Offsets in the arena: large pieces first, each as low as what lives at the same time allows."""
@@ -467,7 +496,7 @@ class Layout:
         self.number_memory = np.zeros(max(len(self.numbers), 1), np.float64)
         move(self._numbers, self.number_memory)
 
-    def view(self, value: Value) -> ndarray:
+    def view(self, value: Value, place: Place | None = None) -> ndarray:
         """The array of a value that lies in the arena."""
-        place = self.places[value]
+        place = place or self.places[value]
         return np.ndarray(value.shape, value.dtype, self.arena.data, place.root.offset + place.offset, place.strides)

@@ -44,14 +44,23 @@ class Write(NamedTuple):
             return np.may_share_memory(written, array)
 
 
+class Renewal:
+    """When a compiled program last wrote all the memory that it writes, and how often it did."""
+
+    __slots__ = ("count", "number")
+
+    def __init__(self) -> None:
+        self.count = self.number = 0
+
+
 class _Log:
-    __slots__ = ("count", "owner", "whole", "writes")
+    __slots__ = ("count", "owner", "renewals", "writes")
 
     def __init__(self, owner, forget):
         self.owner = weakref.ref(owner, forget)
         self.writes: list[Write] = []
         self.count = 0
-        self.whole = 0  # when all of it was last written by a compiled program
+        self.renewals: list[Renewal] = []
 
 
 _logs: dict[int, _Log] = {}
@@ -71,14 +80,20 @@ def _bytes(owner):
     return flat.reshape(-1, order="A").view(np.uint8).data
 
 
-def log_write(array: np.ndarray, site=None) -> None:
-    """Remember that ``array`` was written just now."""
-    global latest
+def _log(array):
+    """The log of the memory that ``array`` looks at."""
     owner = owner_of(array)
     key = id(owner)
     log = _logs.get(key)
     if log is None or log.owner() is not owner:
         log = _logs[key] = _Log(owner, lambda _, key=key: _logs.pop(key, None))
+    return log
+
+
+def log_write(array: np.ndarray, site=None) -> None:
+    """Remember that ``array`` was written just now."""
+    global latest
+    owner, log = owner_of(array), _log(array)
     latest = next(clock)
     log.count += 1
     offset = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0] if array is not owner else 0
@@ -100,26 +115,21 @@ def write_since(array: np.ndarray, number: int) -> Write | None:
     for write in log.writes:
         if write.number > number and write.touches(owner, array):
             return write
-    if log.whole > number:
-        return Write(log.whole, 0, owner.shape, owner.strides, owner.dtype, None)
+    for renewal in log.renewals:
+        if renewal.number > number:
+            return Write(renewal.number, 0, owner.shape, owner.strides, owner.dtype, None)
     return None
 
 
-def log_of(array: np.ndarray):
-    """The log of the memory of ``array``, which has been written before."""
-    return _logs[id(owner_of(array))]
-
-
-def renew(logs) -> None:
-    """All the memory of these logs was written just now, as it was before: what a compiled program does at each run."""
-    global latest
-    latest = next(clock)
-    for log in logs:
-        log.whole = latest
-        log.count += 1
+def renewed(array: np.ndarray, renewal: Renewal) -> None:
+    """From now on, whenever a program counts ``renewal`` up, the memory of ``array`` has been written."""
+    log = _log(array)
+    if renewal not in log.renewals:
+        log.renewals.append(renewal)
+        log.count -= renewal.count
 
 
 def version(array: np.ndarray) -> int:
     """How many in-place writes the memory of ``array`` has seen."""
     log = _logs.get(id(owner_of(array)))
-    return log.count if log is not None else 0
+    return log.count + sum([r.count for r in log.renewals]) if log is not None else 0

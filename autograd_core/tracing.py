@@ -527,7 +527,7 @@ class Tracer(Watcher):
         outside = ("captured", "argument")
         return [(c.first, c.value) for c in cells if c.first.kind in outside and c.value is not c.first]
 
-    def gradients(self) -> list[tuple[Any, Value | None]]:
+    def leaf_gradients(self) -> list[tuple[Any, Value | None]]:
         """The leaves whose ``grad`` is another one at the end, with its value."""
         found: list = []
         for leaf, (replaced, before) in self.touched.items():
@@ -548,7 +548,7 @@ class Tracer(Watcher):
                     self.refuse(f"the setting {key!r} of an optimizer is changed inside; step schedules outside of the "
                                 "function")  # fmt: skip
         return Program(
-            self.name, arguments, self.captured, self.instructions, outputs, self.effects(), self.gradients()
+            self.name, arguments, self.captured, self.instructions, outputs, self.effects(), self.leaf_gradients()
         )
 
 

@@ -24,7 +24,8 @@ def _rows_exist(input, weight, *, padding_idx, scale_grad_by_freq):
     index,
     namespace="internal",
     onnx="Gather",
-    kernel=Kernel("embedding:lookup", by=1, when=_rows_exist),
+    kernel=Kernel("embedding:lookup", by=1, when=_rows_exist,
+                  indices=lambda input, weight, **_: (0, weight.shape[0], 0)),
     vjp=[
         None,
         lambda g, input, weight_shape, padding_idx, scale_grad_by_freq: ops.embedding_backward(

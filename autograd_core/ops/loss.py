@@ -363,7 +363,8 @@ FUSED = {"ignore_index": -100, "label_smoothing": 0.1, "reduction": "mean"}
     network,
     namespace="internal",
     hidden=("lse", "total"),
-    kernel=Kernel("cross_entropy:softmax_nll", when=_classes_exist),
+    kernel=Kernel("cross_entropy:softmax_nll", when=_classes_exist,
+                  indices=lambda input, target, weight, ignore_index, **_: (1, input.shape[1], ignore_index)),
     vjp=[
         lambda g, input, target, weight, lse, total, ignore_index, label_smoothing, reduction: ops.softmax_nll_backward(
             g,

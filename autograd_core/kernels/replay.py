@@ -1,0 +1,77 @@
+"""The native entry of a compiled program: bind the addresses of arrays, check indices, run the table of calls.
+
+Python hands over array objects; where their data lies is read here, which takes nanoseconds.
+"""
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from autograd_core.kernels import threads
+from autograd_core.kernels.lazy import atomics, simd
+from autograd_core.kernels.plan import _DATA, walker
+from autograd_core.kernels.runner import range_kernel
+
+TABLE, ROWS, BINDINGS, PLACES, CHECKS, LIMITS, FAILED, WALK, OBJECTS = range(9)
+
+
+@range_kernel
+def replay(data_offset, head):
+    """Bind, check, run; ``start``: state of the threads.
+
+    Context: table, its rows, bindings and where they stand, checks and where they stand, the number of the check that
+    failed, the runner's address; then array objects. A binding is (number of the object, address of the word, offset),
+    a check (address, count, limit, number that may occur all the same): int64 numbers must lie from 0 to below the
+    limit. If one does not, nothing is run.
+    """
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        places, limits = simd.words(w[3]), simd.words(w[5])
+        for i in range(w[2]):
+            data = simd.words(w[head + places[3 * i]] + data_offset)[0]
+            simd.words(places[3 * i + 1])[0] = data + places[3 * i + 2]
+        w[6] = 0
+        for i in range(w[4]):
+            values, limit, other = simd.words(limits[4 * i]), limits[4 * i + 2], limits[4 * i + 3]
+            wrong = 0
+            for k in range(limits[4 * i + 1]):
+                if (values[k] < 0 or values[k] >= limit) and values[k] != other:
+                    wrong = 1
+            if wrong != 0:
+                w[6] = i + 1
+                return
+        atomics.call_kernel(w[7], w[0], w[1], start)
+
+    return kernel
+
+
+@functools.cache
+def entries() -> tuple[Callable, Callable]:
+    """The entry that keeps the GIL, and the one that releases it; called with (header's address, threads' state, 0)."""
+    address = replay(_DATA, OBJECTS).address
+    arguments = [ctypes.c_void_p] * 3  # the cheapest to convert
+    return ctypes.PYFUNCTYPE(None, *arguments)(address), ctypes.CFUNCTYPE(None, *arguments)(address)
+
+
+class Header:
+    """The context of one native call, and how it is called: ``enter(address, state, 0)``."""
+
+    def __init__(self, table: int, rows: int, shared: bool, objects: int, bindings: Sequence[tuple[int, int, int]],
+                 checks: np.ndarray) -> None:
+        self.places = np.array(bindings, np.int64).ravel()
+        self.checks = checks
+        self.memory = np.zeros(OBJECTS + objects, np.int64)
+        self.memory[:OBJECTS] = (table, rows, len(bindings), self.places.ctypes.data, len(checks) // 4,
+                                 checks.ctypes.data, 0, walker())  # fmt: skip
+        self.address = self.memory.ctypes.data
+        self.words = self.memory.data
+        self.shared = shared
+        self.enter = entries()[shared]
+
+    def run(self) -> None:
+        """Call it."""
+        self.enter(self.address, threads.state_address() if self.shared else 0, 0)
