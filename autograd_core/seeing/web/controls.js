@@ -16,7 +16,10 @@ class Controls {
     this.pointer(page.canvas);
     this.minimap(page.map);
     document.addEventListener("keydown", (event) => this.key(event));
-    new ResizeObserver(() => page.draw()).observe(page.canvas);
+    new ResizeObserver(() => {
+      page.state.map = null;
+      page.draw();
+    }).observe(page.canvas);
     document.getElementById("keys").replaceChildren(...HELP.flatMap(([key, what]) => [h("dt", {}, key), h("dd", {}, what)]));
   }
 
@@ -99,7 +102,7 @@ class Controls {
     if (!box.item.fold) return false;
     const [x, y] = this.page.camera.toScene(event.offsetX, event.offsetY);
     const [right, top] = [box.x + box.w / 2, box.y - box.h / 2];
-    return right - x < 52 && y - top < (box.frame ? 30 : 14);
+    return right - x < 52 && y - top < (box.frame ? 30 : BADGE.up / 4);
   }
 
   /** Over the ▾ of a frame. */

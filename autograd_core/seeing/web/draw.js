@@ -2,6 +2,9 @@
 
 const DETAIL = { label: 0.34, note: 0.55, round: 0.2, curve: 0.12 }; // scales from which these are drawn
 
+const BADGE = { up: 14, out: 7 }; // how far the ×12 of a closed box stands out
+const SPECK = 4; // pixels below which a link is left out
+
 /** Where the eye is: scene coordinates of the left upper corner, and pixels a unit. */
 class Camera {
   constructor() { Object.assign(this, { x: 0, y: 0, scale: 1 }); }
@@ -55,11 +58,12 @@ function drawScene(canvas, state) {
   context.scale(camera.scale, camera.scale);
   context.translate(-camera.x, -camera.y);
   drawLaneTitles(context, state);
-  const frames = scene.frames.filter(seen);
+  const frames = scene.frames.filter((frame) => frame.w * camera.scale > SPECK && seen(frame));
   for (const frame of frames) drawFrame(context, frame, state);
   drawLinks(context, state, { left, right, top, bottom });
   if (camera.scale >= DETAIL.label * 0.6) for (const frame of frames) drawFrameTitle(context, frame, state);
   for (const box of scene.boxes) if (seen(box)) drawBox(context, box, state);
+  context.globalAlpha = 1;
   drawEmphasis(context, state);
 }
 
@@ -78,6 +82,10 @@ function drawLaneTitles(context, { scene, camera, inks }) {
 function drawFrame(context, frame, { camera, inks, selected }) {
   const [x, y] = [frame.x - frame.w / 2, frame.y - frame.h / 2];
   context.fillStyle = inks.frame;
+  if (camera.scale < DETAIL.round / 2 && selected !== frame.item) {
+    context.fillRect(x, y, frame.w, frame.h);
+    return;
+  }
   context.strokeStyle = selected === frame.item ? inks.accent : inks["frame-line"];
   context.lineWidth = selected === frame.item ? 2.5 / Math.min(camera.scale, 1) : 1;
   roundRect(context, x, y, frame.w, frame.h, 10);
@@ -122,6 +130,7 @@ function drawLinks(context, { scene, camera, inks, matches }, view) {
     for (const link of scene.links) {
       if (link.lane !== lane) continue;
       if (link.right < view.left || link.left > view.right || link.bottom < view.top || link.top > view.bottom) continue;
+      if (link.right - link.left + link.bottom - link.top < SPECK / camera.scale) continue;
       tracePath(context, link.points, camera.scale);
       heads.push(link);
     }
@@ -155,16 +164,17 @@ function drawHead(context, list) {
 }
 
 function drawBox(context, box, state) {
-  const { camera, inks, colouring, matches, selected, hovered } = state;
+  const { camera, inks, matches, selected, hovered } = state;
   const [x, y] = [box.x - box.w / 2, box.y - box.h / 2];
-  const fill = colouring.fill(box);
-  context.globalAlpha = matches && !matches.boxes.has(box) ? 0.25 : 1;
+  const { fill } = box;
+  const alpha = matches && !matches.boxes.has(box) ? 0.25 : 1;
+  if (context.globalAlpha !== alpha) context.globalAlpha = alpha;
   context.fillStyle = fill ?? inks.unknown;
-  context.strokeStyle = inks["frame-line"];
-  context.lineWidth = 1;
   if (camera.scale < DETAIL.round) {
     context.fillRect(x, y, box.w, box.h);
   } else {
+    context.strokeStyle = inks["frame-line"];
+    context.lineWidth = 1;
     if (box.item.fold && !box.item.fold.open) drawStack(context, box, x, y);
     outline(context, box, x, y);
     context.fill();
@@ -175,7 +185,6 @@ function drawBox(context, box, state) {
     context.setLineDash([]);
   }
   if (camera.scale >= DETAIL.label) drawBoxText(context, box, fill ? inkOn(fill) : inks.ink, state);
-  context.globalAlpha = 1;
 }
 
 /** Leaves are pills; everything else has square shoulders. */
@@ -206,7 +215,7 @@ function drawBoxText(context, box, ink, { camera, colouring, inks }) {
     context.font = NOTE_FONT;
     context.fillText(clip(box.note, box.w - 10, NOTE_FONT), box.x, box.y + 9);
   }
-  if (item.fold) drawBadge(context, foldText(item.fold, item), box.x + box.w / 2 + 6, box.y - box.h / 2, inks);
+  if (item.fold) drawBadge(context, foldText(item.fold, item), box.x + box.w / 2 + BADGE.out, box.y - box.h / 2 - BADGE.up / 3, inks);
 }
 
 /** What belongs together across the lanes: a forward op and its backward ops; both sides of a group. */
@@ -265,17 +274,15 @@ function clip(text, room, font = LABEL_FONT) {
 /** The whole scene, small, with a window where the eye is. Returns the map's scale and margins for clicks. */
 function drawMinimap(canvas, state, view) {
   const { width, height, ratio } = sizeCanvas(canvas);
-  const { scene, colouring, inks, camera } = state;
-  const context = canvas.getContext("2d");
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
+  const { scene, inks, camera } = state;
   const scale = Math.min((width - 8) / Math.max(scene.w, 1), (height - 8) / Math.max(scene.h, 1));
   const at = { scale, left: (width - scene.w * scale) / 2, top: (height - scene.h * scale) / 2 };
-  for (const box of scene.boxes) {
-    context.fillStyle = (colouring.mode === "kind" ? null : colouring.fill(box)) ?? inks.line;
-    const [w, h] = [Math.max(box.w * scale, 1), Math.max(box.h * scale, 1)];
-    context.fillRect(at.left + (box.x - box.w / 2) * scale, at.top + (box.y - box.h / 2) * scale, w, h);
-  }
+  state.map ??= mapPicture(canvas, state, at, ratio);
+  const context = canvas.getContext("2d");
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(state.map, 0, 0);
+  context.scale(ratio, ratio);
   context.strokeStyle = inks.accent;
   context.lineWidth = 1.5;
   const [x, y] = [at.left + camera.x * scale, at.top + camera.y * scale];
@@ -283,4 +290,18 @@ function drawMinimap(canvas, state, view) {
   const [x0, y0] = [Math.max(x, 1), Math.max(y, 1)];
   context.strokeRect(x0, y0, Math.max(Math.min(x + w, width - 1) - x0, 3), Math.max(Math.min(y + h, height - 1) - y0, 3));
   return at;
+}
+
+/** The map without its window, kept until layout, colours or size change. */
+function mapPicture(canvas, { scene, colouring, inks }, at, ratio) {
+  const picture = document.createElement("canvas");
+  Object.assign(picture, { width: Math.max(canvas.width, 1), height: Math.max(canvas.height, 1) });
+  const context = picture.getContext("2d");
+  context.scale(ratio, ratio);
+  for (const box of scene.boxes) {
+    context.fillStyle = (colouring.mode === "kind" ? null : box.fill) ?? inks.line;
+    const [w, h] = [Math.max(box.w * at.scale, 1), Math.max(box.h * at.scale, 1)];
+    context.fillRect(at.left + (box.x - box.w / 2) * at.scale, at.top + (box.y - box.h / 2) * at.scale, w, h);
+  }
+  return picture;
 }

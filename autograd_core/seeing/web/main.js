@@ -45,6 +45,8 @@ class Page {
   refresh() {
     const { state } = this;
     state.colouring = makeColouring(this.mode, state.scene, this.theme);
+    for (const box of state.scene.boxes) box.fill = state.colouring.fill(box);
+    state.map = null;
     if (state.matches) {
       const found = new Set(state.matches.nodes.map((node) => this.boxFor(node)));
       const holds = (box) => box.item.isGroup && state.matches.nodes.some((node) => nodesOf(box.item, box.lane).includes(node));
@@ -139,10 +141,10 @@ class Page {
     const { scene } = this.state;
     const { clientWidth: width, clientHeight: height } = this.canvas;
     const across = (width - 40) / Math.max(scene.w, 1);
-    const fit = Math.min(across, (height - 60) / Math.max(scene.h, 1), 1.25);
+    const fit = Math.min(across, (height - 110) / Math.max(scene.h, 1), 1.25); // leaves room for titles and legend
     const target = new Camera();
     target.scale = whole ? fit : Math.max(fit, Math.min(across, 0.8));
-    target.centre(scene.w / 2, scene.h / 2, width, height);
+    target.centre(scene.w / 2, scene.h / 2 + 16 / target.scale, width, height);
     if (!whole && scene.h * target.scale > height - 40) target.y = -34 / target.scale;
     Object.assign(this.camera, { x: target.x, y: target.y, scale: target.scale });
     this.draw();
@@ -201,8 +203,10 @@ class Page {
     this.table.element.hidden = !shown;
     document.getElementById("picture").hidden = shown;
     document.getElementById("as-table").setAttribute("aria-pressed", String(shown));
-    if (shown) this.table.fill();
-    else this.draw();
+    if (shown) {
+      this.table.fill();
+      this.table.follow();
+    } else this.draw();
     (shown ? this.table.scroller : this.canvas).focus();
   }
 
@@ -210,7 +214,8 @@ class Page {
   boxAt(px, py) {
     const { scene } = this.state;
     const [x, y] = this.camera.toScene(px, py);
-    const hit = (box) => Math.abs(box.x - x) <= box.w / 2 && Math.abs(box.y - y) <= box.h / 2;
+    const head = (box) => (box.item.fold && !box.frame ? BADGE.up : 0); // the badge stands out above its box
+    const hit = (box) => Math.abs(box.x - x) <= box.w / 2 + head(box) / 2 && y >= box.y - box.h / 2 - head(box) && y <= box.y + box.h / 2;
     const frames = scene.frames.filter(hit).sort((a, b) => b.depth - a.depth);
     return scene.boxes.find(hit) ?? frames[0] ?? null;
   }

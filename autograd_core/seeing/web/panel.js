@@ -44,7 +44,9 @@ function nodeDetails(node, page) {
       ...Object.entries(node.settings ?? {}).map(([name, value]) => [name, String(value)]),
       ...rows,
     ]),
+    node.error ? h("p", { class: "warning" }, `⚠ ${node.error}`) : null,
     sourceSection(node.source),
+    node.lost ? h("p", { class: "hint" }, `The value was not kept: ${node.lost}`) : null,
     statsSection(node.backward ? "Values of the gradient" : "Values", node.value),
     statsSection("Gradient", node.gradient),
     neighbours(node.backward ? "Forward" : "Backward", node.backward ? [node.home] : node.backs, page),
@@ -140,6 +142,7 @@ function overview(page) {
   const slow = nodes.filter((node) => node.seconds).sort((a, b) => b.seconds - a.seconds).slice(0, 6);
   return [
     h("h2", {}, data.title || "Graph"),
+    data.error ? h("p", { class: "warning" }, `⚠ ${data.error}`) : null,
     facts([
       ["Nodes", nodes.length.toLocaleString("en")], ["Links", data.edges.length.toLocaleString("en")],
       ["Passes", data.passes ?? (hasBackward ? "forward and backward" : "forward")],

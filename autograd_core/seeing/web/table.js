@@ -3,14 +3,14 @@
 const ROW = 26; // pixels a row
 
 const COLUMNS = [
-  { name: "#", of: (node) => node.index, text: String, wide: 56, right: true },
-  { name: "Node", of: (node) => titleOf(node), text: String, wide: 170 },
+  { name: "#", of: (node) => node.index, text: String, wide: 52, right: true },
+  { name: "Node", of: (node) => titleOf(node), text: String, wide: 160 },
   { name: "Kind", of: (node) => node.kind, text: String, wide: 88 },
   { name: "Module", of: (node) => node.group.path || "", text: String, wide: 170 },
   { name: "Shape", of: (node) => node.shapes.map(shapeText).join(", "), text: String, wide: 130 },
   { name: "Type", of: (node) => node.dtype ?? "", text: String, wide: 76 },
   ...["seconds", "flops", "bytes", "saved_bytes"].map((name, k) => ({
-    name: ["Time", "FLOPs", "Bytes", "Saved"][k], of: METRICS[name].of, text: METRICS[name].text, wide: 96, right: true,
+    name: ["Time", "FLOPs", "Bytes", "Saved"][k], of: METRICS[name].of, text: name === "flops" ? compact : METRICS[name].text, wide: 84, right: true,
   })),
   { name: "Mean |x|", of: METRICS.activation.of, text: compactOrDash, wide: 84, right: true },
   { name: "Gradient norm", of: METRICS.gradient.of, text: compactOrDash, wide: 112, right: true },
@@ -102,6 +102,12 @@ class Table {
     } else return;
     event.preventDefault();
     event.stopPropagation();
+  }
+
+  /** Bring the selected node into view. */
+  follow() {
+    const place = this.rows.indexOf(this.page.state.selected);
+    if (place >= 0) this.scrollTo(place);
   }
 
   scrollTo(place) {
