@@ -43,7 +43,8 @@ class _Ticked:
 
     def events(self) -> list[tuple[Event, int]]:
         """Each row that ran, and the clock when it began; then forgets them."""
-        clock, rows = self.clock[:], self.entry.lowered.timed
+        lowered: Any = self.entry.lowered
+        clock, rows = self.clock[:], lowered.timed
         self.clock.clear()
         found = []
         for first in range(0, len(clock), len(rows) + 1):
@@ -57,8 +58,9 @@ def _ticked(recording: Any) -> _Ticked:
     """Made once for a recording; its memory is touched, or the first run would count that as work."""
     if not hasattr(recording, "ticked"):
         recording.ticked = made = _Ticked(recording)
-        if made.entry.lowered.native:
-            made.entry.lowered.layout.arena[::4096] |= 0
+        lowered: Any = made.entry.lowered
+        if lowered.native:
+            lowered.layout.arena[::4096] |= 0
     return recording.ticked
 
 

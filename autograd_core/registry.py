@@ -286,7 +286,8 @@ def _edges_of_all(tracked):
 
 
 def _compiled(text, **names):
-    return eval(text, names)  # noqa: S307 (the text holds parameter names of our own records alone)
+    code = compile(text, f"{provenance.GENERATED}rules>", "eval")  # not the user's code, where places are concerned
+    return eval(code, names)  # noqa: S307 (the text holds parameter names of our own records alone)
 
 
 def _kernel_runner(body, kernel: Kernel):

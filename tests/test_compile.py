@@ -626,7 +626,7 @@ def test_a_profile_lists_the_rows_and_takes_real_steps():
     step(ag.ones(4, 3))
     before = model.weight.detach().clone()
     profile = step.profile(ag.ones(4, 3), repeat=3)
-    assert any(row.name == "linear" and row.flops == 2 * 4 * 2 * 3 for row in profile.rows)
+    assert any(row.name == "linear" and row.flops == 2 * 4 * 2 * 3 for row in profile.events)
     assert "linear" in str(profile)
     assert not ag.equal(before, model.weight)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tracemalloc
 from contextlib import ExitStack
 from time import perf_counter_ns as clock
+from typing import Any
 
 from ..backward import _Pass
 from ..modes import BackwardScope, Watcher, state
@@ -38,7 +39,7 @@ class profile(Watcher):
         self.memory = memory
         self.result = Profile(title or "profile")
 
-    def __enter__(self) -> Profile:  # type: ignore[override]
+    def __enter__(self) -> Profile:
         super().__enter__()
         self.steers = self.outer is not None and self.outer.steers
         self.raw: list[tuple] = []
@@ -152,9 +153,13 @@ class profile(Watcher):
 
     def backward(self, walk, roots):
         """Time a backward on arrays, node by node."""
-        state.watch = self.outer
+        profiles, watch = [self], self.outer  # no watcher outside of one that does not steer steers
+        while watch is not None:
+            profiles += [watch] if isinstance(watch, profile) else []
+            watch = watch.outer
+        state.watch = None
         try:
-            return _TimedPass(walk, self).run(roots)
+            return _TimedPass(walk, profiles).run(roots)
         finally:
             state.watch = self
 
@@ -228,12 +233,14 @@ def _is_new(array, given):
 class _TimedPass(_Pass):
     """The walk of an ordinary backward, with the clock read whenever it comes to another node."""
 
-    __slots__ = ("allocated", "given", "held", "moved", "node", "profile", "start")
+    __slots__ = ("allocated", "given", "held", "memory", "moved", "node", "profiles", "start")
 
-    def __init__(self, walk, watching):
+    def __init__(self, walk, profiles):
         super().__init__(walk.retain, walk.create, walk.wanted, walk.accumulate)
-        self.profile = watching
+        self.profiles = profiles
+        self.memory = next((p for p in profiles if p.memory), None)
         self.node: Node | None = None
+        self.held: int | None = None
         self.start = self.moved = self.allocated = 0
 
     def _enter(self, node, slots):
@@ -247,7 +254,8 @@ class _TimedPass(_Pass):
             if type(array) is ndarray:
                 moved += array.nbytes
         self.node, self.given, self.moved, self.allocated = node, slots, moved, 0
-        self.held = self.profile._watch_memory() if self.profile.memory else None
+        if self.memory is not None:
+            self.held = self.memory._watch_memory()
         self.start = clock()
         return _Pass._enter(self, node, slots)
 
@@ -259,22 +267,24 @@ class _TimedPass(_Pass):
         _Pass._deliver(self, parent, index, gradient)
 
     def _leave(self, now):
-        node, watching = self.node, self.profile
+        node: Any = self.node
         self.node = None
-        most = None if self.held is None else watching._most(self.held)
-        watching.raw.append((node.op, BACKWARD, node.scope, node.site, self.start, now, None, node.meta,
-                             node.plan.positions, self.moved, self.allocated, 0, most,
-                             watching.nodes.get(node.number)))  # fmt: skip
+        most = None if self.memory is None else self.memory._most(self.held)
+        for watching in self.profiles:
+            watching.raw.append((node.op, BACKWARD, node.scope, node.site, self.start, now, None, node.meta,
+                                 node.plan.positions, self.moved, self.allocated, 0, most,
+                                 watching.nodes.get(node.number)))  # fmt: skip
 
     def _finish(self):
         start = clock()
         if self.node is not None:
             self._leave(start)
         found = super()._finish()
-        watching = self.profile
-        watching.known.clear()
-        watching.raw.append((_Named("hand out gradients", "engine"), BACKWARD, state.scope, None, start, clock(), (),
-                             (), {}, 0, 0, 0, None, None))  # fmt: skip
+        stop = clock()
+        for watching in self.profiles:
+            watching.known.clear()
+            watching.raw.append((_Named("hand out gradients", "engine"), BACKWARD, state.scope, None, start, stop, (),
+                                 (), {}, 0, 0, 0, None, None))  # fmt: skip
         return found
 
 
