@@ -74,6 +74,7 @@ _AT_FIRST_USE = {
     "vhp": "transforms", "value_and_grad": "func", "vmap": "batching",
     "gradcheck": "gradient_check", "gradgradcheck": "gradient_check",
     "debug": "seeing.debugging", "NonFiniteError": "seeing.debugging", "find_nan": "seeing.searching",
+    "record_step": "seeing.flight", "replay": "seeing.flight",
     "draw": "visualize", "profile": "seeing.profiler",
     "compile": "compiler", "CompileError": "tracing",
     "set_printoptions": "printing",
