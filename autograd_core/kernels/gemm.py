@@ -26,8 +26,6 @@ MOST_CHUNKS = 96
 EAGER_LEAST = 1_500_000  # operations from which an eager call gains more from this kernel than it loses by its launch
 PANEL_PART = 4
 PACK_ROWS = 64  # from this many rows of C on, a copy of B in panels pays for itself
-TURN_STEPS = 384  # from this many steps on, an A with contiguous columns is turned: each step would need another line
-FAR = 1024  # bytes; rows of B no further apart are read where they lie up to 8 times as many rows of C
 DOT_ROWS = 16  # up to this many rows of C, a B that lies along the inner dimension is not copied
 
 
@@ -150,7 +148,7 @@ def _adder(kind: str, partial: bool, T):
     return simd.device(add)
 
 
-def _feed(feed: str, width: int):
+def _feed(feed: str, width: int, rows: int):
     """Device functions (tile + products, finished tile) for one way of reading the operands.
 
     Strides that are known stand in the code: they then cost no register and no instruction.
@@ -161,6 +159,9 @@ def _feed(feed: str, width: int):
     elif feed == "packed":
         def products(t, depth, a, a_row, a_step, b, b_step, b_column):
             return tiles.add_products(t, depth, a, a_row, a_step, b, width)
+    elif feed == "panels":  # both operands are copies
+        def products(t, depth, a, a_row, a_step, b, b_step, b_column):
+            return tiles.add_products(t, depth, a, 1, rows, b, width)
     elif feed == "packed rows":  # the elements of a row of A lie one after the other
         def products(t, depth, a, a_row, a_step, b, b_step, b_column):
             return tiles.add_products(t, depth, a, a_row, 1, b, width)
@@ -187,8 +188,8 @@ def multiply(dtype, lanes, rows, vectors, feed, partial, scaled, first, second, 
     T, width = simd.tile(V, rows, vectors), vectors if feed == "dots" else vectors * lanes
     F = simd.tile(V, rows, 1) if feed == "dots" else T
     cut = partial or feed == "dots"
-    packed = feed.startswith("packed")
-    products, finish = _feed(feed, width)
+    panels_a, packed = feed == "panels", feed in ("panels", "packed", "packed rows")
+    products, finish = _feed(feed, width, rows)
     add_first, add_second, function = _adder(first, cut, F), _adder(second, cut, F), _ending(ending)
     adds_first, adds_second, ends = first != "", second != "", ending != ""  # what is False is not compiled
 
@@ -227,7 +228,7 @@ def multiply(dtype, lanes, rows, vectors, feed, partial, scaled, first, second, 
                         t = tiles.zeros(T)
                         if from_k > 0:
                             t = tiles.load(place, width, T)
-                        left = simd.advance(a, i * a_row + from_k * a_step)
+                        left = simd.advance(a, (tile if panels_a else i) * a_row + from_k * a_step)
                         t = products(t, depth, left, a_row, a_step, right, b_step, b_column)
                         if from_k + deep < k:
                             tiles.store(t, place, width)
@@ -251,6 +252,7 @@ def multiply(dtype, lanes, rows, vectors, feed, partial, scaled, first, second, 
 
 
 PIECE = 256  # steps of the inner dimension that one unit of packing copies
+GROUP = 8  # tiles of rows that it copies: their panels and the lines it reads from share the first-level cache
 
 
 @range_kernel
@@ -323,33 +325,41 @@ def _transposer(dtype, lanes: int, width: int):
 
 
 @range_kernel
-def turn(dtype, lanes):
-    """Copy transposed A [k, m] to [matrix, m, padded k]; a unit is (matrix, 4 * lanes rows of the copy), last fastest.
+def pack_columns(dtype, rows):
+    """Copy A with contiguous columns into panels [matrix, tile, k, rows]; a unit is (matrix, GROUP tiles, PIECE steps).
 
-    Context: A, copy, m, k, stride of a step of A, stride of a row of the copy, batch dimensions, then length and stride
-    of each. m and k are at least lanes.
+    Context: A, panels, m, k, stride of a step of A, distance of panels, groups of a matrix, pieces of a group, batch
+    dimensions, then length and stride of each.
     """
-    S, square = simd.scalar(dtype), simd.tile(simd.vector(dtype, lanes), lanes, 1)
+    V, S = simd.vector(dtype, rows), simd.scalar(dtype)
 
     def kernel(context, start, stop):
         w = simd.words(context)
-        m, k, step, row = w[2], w[3], w[4], w[5]
-        groups = (m + 4 * lanes - 1) // (4 * lanes)
+        m, k, step, panel = w[2], w[3], w[4], w[5]
+        row_tiles = (m + rows - 1) // rows
         for unit in range(start, stop):
-            matrix = unit // groups
-            begin = (unit - matrix * groups) * 4 * lanes
-            target = simd.advance(simd.pointer(w[1], S), matrix * m * row)
+            group = unit // w[7]
+            begin, matrix = (unit - group * w[7]) * PIECE, group // w[6]
+            first = (group - matrix * w[6]) * GROUP
+            target = simd.advance(simd.pointer(w[1], S), matrix * row_tiles * panel)
             source = simd.pointer(w[0], S)
-            for d in range(w[6] - 1, -1, -1):
-                next_matrix = matrix // w[7 + 2 * d]
-                source = simd.advance(source, (matrix - next_matrix * w[7 + 2 * d]) * w[8 + 2 * d])
+            for d in range(w[8] - 1, -1, -1):
+                next_matrix = matrix // w[9 + 2 * d]
+                source = simd.advance(source, (matrix - next_matrix * w[9 + 2 * d]) * w[10 + 2 * d])
                 matrix = next_matrix
-            for from_k in range(0, k, lanes):
-                at = min(from_k, k - lanes)
-                for from_i in range(begin, min(begin + 4 * lanes, m), lanes):
-                    i = min(from_i, m - lanes)
-                    block = tiles.load(simd.advance(source, at * step + i), step, square)
-                    tiles.store(tiles.transpose(block), simd.advance(target, i * row + at), row)
+            end, last = min(begin + PIECE, k), min(first + GROUP, row_tiles)
+            for from_k in range(begin, end, 4):
+                if from_k + 4 <= end:
+                    for tile in range(first, last):
+                        x = simd.advance(source, from_k * step + min(tile * rows, m - rows))
+                        y = simd.advance(target, tile * panel + from_k * rows)
+                        for i in range(4):
+                            simd.store(y, i * rows, simd.load(x, i * step, V))
+                else:
+                    for tile in range(first, last):
+                        for at in range(from_k, end):
+                            value = simd.load(source, at * step + min(tile * rows, m - rows), V)
+                            simd.store(target, tile * panel + at * rows, value)
 
     return kernel
 
@@ -406,14 +416,16 @@ def _pack_b(p: Product, dtype: np.dtype, width: int, target: Ref) -> tuple[Call,
     return call, replace(p, b=target, b_step=width, batch=batch), copies * panels * p.k * width * dtype.itemsize
 
 
-def _turn_a(p: Product, dtype: np.dtype, target: Ref) -> tuple[Call, Product, int]:
-    """As :func:`_pack_b`, for an A whose columns are contiguous: its rows are, in the copy."""
-    lanes = host.lanes(dtype)
-    row = p.k + lanes  # rows a power of two apart would compete for the same lines of the first-level cache
-    words, batch, copies = _copies(p, 0, p.m * row)
-    context: tuple[int | Ref, ...] = (p.a, target, p.m, p.k, p.a_step, row, *words)
-    call = Call(turn(dtype, lanes), context, copies * -(-p.m // (4 * lanes)), max(1, PIECE * 16 // (lanes * p.k)))
-    return call, replace(p, a=target, a_row=row, a_step=1, batch=batch), copies * p.m * row * dtype.itemsize
+def _pack_a(p: Product, dtype: np.dtype, rows: int, target: Ref) -> tuple[Call, Product, int]:
+    """As :func:`_pack_b`, for an A whose columns are contiguous: a panel holds the rows of a tile, step by step."""
+    tiles_, pieces = -(-p.m // rows), -(-p.k // PIECE)
+    panel = p.k * rows + host.lanes(dtype)  # panels a power of two apart would compete for the same lines of the cache
+    words, batch, copies = _copies(p, 0, tiles_ * panel)
+    groups = -(-tiles_ // GROUP)
+    units = copies * groups * pieces
+    context: tuple[int | Ref, ...] = (p.a, target, p.m, p.k, p.a_step, panel, groups, pieces, *words)
+    call = Call(pack_columns(dtype, rows), context, units, max(1, min(4, units // 4)))
+    return call, replace(p, a=target, a_row=panel, a_step=rows, batch=batch), copies * tiles_ * panel * dtype.itemsize
 
 
 def _blocks(p: Product, tiles_: int, panels: int) -> tuple[int, int, int]:
@@ -442,14 +454,13 @@ def _feeding(p: Product, dtype: np.dtype) -> tuple[Product, int, int, str, list[
         return p, rows, columns, "dots", [], []
     rows, vectors = tile_shape(p.m, p.n, lanes, host.registers())
     width = vectors * lanes
-    most = PACK_ROWS * (8 if p.b_step * dtype.itemsize <= FAR else 1)
-    if p.n >= width and p.b_column == 1 and p.m < most:
+    if p.n >= width and p.b_column == 1 and p.m < PACK_ROWS:
         return p, rows, vectors, "direct", [], []
     call, p, size = _pack_b(p, dtype, width, scratch(0))
     made, pieces = [call], [size]
-    if p.a_row == 1 and p.a_step != 1 and p.k >= TURN_STEPS and p.m >= lanes and p.n >= width:
-        call, p, size = _turn_a(p, dtype, scratch(1))
-        made, pieces = [*made, call], [*pieces, size]
+    if p.a_row == 1 and p.a_step != 1 and p.k * p.a_step * dtype.itemsize > host.caches()[1] // 3:
+        call, p, size = _pack_a(p, dtype, rows, scratch(1))
+        return p, rows, vectors, "panels", [*made, call], [*pieces, size]
     return p, rows, vectors, "packed rows" if p.a_step == 1 else "packed", made, pieces
 
 

@@ -30,7 +30,7 @@ LOCK, MALLOC, FREE, COPY, FILL, LIMIT, LIVE, KEPT, PEAK, COUNT, TABLE = range(11
 
 @functools.cache
 def _list():
-    """Device functions on the list of blocks: enter (until the lock is written), take one off it, release the oldest."""
+    """Device functions on the list of blocks: enter (until the lock is written), take one off, release the oldest."""
 
     @simd.device
     def enter(state):
