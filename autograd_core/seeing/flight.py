@@ -108,8 +108,8 @@ class record_step(Watcher):
             found.checksum, found.writes = _checksum(array), writes
         elif (now := _checksum(array)) != found.checksum:  # past the engine
             self.rows.append({"set": found.number, "value": self._keep(array)})
-            found.checksum = now
             self._written(found)
+            found.checksum, found.writes = now, self.writes[found.home]
         return found
 
     def _number(self, array, home=None) -> _Known:
@@ -261,6 +261,8 @@ class record_step(Watcher):
 
     def _write_file(self, error):
         arrays = {known.number: known.array for known in self.known.values()}
+        for number in self.names.values():
+            self._known(arrays[number])  # what has changed past the engine since it was last read
         finals = {
             name: {"number": number, "checksum": _checksum(arrays[number])} for name, number in self.names.items()
         }
