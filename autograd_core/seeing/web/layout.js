@@ -3,6 +3,7 @@
 const GAP = { x: 18, y: 30, thread: 10, rim: 14 }; // between boxes side by side, ranks, passing links, ranks of links alone
 const COLUMNS_APART = 70;
 const TALL = 48; // ranks from which a drawing goes on in a second column, so that it does not become a thread
+const MAIN = 40; // how strongly the longest way stays straight
 const STRAIGHT = 8; // how strongly a passing link stays straight; links between boxes weigh 1 to 4
 const FEW = 4000; // points of links in a layout up to which crossings are counted and more sweeps are made
 
@@ -15,8 +16,9 @@ const FEW = 4000; // points of links in a layout up to which crossings are count
 function layered(items, links) {
   if (!items.length) return { w: 0, h: 0, x: [], y: [], paths: [] };
   const graph = { items, links: links.filter((link) => link.from !== link.to) };
-  const rank = rankItems(graph);
+  const { rank, main } = rankItems(graph);
   const { points, chains } = threadLinks(graph, rank);
+  main.forEach((isMain, k) => { points[k].firm = isMain ? MAIN : 1; });
   const ranks = orderRanks(points);
   placeAcross(points, ranks);
   const { w, h, columns } = placeDown(ranks);
@@ -32,11 +34,15 @@ function layered(items, links) {
 /** The way of a link: its points, and where it goes on in another column, round by the foot of the one and the head of the other. */
 function thread(points, chain, columns) {
   const way = [];
+  const down = points[chain[0]].rank < points[chain[chain.length - 1]].rank ? 1 : -1;
   chain.forEach((k, n) => {
     const point = points[k];
     const last = n ? points[chain[n - 1]] : null;
     if (last && last.column !== point.column) way.push(...detour(last, point, columns));
-    if (point.pass) way.push([point.x, point.y]);
+    if (!point.pass) return;
+    const half = (down * point.room) / 2; // straight past the boxes of its rank: all bending happens between ranks
+    way.push([point.x, point.y - half]);
+    if (half) way.push([point.x, point.y + half]);
   });
   return way;
 }
@@ -49,7 +55,7 @@ function detour(from, to, columns) {
   return [[from.x, out], [between, out], [between, into], [to.x, into]];
 }
 
-/** The rank of each item: one more than the largest of its sources; sources stand just above their first user. */
+/** The rank of each item, one more than the largest of its sources (sources: just above their first user); the main way. */
 function rankItems({ items, links }) {
   const outs = items.map(() => []);
   const waiting = items.map(() => 0);
@@ -63,10 +69,21 @@ function rankItems({ items, links }) {
   for (const link of links) link.turned = place[link.from] > place[link.to]; // closes a cycle: drawn, not ranked by
   const rank = items.map((item) => (item.pin ? 0 : 1));
   for (const k of order) for (const link of outs[k]) if (!link.turned) rank[link.to] = Math.max(rank[link.to], rank[k] + 1);
+  const main = findMainWay(outs, rank, order);
   pullDown(items, links, outs, rank, order);
   const last = Math.max(0, ...rank) + 1;
   items.forEach((item, k) => { if (item.pin === "bottom") rank[k] = last; });
-  return closeGaps(rank);
+  return { rank: closeGaps(rank), main };
+}
+
+/** Mark the links of the longest ways through the drawing, which will run straight; returns their items. */
+function findMainWay(outs, rank, order) {
+  const below = rank.map(() => 0);
+  for (const k of [...order].reverse()) for (const link of outs[k]) if (!link.turned) below[k] = Math.max(below[k], below[link.to] + 1);
+  const longest = order.reduce((most, k) => Math.max(most, rank[k] + below[k]), 0);
+  const main = rank.map((value, k) => longest > 2 && value + below[k] === longest);
+  for (const k of order) for (const link of outs[k]) if (main[k] && main[link.to] && rank[link.to] === rank[k] + 1) link.weight = MAIN;
+  return main;
 }
 
 /** Items by their links; where a cycle stops everything, the earliest item goes first. */
@@ -267,7 +284,7 @@ function spread(row, want) {
   });
   const pools = [];
   row.forEach((point, k) => {
-    const weight = point.pass ? 1 : 4 + point.ups.length + point.downs.length;
+    const weight = point.pass ? 1 : point.firm * (4 + point.ups.length + point.downs.length);
     let pool = { sum: weight * (want[k] - shift[k]), weight, count: 1 };
     while (pools.length && mean(pools[pools.length - 1]) >= mean(pool)) {
       const last = pools.pop();
@@ -295,7 +312,7 @@ function placeDown(ranks) {
     let column = columns[columns.length - 1];
     if (column.rows.length && column.bottom + gaps[k] + heights[k] > limit) columns.push((column = { rows: [], bottom: 0 }));
     const top = column.rows.length ? column.bottom + gaps[k] : 0;
-    for (const point of row) Object.assign(point, { y: top + heights[k] / 2, column: columns.length - 1 });
+    for (const point of row) Object.assign(point, { y: top + heights[k] / 2, room: heights[k], column: columns.length - 1 });
     column.rows.push(row);
     column.bottom = top + heights[k];
   });

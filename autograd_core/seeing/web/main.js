@@ -63,8 +63,17 @@ class Page {
       this.drawing = 0;
       drawScene(this.canvas, this.state);
       const size = { width: this.canvas.clientWidth, height: this.canvas.clientHeight };
+      this.map.style.visibility = this.sees(size) ? "hidden" : "visible";
       this.mapAt = drawMinimap(this.map, this.state, size);
     });
+  }
+
+  /** True where the whole picture is in view and needs no map. */
+  sees({ width, height }) {
+    const { camera, state: { scene } } = this;
+    const [left, top] = camera.toScreen(0, 0);
+    const [right, bottom] = camera.toScreen(scene.w, scene.h);
+    return left >= -20 && top >= -20 && right <= width + 20 && bottom <= height + 20;
   }
 
   /** The box (or frame) that stands for an item now. */

@@ -2,7 +2,7 @@
 
 const LEAVES = new Set(["input", "parameter", "buffer", "constant"]);
 const LONG_LIST = 250; // direct children from which a group is cut into slices, so that nobody scrolls past 10,000 boxes
-const OPEN_AT_FIRST = 90; // boxes that the page shows before anybody has clicked
+const OPEN_AT_FIRST = 60; // boxes that the page shows before anybody has clicked
 
 /** A number of the export, where "nan", "inf" and "-inf" stand for what JSON has no sign for; null stays null. */
 function number(value) {

@@ -33,19 +33,16 @@ class Box {
 }
 
 function titleOf(item) {
-  if (item.isGroup) {
-    const type = item.type && item.type !== item.label ? ` ${item.type}` : "";
-    return item.label + type;
-  }
-  if (LEAVES.has(item.kind) || item.kind === "gradient") return shortName(item) ?? item.label;
+  if (item.isGroup) return item.type && item.type !== item.label ? `${item.label} ${item.type}` : item.label;
+  if (LEAVES.has(item.kind)) return shortName(item);
+  if (item.kind === "gradient") return LEAVES.has(item.home?.kind) ? `∂ ${shortName(item.home)}` : item.label;
   return item.name && !item.backward && item.name !== item.label ? `${item.name} = ${item.label}` : item.label;
 }
 
-/** The last part of a parameter's path, which its frame completes; a bare number keeps what stands before it. */
-function shortName(item) {
-  if (!item.name) return null;
-  const inside = item.group && item.group.parentGroup ? item.name.split(".").pop() : item.name;
-  return item.kind === "gradient" ? `∂ ${inside}` : inside;
+/** The last part of a parameter's path, which the frame around it completes. */
+function shortName({ name, label, group }) {
+  if (!name) return label;
+  return group && group.parentGroup ? name.split(".").pop() : name;
 }
 
 function noteOf(item, lane) {
