@@ -7,7 +7,6 @@ that are handed out are made again only while somebody holds those of the run be
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -477,21 +476,23 @@ class _GroupsAsTheyWere:
 
     def simple(self) -> bool:
         """Whether this can be told by comparing the entries of the groups."""
-        return all([not r.optimizer.scalars and not r.stateful and plain_values(r.optimizer.param_groups[r.group])
-                    for r in self.rows])
+        groups = [row.optimizer.param_groups[row.group] for row in self.rows]
+        return all([not row.optimizer.scalars and plain_values(g) for row, g in zip(self.rows, groups, strict=True)])
 
     def names(self) -> dict[str, Any]:
         """What the text uses."""
-        found: dict[str, Any] = {"plain_values": plain_values, "is_not": operator.is_not}
+        found: dict[str, Any] = {"plain_values": plain_values}
         for i, row in enumerate(self.rows):
-            found |= {f"optimizer_{i}": row.optimizer, f"values_{i}": None, f"group_{i}": None}
+            found |= {f"optimizer_{i}": row.optimizer, f"values_{i}": None, f"group_{i}": None,
+                      f"same_state_{i}": row.same_state}  # fmt: skip
         return found
 
     @property
     def test(self) -> str:
         """The condition under which numbers must be worked out."""
-        return " or ".join([f"optimizer_{i}.param_groups[{row.group}] is not group_{i} or optimizer_{i}.state or "
-                            f"[*group_{i}.values()] != values_{i}" for i, row in enumerate(self.rows)])  # fmt: skip
+        return " or ".join([f"optimizer_{i}.param_groups[{row.group}] is not group_{i} or "
+                            + (f"not same_state_{i}()" if row.stateful else f"optimizer_{i}.state")
+                            + f" or [*group_{i}.values()] != values_{i}" for i, row in enumerate(self.rows)])  # fmt: skip
 
     @property
     def assigned(self) -> list[str]:

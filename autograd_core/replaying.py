@@ -97,7 +97,7 @@ class Recording:
         """Optimise and lower the program; False where it can never run again, as the first step of an optimizer."""
         tracer, program = self.tracer, self.program
         self.guards = Guards(tracer, program, self.outside, self.held, self.leaves)
-        if not all([row._same_state() for row in self.guards.rows]):
+        if not all([row.same_state() for row in self.guards.rows]):
             return False
         if self.backward is not None:
             self.backward.split(program)

@@ -6,9 +6,12 @@ down; a comparison becomes a guard, whose outcome must be the same for the progr
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 
 class Number:
@@ -97,69 +100,121 @@ class Settings:
         self.optimizer = optimizer
         self.group = group
         self.parameters: list = []
-        self.states: list[dict] = []
+        self.states: list[dict] = []  # of the parameters, as the optimizer holds them
+        self.entries: list[tuple[dict, str, Any]] = []  # what they held before the step
+        self.lengths: list[int] = []
         self.static = {k: v for k, v in settings.items() if k != "params" and not _is_numeric(v)}
         self.known = list(self.static.values())
-        self.stateful = False
+        self.counts: list[_Counts] | None = None
         self.undone: list = []
+        self.plain: list | None = None  # the values of the group, if all of them are plain ones
 
     def add(self, parameter, kept: dict) -> None:
         """One more parameter, with its state before the step."""
         self.parameters.append(parameter)
-        self.states.append(dict(kept))
-        self.stateful |= bool(kept)
+        self.states.append(kept)
+        self.lengths.append(len(kept))
+        self.entries += [(kept, name, entry) for name, entry in kept.items()]
+
+    @property
+    def stateful(self) -> bool:
+        """Whether parameters have a state."""
+        return bool(self.entries)
 
     def __call__(self) -> dict | None:
         """Count the step; the settings, or None."""
         optimizer = self.optimizer
         self.undone = []
-        if len(optimizer.param_groups) <= self.group or not (
-            (not self.stateful and not optimizer.state) or self._same_state()
-        ):
+        if len(optimizer.param_groups) <= self.group or not self.same_state():
             return None
         group = optimizer.param_groups[self.group]
-        settings = self._count(group) if optimizer.scalars else optimizer._with_numbers({}, group)
+        now = [*group.values()]
+        if now != self.plain:
+            self.plain = now if all(map(_is_plain, now)) else None
+        plain = self.plain is not None or None
+        settings = self._count(group, plain) if optimizer.scalars else optimizer._with_numbers({}, group, plain)
         if settings is None:
             return None
-        now = [settings.get(k) for k in self.static]
-        return settings if now == self.known else None
+        return settings if list(map(settings.get, self.static)) == self.known else None
 
-    def _same_state(self):
-        known = self.optimizer.state
-        for parameter, recorded in zip(self.parameters, self.states, strict=True):
-            now = known.get(parameter) or {}
-            if len(now) != len(recorded):
-                return False
-            for name, tensor in recorded.items():
-                if now[name] is not tensor:
-                    return False
-        return True
+    def same_state(self) -> bool:
+        """Whether the parameters have the state that they had: the same tensors."""
+        found = self.optimizer.state
+        if not self.entries:
+            return not found or not any([found.get(p) for p in self.parameters])
+        if not all(map(operator.is_, map(found.get, self.parameters), self.states)):
+            return False
+        if list(map(len, self.states)) != self.lengths:
+            return False
+        holders, names, entries = self._columns
+        return all(map(operator.is_, map(operator.getitem, holders, names), entries))
 
-    def _count(self, group):
+    @functools.cached_property
+    def _columns(self):
+        return tuple(zip(*self.entries, strict=True))
+
+    def _count(self, group, plain):
         """The settings at one step more, written into the counts of all parameters."""
-        scalars = self.optimizer.scalars
-        arrays = [[state[name].array for name in scalars] for state in self.states]
-        key = tuple([a.item() for a in arrays[0]])
-        for others in arrays:
-            if tuple([a.item() for a in others]) != key:
-                return None
-        settings, counts = self.optimizer._settings_after(key, group)
-        self.undone = [(a, k) for kept in arrays for a, k in zip(kept, key, strict=True)]
-        for kept in arrays:
-            for name, array in zip(scalars, kept, strict=True):
-                array[...] = counts[name]
+        names = self.optimizer.scalars
+        if self.counts is None:
+            self.counts = [_Counts([state[name] for state in self.states]) for name in names]
+        key = tuple([counts.read() for counts in self.counts])
+        if None in key:
+            return None
+        settings, after = self.optimizer._settings_after(key, group, plain)
+        self.undone = list(zip(self.counts, key, strict=True))
+        for name, counts in zip(names, self.counts, strict=True):
+            counts.write(after[name])
         return settings
 
     def undo(self) -> None:
         """Take the counting back."""
-        for array, value in self.undone:
-            array[...] = value
+        for counts, value in self.undone:
+            counts.write(value)
         self.undone = []
 
-    def holds(self, parameters) -> bool:
-        """Whether the group still has just these parameters."""
-        now = self.optimizer.param_groups[self.group]["params"]
-        return len(now) == len(parameters) and all(map(operator.is_, now, parameters))
+
+class _Counts:
+    """A count that many parameters keep, each in a 0-d tensor of its own, as one array: they get views of it."""
+
+    def __init__(self, tensors: list):
+        self.tensors = tensors
+        self._adopt()
+
+    def _adopt(self):
+        arrays = [t.array for t in self.tensors]
+        base = arrays[0].base
+        whole = isinstance(base, np.ndarray) and len(base) == len(arrays) and all([a.base is base for a in arrays])
+        self.memory = base if whole else np.array(arrays)
+        self.views = arrays if whole else [self.memory[i : i + 1].reshape(()) for i in range(len(arrays))]
+        for tensor, view in zip(self.tensors, self.views, strict=True):
+            tensor.array = view
+        self.seen, self.value = b"", None
+
+    def read(self) -> float | None:
+        """The count; None where it is not the same for all."""
+        if not all(map(operator.is_, map(_array_of, self.tensors), self.views)):
+            self._adopt()
+        now = self.memory.tobytes()
+        if now != self.seen:
+            values = self.memory.tolist()
+            self.seen, self.value = now, values[0] if values.count(values[0]) == len(values) else None
+        return self.value
+
+    def write(self, value: float) -> None:
+        """Give all of them the count ``value``."""
+        self.memory.fill(value)
+        self.seen, self.value = self.memory.tobytes(), self.memory.item(0)
+
+
+_array_of = operator.attrgetter("array")
+
+
+def _is_plain(value):
+    return type(value) in _PLAIN or (type(value) is tuple and all(map(_is_plain, value)))
+
+
+_PLAIN = frozenset([float, int, bool, str, list, type(None)])
 
 
 def _is_numeric(value):

@@ -329,15 +329,17 @@ class Optimizer:
             kept[name].array[...] = value
         return found[0]
 
-    def _settings_after(self, key, group):
+    def _settings_after(self, key, group, plain=None):
         """(settings, counts) of the step after the one that left the counts ``key``."""
         counts = dict(zip(self.scalars, key, strict=True))
         if "step" in counts:
             counts["step"] += 1
-        return self._with_numbers(counts, group), counts
+        return self._with_numbers(counts, group, plain), counts
 
-    def _with_numbers(self, counts, group):
-        plain = PLAIN.issuperset(map(type, group.values())) or all(map(_is_plain, group.values()))
+    def _with_numbers(self, counts, group, plain=None):
+        """The settings with a step's numbers; ``plain``: whether no setting is a Tensor, where that is known."""
+        if plain is None:
+            plain = PLAIN.issuperset(map(type, group.values())) or all(map(_is_plain, group.values()))
         if plain or group.get("differentiable"):
             numbers = self.numbers(counts, group)
             return {**group, **numbers} if numbers else group

@@ -18,7 +18,7 @@ LAYERS = [
     ["backward", "generator"],
     ["registry"],
     ["ops", "numpy_protocol", "numpy_functions", "array_api", "printing", "interop"],
-    ["transforms", "function", "batching", "gradient_check", "graph", "visualize", "fusion", "program", "runtime",
+    ["transforms", "function", "batching", "gradient_check", "fusion", "program", "runtime",
      "tracing", "clusters", "segments", "passes", "lowering", "guards", "entry", "replaying", "costs", "compiler", "symbolic",
      "profiler", "writes", "func", "namespaces", "stubs", "support", "portability", "testing"],
 ]  # fmt: skip
