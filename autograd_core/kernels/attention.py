@@ -16,7 +16,7 @@ import numpy as np
 from autograd_core.kernels import host
 from autograd_core.kernels.assembly import Assembly
 from autograd_core.kernels.lazy import simd, tiles, vmath
-from autograd_core.kernels.plan import Array, Plan, Ref, Spec, bits, inp, out
+from autograd_core.kernels.plan import Array, Plan, Ref, Spec, bits, inp, is_c_ordered, out
 from autograd_core.kernels.runner import range_kernel
 
 ROWS = 32  # rows of query of a block
@@ -158,7 +158,7 @@ def _exponentiate(dtype, lanes: int, mask: str, causal: bool):
 def forward(dtype, lanes, vectors, value_vectors, mask, causal):
     """Blocks of rows; a unit is (matrix, block). Context: query, key panels, value, mask, out, logs; rows, keys, padded
     depth, padded value width, value width, padded rows, key panels, units of a chunk, memory of the chunks, elements of
-    one, heads, strides in bytes of the mask (batch, head, row), depth.
+    one, heads, strides in bytes of the mask (batch, head, row), depth, strides of out (batch, head, row).
     """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
     T, U = simd.tile(V, STEP, vectors), simd.tile(V, STEP, value_vectors)
@@ -209,7 +209,8 @@ def forward(dtype, lanes, vectors, value_vectors, mask, causal):
                     scale, lse = S(1) / total, tops[row] + log(total)
                 simd.pointer(w[5], S)[matrix * L + first + row] = lse
                 own = simd.advance(held, row * P)
-                target = simd.advance(simd.pointer(w[4], S), (matrix * L + first + row) * w[10])
+                place = batch * w[21] + (matrix - batch * w[16]) * w[22] + (first + row) * w[23]
+                target = simd.advance(simd.pointer(w[4], S), place)
                 for i in range(0, w[10], lanes):
                     simd.store_part(target, i, simd.load(own, i, V) * scale, w[10] - i)
 
@@ -221,7 +222,7 @@ def backward(dtype, lanes, vectors, depth_vectors, value_vectors, mask, causal):
     """Whole matrices; a unit is one. Context: query, key panels, value panels, key, gradient (padded rows), mask, logs,
     sums of gradient * out; gradients of query (padded, zeros), key and value; rows, keys, depth, padded depth, value
     width, padded value width, padded rows, key panels, memory, its elements a matrix, heads, strides in bytes of the
-    mask (batch, head, row).
+    mask (batch, head, row), strides of the gradients of key and of value (batch, head, row).
     """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
     T = simd.tile(V, STEP, vectors)
@@ -283,14 +284,14 @@ def backward(dtype, lanes, vectors, depth_vectors, value_vectors, mask, causal):
                         gather_depth(slopes, KEYS, 1, size,
                                      simd.advance(simd.pointer(w[3], S), (matrix * N + key) * EP), EP, depth_width,
                                      EP // depth_width, simd.advance(of_query, first * EP), EP, tall, True)
+                head = matrix - batch * w[21]
+                to_key = simd.advance(simd.pointer(w[9], S), batch * w[25] + head * w[26] + key * w[27])
+                to_value = simd.advance(simd.pointer(w[10], S), batch * w[28] + head * w[29] + key * w[30])
                 for row in range(size):
-                    at = matrix * N + key + row
                     for i in range(0, E, lanes):
-                        simd.store_part(simd.advance(simd.pointer(w[9], S), at * E), i,
-                                        simd.load(of_key, row * EP + i, V), E - i)
+                        simd.store_part(to_key, row * w[27] + i, simd.load(of_key, row * EP + i, V), E - i)
                     for i in range(0, X, lanes):
-                        simd.store_part(simd.advance(simd.pointer(w[10], S), at * X), i,
-                                        simd.load(of_value, row * XP + i, V), X - i)
+                        simd.store_part(to_value, row * w[30] + i, simd.load(of_value, row * XP + i, V), X - i)
 
     return kernel
 
@@ -299,7 +300,7 @@ def backward(dtype, lanes, vectors, depth_vectors, value_vectors, mask, causal):
 def row_dots(dtype, lanes):
     """Sums of g * out over rows; a unit is a row.
 
-    Context: padded g, out, sums, rows, padded rows, width, padded width.
+    Context: padded g, out, sums, rows, padded rows, width, padded width, heads, strides of out (batch, head, row).
     """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
 
@@ -307,8 +308,9 @@ def row_dots(dtype, lanes):
         w = simd.words(context)
         for unit in range(start, stop):
             matrix = unit // w[3]
-            g = simd.advance(simd.pointer(w[0], S), (matrix * w[4] + unit - matrix * w[3]) * w[6])
-            y = simd.advance(simd.pointer(w[1], S), unit * w[5])
+            row, batch = unit - matrix * w[3], matrix // w[7]
+            g = simd.advance(simd.pointer(w[0], S), (matrix * w[4] + row) * w[6])
+            y = simd.advance(simd.pointer(w[1], S), batch * w[8] + (matrix - batch * w[7]) * w[9] + row * w[10])
             total = simd.full(S(0), V)
             for i in range(0, w[5], lanes):
                 total += simd.load(g, i, V) * simd.load_part(y, i, w[5] - i, V)
@@ -372,6 +374,22 @@ def _strides(x: Array) -> tuple[int, int, int, int]:
     return strides[0], strides[1], strides[2], strides[3]
 
 
+def _elements(x: Array) -> tuple[int, int, int]:
+    """Strides in elements of (batch, head, row)."""
+    batch, head, row, _ = (s // x.dtype.itemsize for s in _strides(x))
+    return batch, head, row
+
+
+def _like(x: Array, width: int) -> Array:
+    """A new array for rows of ``width`` numbers that lie in memory in the order of x: views of heads stay views."""
+    shape, step, strides = (*x.shape[:-1], width), width * x.dtype.itemsize, [0] * len(x.shape)
+    strides[-1] = x.dtype.itemsize
+    for d in sorted(range(len(x.shape) - 1), key=lambda d: (x.strides[d], -d)):
+        strides[d] = step
+        step *= shape[d]
+    return Array(shape, tuple(strides), x.dtype)
+
+
 def _problem(q: Array, k: Array, v: Array, *others: Array) -> Problem | None:
     """Describe the problem; None if it is not served."""
     every = (q, k, v, *others)
@@ -414,7 +432,7 @@ def _mask(p: Problem, mask: Array | None) -> tuple[str, tuple[int, ...]] | None:
 def _pack_rows(work: Assembly, p: Problem, at: Ref, x: Array, rows: int, wide: int, factor: float = 1.0) -> Ref:
     """Add the call that copies rows of x, padded; returns where to."""
     size = p.dtype.itemsize
-    batch, head, row = (s // size for s in _strides(x)[:3])
+    batch, head, row = _elements(x)
     target = work.memory(p.matrices * rows * wide * size)
     context = (at, target, x.shape[-2], x.shape[-1], rows, wide, bits(factor), row, p.heads, batch, head)
     work.call(pack_rows(p.dtype, host.lanes(p.dtype)), context, p.matrices * rows, max(1, 16384 // wide))
@@ -424,12 +442,17 @@ def _pack_rows(work: Assembly, p: Problem, at: Ref, x: Array, rows: int, wide: i
 def _pack_panels(work: Assembly, p: Problem, at: Ref, x: Array) -> Ref:
     """Add the call that copies x into panels; returns where to."""
     size, depth = p.dtype.itemsize, x.shape[-1]
-    batch, head, row = (s // size for s in _strides(x)[:3])
+    batch, head, row = _elements(x)
     target = work.memory(p.matrices * p.panels * depth * p.width * size)
     context = (at, target, x.shape[-2], depth, p.panels, row, p.heads, batch, head)
     work.call(pack_panels(p.dtype, host.lanes(p.dtype), p.width), context, p.matrices * p.panels,
               max(1, 16384 // (depth * p.width)))
     return target
+
+
+def _spec(x: Array) -> Spec:
+    """The output that x describes."""
+    return Spec(x.shape, x.dtype, None if is_c_ordered(x) else x.strides)
 
 
 def attention(query: Array, key: Array, value: Array, mask: Array | None, *, scale: float,
@@ -451,11 +474,12 @@ def attention(query: Array, key: Array, value: Array, mask: Array | None, *, sca
     grain = max(1, -(-units // CHUNKS))
     elements = ROWS * (KEYS + p.wide_value + 2)
     room = work.memory(-(-units // grain) * elements * p.dtype.itemsize)
+    result = _like(query, p.value)
     work.call(forward(p.dtype, lanes, p.vectors, p.value_vectors, kind, causal),
               (q, k, v, 0 if mask is None else inp(3), out(0), out(1), p.rows, p.keys, p.wide_depth, p.wide_value,
-               p.value, p.padded, p.panels, grain, room, elements, p.heads, *strides, p.depth), units, grain)
-    shape = query.shape[:-1]
-    return work.plan((Spec((*shape, p.value), p.dtype), Spec((*shape, 1), p.dtype)))
+               p.value, p.padded, p.panels, grain, room, elements, p.heads, *strides, p.depth, *_elements(result)),
+              units, grain)
+    return work.plan((_spec(result), Spec((*query.shape[:-1], 1), p.dtype)))
 
 
 def attention_backward(query: Array, key: Array, value: Array, mask: Array | None, result: Array, lse: Array,
@@ -473,28 +497,29 @@ def attention_backward(query: Array, key: Array, value: Array, mask: Array | Non
     key_rows = _pack_rows(work, p, inp(1), key, p.keys, depth)
     sent = _pack_rows(work, p, inp(6), g, p.padded, wide)
     sums = work.memory(p.matrices * p.rows * size)
-    work.call(row_dots(p.dtype, lanes), (sent, inp(4), sums, p.rows, p.padded, p.value, wide), p.matrices * p.rows,
-              max(1, 16384 // p.value))
+    work.call(row_dots(p.dtype, lanes),
+              (sent, inp(4), sums, p.rows, p.padded, p.value, wide, p.heads, *_elements(result)),
+              p.matrices * p.rows, max(1, 16384 // p.value))
     of_query = work.memory(p.matrices * p.padded * depth * size)
     elements = 2 * ROWS * KEYS + KEYS * (depth + wide)
     room = work.memory(p.matrices * elements * size)
-    of_key = out(1) if needs[1] else work.memory(p.matrices * p.keys * p.depth * size)
+    of_key: Ref = out(1) if needs[1] else work.memory(p.matrices * p.keys * p.depth * size)
     of_value = out(2) if needs[2] else work.memory(p.matrices * p.keys * p.value * size)
+    made = [_like(query, p.depth), _like(key, p.depth), _like(value, p.value)]
     work.call(backward(p.dtype, lanes, p.vectors, p.depth_vectors, p.value_vectors, kind, causal),
               (q, k, v, key_rows, sent, 0 if mask is None else inp(3), inp(5), sums, of_query, of_key, of_value, p.rows,
-               p.keys, p.depth, depth, p.value, wide, p.padded, p.panels, room, elements, p.heads, *strides),
-              p.matrices)
+               p.keys, p.depth, depth, p.value, wide, p.padded, p.panels, room, elements, p.heads, *strides,
+               *_elements(made[1]), *_elements(made[2])), p.matrices)
     if needs[0]:  # without the padding, times the scale
-        context = (of_query, out(0), p.rows, p.depth, p.padded, depth, bits(scale))
-        work.call(unpad(p.dtype, lanes), context, p.matrices * p.rows, max(1, 16384 // depth))
-    return work.plan([Spec(x.shape, p.dtype) if need else None
-                      for x, need in zip((query, key, value), needs, strict=False)] + [None])
+        unpadded = (of_query, out(0), p.rows, p.depth, p.padded, depth, bits(scale), p.heads, *_elements(made[0]))
+        work.call(unpad(p.dtype, lanes), unpadded, p.matrices * p.rows, max(1, 16384 // depth))
+    return work.plan([_spec(x) if need else None for x, need in zip(made, needs, strict=False)] + [None])
 
 
 @range_kernel
 def unpad(dtype, lanes):
-    """Copy padded rows, times a factor, to rows one after the other. Context: x, out, rows, width, padded rows, padded
-    width, factor.
+    """Copy padded rows, times a factor, to rows without padding. Context: x, out, rows, width, padded rows, padded
+    width, factor, heads, strides of out (batch, head, row).
     """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
 
@@ -502,8 +527,10 @@ def unpad(dtype, lanes):
         w = simd.words(context)
         for unit in range(start, stop):
             matrix = unit // w[2]
-            x = simd.advance(simd.pointer(w[0], S), (matrix * w[4] + unit - matrix * w[2]) * w[5])
-            target = simd.advance(simd.pointer(w[1], S), unit * w[3])
+            row, batch = unit - matrix * w[2], matrix // w[7]
+            x = simd.advance(simd.pointer(w[0], S), (matrix * w[4] + row) * w[5])
+            place = batch * w[8] + (matrix - batch * w[7]) * w[9] + row * w[10]
+            target = simd.advance(simd.pointer(w[1], S), place)
             for i in range(0, w[3], lanes):
                 simd.store_part(target, i, simd.load(x, i, V) * S(simd.real(w[6])), w[3] - i)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -510,14 +511,40 @@ def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None =
     return Plan(outputs, tuple(made), tuple(pieces))
 
 
+def _in_order(x: Array, plan_rows: Callable[[Array], Plan | None]) -> Plan | None:
+    """``plan_rows(x)``, a product of every row of x, with the leading dimensions in the order that they have in memory.
+
+    The result lies in that order, too. So a batch that was transposed is still one long product.
+    """
+    lead = len(x.shape) - 1
+    order = sorted(range(lead), key=lambda d: (-x.strides[d], d))
+    if order == list(range(lead)) or 0 in x.shape:
+        return plan_rows(x)
+    plan = plan_rows(Array((*(x.shape[d] for d in order), x.shape[-1]), (*(x.strides[d] for d in order), x.strides[-1]),
+                           x.dtype))  # fmt: skip
+    if plan is None or plan.outputs[0] is None:
+        return None
+    width = plan.outputs[0].shape[-1]
+    shape, strides, step = (*x.shape[:-1], width), [x.dtype.itemsize] * len(x.shape), width * x.dtype.itemsize
+    for d in reversed(order):
+        strides[d] = step
+        step *= x.shape[d]
+    return replace(plan, outputs=(Spec(shape, x.dtype, tuple(strides)),))
+
+
 def matmul(a: Array, b: Array) -> Plan | None:
     """Plan ``numpy.matmul(a, b)`` for an eager call: None where one thread of BLAS, which NumPy calls, is faster."""
     operations = 2 * math.prod(a.shape) * (b.shape[-1] if len(b.shape) > 1 else 1)
-    return gemm(a, b) if operations >= EAGER_LEAST else None
+    if operations < EAGER_LEAST:
+        return None
+    return _in_order(a, lambda rows: gemm(rows, b)) if len(b.shape) == 2 < len(a.shape) else gemm(a, b)
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Plan | None:
     """Plan ``x @ weight.T + bias`` for an eager call, as :func:`matmul`."""
     if 2 * math.prod(x.shape) * weight.shape[0] < EAGER_LEAST:
         return None
-    return gemm(x, Array(weight.shape[::-1], weight.strides[::-1], weight.dtype), bias)
+    turned = Array(weight.shape[::-1], weight.strides[::-1], weight.dtype)
+    if len(weight.shape) < 2 or (bias is not None and len(bias.shape) > 1):
+        return gemm(x, turned, bias)
+    return _in_order(x, lambda rows: gemm(rows, turned, bias))

@@ -10,7 +10,7 @@ import numpy as np
 from .. import ops
 from ..kernels.blas import blas_one_thread
 from ..registry import Kernel, composite, contraction, op
-from ..shapes import normalize_dim
+from ..shapes import ndarray, normalize_dim
 from .samples import real, sample
 
 blas_one_thread()  # its pool would fight with ours, and its bits depend on the number of threads
@@ -116,7 +116,12 @@ def _linear_input(g, weight):
 def _linear_weight(g, input, weight_shape):
     if len(weight_shape) == 1:
         return ops.matmul(ops.reshape(g, (-1,)), _rows(input)) if input.ndim > 1 else g * input
-    return ops.matmul(ops.transpose(_rows(g), 0, 1), _rows(input)) if g.ndim > 1 else ops.reshape(g, (-1, 1)) * input
+    if g.ndim == 1:
+        return ops.reshape(g, (-1, 1)) * input
+    if type(input) is ndarray and input.ndim > 2 and not input.flags.c_contiguous:  # a sum over rows in any order
+        order = *sorted(range(input.ndim - 1), key=lambda d: -input.strides[d]), input.ndim - 1
+        g, input = g.transpose(order), input.transpose(order)
+    return ops.matmul(ops.transpose(_rows(g), 0, 1), _rows(input))
 
 
 @op(contraction, namespace="nn.functional", promote=False, out=False, signature="input, weight, bias=None", onnx="Gemm",
