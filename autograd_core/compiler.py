@@ -154,9 +154,15 @@ class Compiled:
         """The Python text that the last program was lowered to; a native segment is one line."""
         return self._latest().entry.text
 
+    def table(self) -> str:
+        """The kernel calls of the last program, as text: kernel, chunks of work, and where its results lie."""
+        from .costs import kernel_table
+
+        return kernel_table(self._latest())
+
     def graph(self):
         """The program that was used last as a graph: what ``ag.draw`` draws."""
-        from .costs import graph_of_program
+        from .seeing.programs import graph_of_program
 
         return graph_of_program(self.program())
 

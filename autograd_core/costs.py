@@ -1,4 +1,4 @@
-"""What a compiled program costs, row by row (`Compiled.profile`), and the program as a graph (`ag.draw`)."""
+"""What a compiled program costs, row by row (`Compiled.profile`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from .entry import MISS, Entry
-from .graph import Graph, Vertex
 from .program import Instruction, Program, Value
 from .seeing.events import Event, Profile
 from .seeing.work import flops
@@ -108,29 +107,35 @@ def _flops(row: Instruction) -> int | None:
     return flops(row.op, shapes, [None if out is None else out.shape for out in row.outs], row.static)
 
 
-# ---------------------------------------------------------------------------------------------------- the graph
+# ---------------------------------------------------------------------------------------------------- the table
 
 
-def graph_of_program(program: Program) -> Graph:
-    """The program as a graph: inputs, instructions, effects, outputs and gradients."""
-    graph, keys = Graph(program.name), {}
-    for number, value in enumerate((*program.arguments, *program.captured)):
-        kind = "input" if value.kind == "argument" else "parameter"
-        keys[value] = graph.add(Vertex(f"x{number}", kind, value.name or kind, (value.shape,), str(value.dtype)))
-    for number, row in enumerate(program.instructions):
-        scope, _, side = str(row.scope or "").partition(" backward")
-        backward = str(row.scope or "").endswith("backward")
-        shapes = tuple([v.shape for v in row.results])
-        kind = str(row.results[0].dtype) if row.results else ""
-        family, scope = row.op.family, scope if side == "" else ""
-        key = graph.add(Vertex(f"i{number}", "backward" if backward else "op", row.op.name, shapes, kind, family.name,
-                               family.colour, scope, place=row.site))  # fmt: skip
-        graph.edges += [(keys[v], key) for v in row.operands if v in keys]
-        keys |= dict.fromkeys(row.results, key)
-    ends: list[tuple[str, str, Value]] = [("output", "output", v) for v in program.outputs]
-    ends += [("output", f"new {target.name or 'value'}", value) for target, value in program.effects]
-    for number, (kind, label, value) in enumerate(ends):
-        if value in keys:
-            end = graph.add(Vertex(f"y{number}", kind, label, (value.shape,), str(value.dtype)))
-            graph.edges.append((keys[value], end))
-    return graph
+def kernel_table(recording: Any) -> str:
+    """The kernel calls of a recording in order: what each works on, in how many chunks, and where its results lie."""
+    lowered = recording.entry.lowered
+    if not lowered.native:
+        return "no native rows: the pass that makes them is switched off"
+    names, layout, lines = recording.program.names(), lowered.layout, [("instruction", "kernel", "chunks", "makes")]
+    for row in layout.rows:
+        if isinstance(row, Instruction):
+            lines.append((row.op.name, "(Python)", "", ", ".join([names[v] for v in row.results])))
+            continue
+        results = row.row.results if row.row is not None else []
+        made = ", ".join([f"{names[v]} in {_memory(layout.places[v])}" for v in results if v in layout.places])
+        for call in row.plan.calls:
+            kernel, chunks = call.kernel.name.partition("@")[0], -(-call.size // call.grain)
+            last = call is row.plan.calls[-1]
+            lines.append((row.row.op.name if results else "copy", _shortened(kernel), str(chunks),
+                          made if last else "(scratch)"))  # fmt: skip
+    widths = [max([len(line[i]) for line in lines]) for i in range(3)]
+    text = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in lines]
+    return "\n".join([*text, f"arena: {layout.arena_size:,} bytes"])
+
+
+def _shortened(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _memory(place) -> str:
+    root = place.root
+    return f"arena+{root.offset + place.offset}" if root.kind == "arena" else f"{root.kind} memory"
