@@ -153,8 +153,7 @@ class Profile:
         rows = self.rows(by)
         if not rows or (by == "module" and len(rows) == 1 and not rows[0].name):
             return []
-        whole = max(self.measured, 1e-12)
-        columns = [c for c in COLUMNS if any([c.of(row, whole) for row in rows])]
+        columns, whole = self.columns(rows), max(self.measured, 1e-12)
         shown = [[c.of(row, whole) for c in columns] + [label_of(row, by)] for row in rows[:most]]
         heads = [c.name for c in columns] + [f"by {by}"]
         widths = [max(map(len, column)) for column in zip(heads, *shown, strict=True)]
@@ -162,8 +161,13 @@ class Profile:
         lines += [_line(cells, widths) for cells in shown]
         if len(rows) > most:
             rest = sum([row.seconds for row in rows[most:]])
-            lines.append(f"... {len(rows) - most} more, {rest * 1e3:,.2f} ms")
+            lines.append(f"... {len(rows) - most} more, {rest / whole:.1%}")
         return lines
+
+    def columns(self, rows: list[Row]) -> list[Column]:
+        """The columns in which some row has something to say."""
+        times = _times("ms", 1e3) if self.measured > 0.01 else _times("us", 1e6)
+        return [c for c in (*times, *COLUMNS) if any([c.number(row) for row in rows])]
 
     def to_pandas(self):
         """The events as a `pandas.DataFrame`, one row each; needs pandas."""
@@ -260,8 +264,17 @@ def size_text(count: float) -> str:
     return f"{count:,.3g} GB"
 
 
-def _milliseconds(seconds):
-    return f"{seconds * 1e3:.3f}"
+def _times(unit, scale):
+    def write(seconds):
+        return f"{seconds * scale:.2f}"
+
+    return (
+        Column(unit, lambda row: row.seconds, write),
+        Column("share", lambda row: row.seconds, _percent),
+        Column("calls", lambda row: row.calls, "{:.0f}".format),
+        Column("forward", lambda row: row.forward, write),
+        Column("backward", lambda row: row.backward, write),
+    )
 
 
 def _percent(part):
@@ -269,11 +282,6 @@ def _percent(part):
 
 
 COLUMNS = (
-    Column("ms", lambda row: row.seconds, _milliseconds),
-    Column("share", lambda row: row.seconds, _percent),
-    Column("calls", lambda row: row.calls, "{:.0f}".format),
-    Column("forward", lambda row: row.forward, _milliseconds),
-    Column("backward", lambda row: row.backward, _milliseconds),
     Column("GFLOP/s", lambda row: row.flops / max(row.seconds, 1e-9) / 1e9, "{:.1f}".format),
     Column("GB/s", lambda row: row.bytes / max(row.seconds, 1e-9) / 1e9, "{:.1f}".format),
     Column("of best", lambda row: row.least / max(row.seconds, 1e-12), _percent),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from .events import COLUMNS, KEYS, Profile, flame, label_of
+from .events import KEYS, Profile, flame, label_of
 
 STYLE = """
 .agp { font: 14px/1.4 system-ui, sans-serif; color: #222; }
@@ -56,7 +56,7 @@ def _parts(profile, kinds):
 
 def _table(profile, by):
     rows, whole = profile.rows(by)[:MOST_CALLS], max(profile.measured, 1e-12)
-    columns = [c for c in COLUMNS if any([c.of(row, whole) for row in rows])]
+    columns = profile.columns(rows)
     heads = "".join([f"<th>{html.escape(c.name)}</th>" for c in columns])
     lines = [f"<h2>{TITLES[by]}</h2><table><thead><tr>{heads}<th>{by}</th></tr></thead><tbody>"]
     for row in rows:
