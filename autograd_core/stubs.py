@@ -88,8 +88,13 @@ from .modes import no_grad as no_grad
 from .modes import scope as scope
 from .modes import set_grad_enabled as set_grad_enabled
 from .tracing import CompileError as CompileError
-from .visualize import Drawing as Drawing
-from .visualize import draw as draw
+from .seeing.export import load_graph as load_graph
+from .seeing.graphs import Graph as Graph
+from .seeing.making import draw as draw
+from .seeing.making import graph as graph
+from .seeing.making import record as record
+from .seeing.pictures import Drawing as Drawing
+from .seeing.tables import summary as summary
 from .portability import autocast as autocast
 
 __version__: str

@@ -256,7 +256,7 @@ def _bench(options):
 def _doctor(options):
     from rich.console import Console
 
-    from autograd_core.visualize import renderer
+    from autograd_core.seeing.pictures import renderer
 
     console = Console(highlight=False, soft_wrap=True)
     for title, rows in (("versions", _versions()), ("machine", _machine()), ("caches", _caches())):

@@ -4,7 +4,7 @@ import pytest
 
 import autograd_core as ag
 import nn
-from autograd_core.visualize import renderer
+from autograd_core.seeing.pictures import renderer
 
 
 def small():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from importlib import import_module
 
 import numpy as np
 
@@ -220,15 +221,21 @@ def _slice(dim, start, stop):
     samples=[real(3, 4), sample(real(3, 4), 2, 0), sample(real(3, 4), 1, 1, real(3, 1), real(3, 2)),
              sample(integer(5))])  # fmt: skip
 def diff(input, n=1, dim=-1, prepend=None, append=None):
-    """Differences of neighbours along ``dim``, ``n`` times over, after ``prepend`` and ``append`` are joined on."""
-    if input.ndim == 0:
+    """Differences of neighbours along ``dim``, ``n`` times over, after ``prepend`` and ``append`` are joined on.
+
+    Of two graphs, ``ag.diff(before, after)``: what was added, removed and changed, see `ag.graph`.
+    """
+    rank = getattr(input, "ndim", None)
+    if rank is None:
+        return import_module("autograd_core.seeing.compare").difference(input, n)
+    if rank == 0:
         raise RuntimeError("diff: the input must have at least 1 dimension, got a 0-d tensor")
     if n < 0:
         raise RuntimeError(f"diff: n must not be negative, got {n}")
-    dim = normalize_dim(dim, input.ndim)
+    dim = normalize_dim(dim, rank)
     parts = [part for part in (prepend, input, append) if part is not None]
     for part in parts:
-        if part.ndim != input.ndim or any(part.shape[d] != input.shape[d] for d in range(input.ndim) if d != dim):
+        if part.ndim != rank or any(part.shape[d] != input.shape[d] for d in range(rank) if d != dim):
             raise RuntimeError(f"diff: prepend and append must agree with the input {list(input.shape)} but in dim "
                                f"{dim}, got {list(part.shape)}")  # fmt: skip
     out = parts[0] if len(parts) == 1 else ops.cat(parts, dim)

@@ -62,6 +62,11 @@ class Vertex:
         return self.kind in BACKWARD
 
     @property
+    def begins(self) -> bool:
+        """Whether it is the gradient with which a backward begins."""
+        return self.kind == "gradient" and self.key.startswith("s")
+
+    @property
     def title(self) -> str:
         """The label, with the user's name for the result where there is one."""
         return f"{self.name} = {self.label}" if self.name and self.kind == "op" else self.name or self.label
@@ -163,9 +168,9 @@ class Graph:
         return f"<Graph {self.title or 'of a computation'}: {ops} operations, {self.passes}>"
 
     def _repr_html_(self) -> str:
-        from .page import page
+        from .page import embedded
 
-        return page(self)
+        return embedded(self)
 
     def folded(self) -> Graph:
         """The graph with its repeated blocks marked (``Module.fold``): what pictures, trees and exports show once."""

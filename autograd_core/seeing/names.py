@@ -22,7 +22,11 @@ def assigned_names(place) -> tuple[str, ...]:
     found = _of_code.get(code)
     if found is None:
         steps = list(dis.get_instructions(code))
-        found = _of_code[code] = {step.offset: _stored_after(steps, i) for i, step in enumerate(steps)}
+        ends = [step.offset for step in steps[1:]] + [len(code.co_code)]
+        found = _of_code[code] = {}
+        for i, (step, end) in enumerate(zip(steps, ends, strict=True)):
+            if names := _stored_after(steps, i):  # a frame that calls may stand in the caches behind its instruction
+                found |= dict.fromkeys(range(step.offset, end, 2), names)
     return found.get(offset, ())
 
 

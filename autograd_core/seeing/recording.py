@@ -6,6 +6,7 @@ measured is what runs without being watched. Values are held by reference, see `
 
 from __future__ import annotations
 
+import weakref
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from .. import provenance, storage
 from ..backward import _Pass
 from ..modes import BackwardScope, Watcher, state, unwatched
-from ..registry import network
+from ..registry import OPS, network
 from ..shapes import ndarray
 from ..tensor import Node, Tensor
 from .graphs import Graph, Module, Vertex
@@ -23,6 +24,7 @@ from .names import assigned_names, name_of, users_frame
 from .statistics import Kept
 from .work import backward_flops, bytes_of, flops
 
+ENTRANCES = {"get_item": "getitem", "set_item": "setitem"}
 UPDATE = SimpleNamespace(name="step", qualified="step", family=network, parameters=())
 
 
@@ -36,12 +38,12 @@ class Recorder(Watcher):
         self.graph, self.values = graph, values
         self.names = dict(names or {})  # id of a tensor -> (kind, name)
         self.holds_back = False  # whether gradients are kept from the ``grad`` of leaves
-        self.makers: dict[int, tuple[ndarray, str]] = {}  # id of an array -> itself, the key of what made it
+        self.makers: dict[int, tuple[Any, str]] = {}  # id of an array -> a reference to it, the key of what made it
         self.sharing: dict[int, list[Kept]] = {}  # id of memory -> values in it
         self.nodes: dict[Any, str] = {}  # Node (or leaf) -> key of its vertex
         self.backs: dict[str, str] = {}  # key of a backward vertex -> its node
         self.walked: list[tuple[Any, str]] = []  # (Node, key of its backward vertex) in order
-        self.known: dict[int, ndarray] = {}  # memory of leaves and of what is already kept for backward, by id
+        self.known: dict[int, Any] = {}  # memory of leaves and of what is already kept for backward, by id
         self.numbers: dict[str, tuple] = {}  # key -> (op, args by kind, settings), until the end
         self.open: list[tuple[Any, Module, str]] = []  # (module, its call, scope inside)
         self.named_scope: tuple[str, Module] | None = None
@@ -116,7 +118,7 @@ class Recorder(Watcher):
             if before is not None:
                 self._claim(node, vertex.key, before)
         for out in outs:
-            self.makers[id(out.array)] = out.array, vertex.key
+            self._made(out.array, vertex.key)
         self.graph.edges += [(source, vertex.key) for source in sources]
         if place is not None and (names := assigned_names(place)):
             self.pending = users_frame(3), names, outs, vertex
@@ -131,7 +133,7 @@ class Recorder(Watcher):
         work = flops(op, shapes, [t.array.shape for t in outs], static)
         vertex.flops = work if vertex.flops is None else vertex.flops + (work or 0)
         for out in outs:
-            self.makers[id(out.array)] = out.array, vertex.key
+            self._made(out.array, vertex.key)
             if out.node is not None:
                 self.nodes.setdefault(out.node, vertex.key)
 
@@ -147,7 +149,8 @@ class Recorder(Watcher):
         self.graph.edges += [(source, vertex.key) for source in sources]
 
     def _vertex(self, kind, op, arrays, place, module):
-        vertex = Vertex(f"n{len(self.graph.vertices)}", kind, op.name, tuple([a.shape for a in arrays]),
+        label = _called(provenance.entrance(3), op.name) if op.qualified.startswith("internal.") else op.name
+        vertex = Vertex(f"n{len(self.graph.vertices)}", kind, label, tuple([a.shape for a in arrays]),
                         str(arrays[0].dtype) if arrays else "", op.qualified, op.family.name, op.family.colour,
                         module=module, place=place)  # fmt: skip
         if arrays and self.values:
@@ -171,8 +174,9 @@ class Recorder(Watcher):
             for array in value if isinstance(value, tuple) else (value,):
                 if isinstance(array, ndarray):
                     owner = storage.owner_of(array)
-                    if id(owner) not in self.known:
-                        self.known[id(owner)] = owner
+                    found = self.known.get(id(owner))
+                    if found is None or found() is not owner:
+                        self.known[id(owner)] = self._reference(owner)
                         count += owner.nbytes
         self.saved += count
         return count
@@ -189,12 +193,24 @@ class Recorder(Watcher):
 
     # -------------------------------------------------- tensors
 
+    def _reference(self, array):
+        """A call that gives the array: for as long as the graph is recorded, or as it lives where no values are held."""
+        return (lambda: array) if self.values else weakref.ref(array)
+
+    def _made(self, array, key):
+        self.makers[id(array)] = self._reference(array), key
+
+    def _maker_of(self, array):
+        """The key of what made an array, or None."""
+        reference, key = self.makers.get(id(array), (None, None))
+        return key if reference is not None and reference() is array else None
+
     def maker(self, tensor):
         """The key of what made a tensor; it becomes a leaf where nothing that was seen did."""
         if tensor.node is not None:
             key = self.nodes.get(tensor.node)
         else:
-            key = self.makers.get(id(tensor.array), (None, None))[1]
+            key = self._maker_of(tensor.array)
         return self.leaf(tensor) if key is None else key
 
     def leaf(self, tensor, kind=None, label=None, module=None) -> str:
@@ -210,8 +226,8 @@ class Recorder(Watcher):
         self.graph.add(vertex)
         self.kept.append(tensor)
         owner = storage.owner_of(array)
-        self.known[id(owner)] = owner
-        self.makers[id(array)] = array, vertex.key
+        self.known[id(owner)] = self._reference(owner)
+        self._made(array, vertex.key)
         self.nodes[tensor.node if tensor.node is not None else tensor] = vertex.key
         if kind == "parameter":
             self.graph.parameters += array.size
@@ -224,14 +240,15 @@ class Recorder(Watcher):
         key = self.maker(result) if isinstance(result, Tensor) else None
         if key is None:
             return
-        vertex, before = self.graph.vertices[key], self.makers.get(id(target.array))
-        if before is not None and before[1] != key and target.tracks is False:
-            self.graph.edges.append((before[1], key))
+        vertex, before = self.graph.vertices[key], self._maker_of(target.array)
+        if before is not None and before != key and target.tracks is False:
+            self.graph.edges.append((before, key))
         vertex.settings = {**vertex.settings, "in place": "yes"}
-        for array, _ in list(self.makers.values()):
-            if array is not None and np.may_share_memory(array, target.array) and array is not result.array:
-                self.makers[id(array)] = array, key
-        self.makers[id(target.array)] = target.array, key
+        for reference, _ in list(self.makers.values()):
+            array = reference()
+            if array is not None and array is not result.array and np.may_share_memory(array, target.array):
+                self._made(array, key)
+        self._made(target.array, key)
         if self.pending is not None and any([result is out for out in self.pending[2]]):
             self.pending[2].append(target)
 
@@ -340,7 +357,6 @@ class Recorder(Watcher):
         key = f"s{len(self.graph.vertices)}"
         label = f"gradient of {self.graph.vertices[forward].name or 'the output'}"
         self.graph.add(Vertex(key, "gradient", label, (array.shape,), str(array.dtype), forward=forward,
-                              module=self.graph.vertices[forward].module,
                               value=self._hold(array) if self.values else None))  # fmt: skip
         self.walked.append(((parent,), key))
 
@@ -516,6 +532,12 @@ class WatchedPass(_Pass):
         for leaf, (gradient,) in self.pending.items():
             self.recorder.arrive_at_leaf(leaf, gradient)
         return None if self.accumulate and self.recorder.holds_back else super()._hand_out()
+
+
+def _called(entrance, name) -> str:
+    """The function that the user has called, where the operation is a part of it."""
+    known = entrance in OPS or f"nn.functional.{entrance}" in OPS
+    return ENTRANCES.get(entrance, entrance if known else name)
 
 
 def settings_of(static) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .graphs import Graph
+from .texts import time_text
 
 WIDTH, ROW, MARGIN = 1200, 19, 12
 """Pixels of a flame graph: its width, the height of a row, the space around it."""
@@ -139,13 +140,3 @@ def _boxes(frame, x, y, scale, whole) -> Iterator[str]:
     for above in frame.above.values():
         yield from _boxes(above, x, y - ROW, scale, whole)
         x += above.seconds * scale
-
-
-def time_text(seconds: float | None) -> str:
-    """A time with a unit that suits it: ``1.23 ms``."""
-    if seconds is None:
-        return ""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size or unit == "µs":
-            return f"{seconds / size:.3g} {unit}"
-    return ""
