@@ -156,6 +156,13 @@ def safe_effects(program: Program) -> None:
     program.gradients = [(leaf, safe(v)) for leaf, v in program.gradients]
 
 
+def epilogues(program: Program) -> None:
+    """Let products take in what is done to each of their elements next."""
+    from .epilogues import end_products
+
+    end_products(program)
+
+
 def fusion(program: Program) -> None:
     """Make one loop of every run of elementwise instructions and the reduction that closes it."""
     from .clusters import fuse
@@ -170,6 +177,7 @@ PASSES: dict[str, Callable[[Program], None]] = {
     "dead_code": dead_code,
     "constants": constants,
     "common": common,
+    "epilogues": epilogues,
     "fusion": fusion,
 }
 """Passes that may be switched off, in the order in which they run."""

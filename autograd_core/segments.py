@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .clusters import Fused
+from .epilogues import Ended
 from .kernels import gemm
 from .kernels.elementwise import plan_loop
 from .kernels.loop_text import Loop, Output
@@ -131,6 +132,8 @@ def planned(row: Instruction, inputs: list[Array | None], numbers: int) -> Plan 
     if isinstance(row.op.run, Fused):
         block = Array((numbers,), (8,), np.dtype(np.float64)) if numbers else None
         return row.op.run.plan([a for a in inputs if a is not None], block)
+    if isinstance(row.op.run, Ended):
+        return row.op.run.plan(inputs)
     if row.runtime or any([v is not None and type(v) is not Value for v in row.args]):
         return None
     name = row.op.name

@@ -12,6 +12,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+
 from autograd_core.kernels import conv_correlate, conv_weight, conv_winograd, host
 from autograd_core.kernels.conv_choice import (
     POSITIONS,
@@ -35,6 +37,8 @@ from autograd_core.kernels.conv_layout import (
     packing,
     three,
 )
+from autograd_core.kernels.elementwise import plan_update
+from autograd_core.kernels.loop_text import Loop, Output
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, is_c_ordered, out, scratch
 from autograd_core.kernels.runner import RangeKernel
 
@@ -126,12 +130,12 @@ def feed(c: Correlation) -> Feed:
         _, rows, vectors, fast = by_channel
         taps, panel = width.taps if width.taps <= 8 else 1, vectors * lanes
         kernel = conv_correlate.by_channels(
-            c.dtype, lanes, rows, vectors, fast, width.step, taps, width.tap_step, column_step)
+            c.dtype, lanes, rows, vectors, fast, width.step, taps, width.tap_step, column_step, c.ending)
         return Feed(kernel, True, rows * panel, panel, rows // fast, -(-width.places // fast), taps, 1, 0)
     _, rows, vectors, across = by_pixel
     taps = width.taps if width.taps <= 8 and width.step == 1 else 1
     kernel = conv_correlate.by_pixels(
-        c.dtype, lanes, rows, vectors, across, taps, width.tap_step if taps > 1 else 1, column_step)
+        c.dtype, lanes, rows, vectors, across, taps, width.tap_step if taps > 1 else 1, column_step, c.ending)
     return Feed(kernel, False, rows * vectors * lanes, rows, vectors // across, -(-width.places // (across * lanes)),
                 taps, width.step, across * lanes + 64 // c.dtype.itemsize)
 
@@ -143,12 +147,24 @@ def blocks_of_taps(entries: int, entry_bytes: int) -> int:
     return -(-entries // blocks)
 
 
+def relu_in_place(c: Correlation) -> Call:
+    """The call that limits a finished target to 0 and above."""
+    loop = Loop("relu", ("x",), (c.dtype.name,), 0, (("maximum", (0, "0"), c.dtype.name),), (Output(1),))
+    x = Array((c.batch * c.groups * c.outputs * c.places,), (c.dtype.itemsize,), c.dtype)
+    plan = plan_update(Array((1,), (8,), np.dtype(np.float64)), x, loop=loop, targets=(0,))
+    assert plan is not None
+    (call,) = plan.calls
+    context = tuple([out(0) if word == inp(1) else 0 if word == inp(0) else word for word in call.context])
+    return Call(call.kernel, context, call.size, call.grain)
+
+
 def correlate(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
     """The calls of a correlation; scratch memory is added to ``pieces``."""
     c = flatten(c)
     lanes, itemsize, (depth, height, width) = host.lanes(c.dtype), c.dtype.itemsize, c.axes
     if winograd_cycles(c, lanes) < min(channel_tile(c, lanes)[0], pixel_tile(c, lanes)[0]):
-        return winograd(c, weight, pieces)
+        ends = [relu_in_place(c)] if c.ending else []
+        return [*winograd(c, weight, pieces), *ends]
     way, packed = feed(c), scratch(len(pieces))
     call, panel_size, group_panels = packing(c, weight, packed, way.panel)
     calls, panels = [call], c.groups * group_panels
@@ -196,8 +212,11 @@ def served(*arrays: Array | None) -> bool:
 
 
 def plan_convolution(input: Array, weight: Array, bias: Array | None, *, stride: tuple[int, ...],
-                     padding: tuple[int, ...], dilation: tuple[int, ...], groups: int) -> Plan | None:
-    """Plan ``ops.convolution``: y[n, o, p] = bias[o] + sum of weight[o, c, k] * input[n, c, s p - padding + d k]."""
+                     padding: tuple[int, ...], dilation: tuple[int, ...], groups: int, ending: str = "") -> Plan | None:
+    """Plan ``ops.convolution``: y[n, o, p] = bias[o] + sum of weight[o, c, k] * input[n, c, s p - padding + d k].
+
+    ``ending``: "relu" limits the results to 0 and above before they are written.
+    """
     strides = element_strides(input)
     if not served(input, weight, bias) or strides is None or not is_c_ordered(weight):
         return None
@@ -218,7 +237,7 @@ def plan_convolution(input: Array, weight: Array, bias: Array | None, *, stride:
     calls = correlate(Correlation(
         input.dtype, input.shape[0], groups, weight.shape[1], outs, (depth, height, width), inp(0), strides,
         (outs * kernel[0], kernel[0], kernel[1], *three(kernel[2:], 0)), None if bias is None else inp(2),
-        target[:2] + three(target[2:], 0)), inp(1), pieces)
+        target[:2] + three(target[2:], 0), ending), inp(1), pieces)
     return Plan((output,), tuple(calls), tuple(pieces))
 
 

@@ -36,8 +36,15 @@ def row_framer(dtype, lanes, lines):
 
 
 @functools.cache
-def channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step):
+def ender():
+    """Device function of the activation that results may end with."""
+    return simd.device(lambda x: simd.where(x < 0, 0, x))
+
+
+@functools.cache
+def channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step, ending):
     """Device function that works off a block of taps for all tiles of an image's rows, and writes them when done."""
+    limit, ends = ender(), ending != ""
     T, width, lines = simd.tile(simd.vector(dtype, lanes), rows, vectors), vectors * lanes, rows // fast
     contiguous = column_step == 1
 
@@ -64,6 +71,8 @@ def channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step, colum
                     t = tiles.load(simd.advance(weights, -width), 0, T)
                 t = conv_tiles.add_taps(t, count, simd.advance(line, x * step), table, fast, w[ROW_STEP], step, taps,
                                         tap_step, weights)
+                if ends and done:
+                    t = tiles.apply(limit, t)
                 tiles.store(t, held, width)
                 if done and contiguous:
                     conv_tiles.turn(held, T, simd.advance(goal, x), w[TARGET_CHANNEL], columns)
@@ -76,7 +85,7 @@ def channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step, colum
 
 
 @range_kernel
-def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step):
+def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step, ending):
     """Tiles of ``rows // fast`` x ``fast`` pixels by ``vectors * lanes`` channels; a unit is (panels, images, rows).
 
     Taps are worked off in blocks whose weights stay in the first-level cache, tiles are kept in between. A tile is
@@ -84,7 +93,7 @@ def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_
     """
     S, width, lines = simd.scalar(dtype), vectors * lanes, rows // fast
     frame_rows = row_framer(dtype, lanes, lines)
-    image_tiles = channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step)
+    image_tiles = channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step, ending)
 
     @simd.device
     def panel_tiles(w, panel, source, target, work, table, first, last, first_row, last_row):
@@ -151,7 +160,7 @@ def pixel_writer(dtype, lanes, vectors, across, column_step):
 
 
 @range_kernel
-def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step):
+def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step, ending):
     """Tiles of ``rows`` channels by ``across`` vectors of ``vectors // across`` lines; a unit is (panels, image, rows).
 
     The source is framed, with room for a vector behind it.
@@ -160,6 +169,7 @@ def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step):
     T, width, contiguous = simd.tile(V, rows, vectors), across * lanes, column_step == 1
     frame_rows = row_framer(dtype, lanes, lines)
     write = pixel_writer(dtype, lanes, vectors, across, column_step)
+    limit, ends = ender(), ending != ""
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -194,6 +204,8 @@ def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step):
                         t = tiles.add_rows(tiles.zeros(T), weights, 1)
                         t = conv_tiles.add_image(t, w[ENTRIES], simd.advance(weights, rows), simd.advance(line, x),
                                                  table, across, w[ROW_STEP], taps, tap_step)
+                        if ends:
+                            t = tiles.apply(limit, t)
                         if contiguous and lines == 1:
                             tiles.store_part(t, simd.advance(goal, x), w[TARGET_CHANNEL], count, w[WIDTH] - x)
                         else:

@@ -58,6 +58,7 @@ class Correlation:
     weight_strides: tuple[int, ...]
     bias: Ref | None
     target_strides: tuple[int, ...]
+    ending: str = ""  # what is done to a result before it is written: nothing, or "relu"
 
     @property
     def taps(self) -> int:
