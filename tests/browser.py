@@ -12,12 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
-         "--disable-background-networking", "--disable-extensions", "--remote-debugging-pipe")  # fmt: skip
-LAUNCH = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+         "--hide-scrollbars", "--disable-background-networking", "--disable-extensions",
+         "--remote-debugging-pipe")  # fmt: skip
+LAUNCH = """import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execv(sys.argv[3], sys.argv[3:])"""
 
 
 def found() -> str | None:
@@ -40,7 +45,7 @@ class Browser:
         )  # fmt: skip
         for end in (to_read, to_write, *ends):
             os.close(end)
-        self.count, self.kept, self.errors, self.session = 0, b"", [], None
+        self.count, self.kept, self.errors, self.frames, self.session = 0, b"", [], [], None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.call("Page.enable")
@@ -73,8 +78,25 @@ class Browser:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']['message']}")
                 return answer["result"]
-            if answer.get("method") == "Runtime.exceptionThrown":
-                self.errors.append(answer["params"]["exceptionDetails"])
+            self._note(answer)
+
+    def _note(self, message):
+        if message.get("method") == "Runtime.exceptionThrown":
+            self.errors.append(message["params"]["exceptionDetails"])
+        if message.get("method") == "Target.attachedToTarget" and message["params"]["targetInfo"]["type"] == "iframe":
+            self.frames.append(message["params"]["sessionId"])
+
+    @contextmanager
+    def frame(self):
+        """Inside the block, commands go to the page's sandboxed frame, which is a target of its own."""
+        self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
+        while not self.frames:
+            self.run("new Promise(done => setTimeout(done, 20))")
+        outer, self.session = self.session, self.frames.pop()
+        try:
+            yield self
+        finally:
+            self.session = outer
 
     def _send(self, data):
         while data:

@@ -11,8 +11,9 @@ def statistics(rng, nan=0, inf=0):
     edges = [round(mean + std * (k - 15) / 5, 5) for k in range(31)]
     counts = [round(400 * math.exp(-(((k - 14.5) / 5) ** 2) / 2)) for k in range(30)]
     return {
-        "count": sum(counts), "nan": nan, "inf": inf, "zeros": counts[15], "min": edges[0], "max": "inf" if inf else edges[-1],
-        "mean": "nan" if nan else mean, "std": std, "norm": math.sqrt(sum(counts)) * std, "absolute": abs(mean) + std / 2,
+        "count": sum(counts), "nan": nan, "inf": inf, "zeros": counts[15], "min": edges[0],
+        "max": "inf" if inf else edges[-1], "mean": "nan" if nan else mean, "std": std,
+        "norm": math.sqrt(sum(counts)) * std, "absolute": abs(mean) + std / 2,
         "histogram": {"edges": edges, "counts": counts},
     }  # fmt: skip
 
@@ -42,8 +43,10 @@ class Maker:
             "id": key, "kind": kind, "label": label, "op": label if is_op else None, "family": family, "name": name,
             "module": module, "settings": {"stride": "(1, 1)"} if label == "conv2d" else {}, "shapes": [list(shape)],
             "dtype": "float32", "forward": forward,
-            "source": {"file": "train.py", "line": 10 + len(self.nodes) % 90, "function": "forward", "text": f"x = self.{label}(x)"},
-            "seconds": rng.lognormvariate(-8.5, 1.2) if is_op else None, "flops": count * rng.randint(1, 400) if is_op else None,
+            "source": {"file": "train.py", "line": 10 + len(self.nodes) % 90, "function": "forward",
+                       "text": f"x = self.{label}(x)"},
+            "seconds": rng.lognormvariate(-8.5, 1.2) if is_op else None,
+            "flops": count * rng.randint(1, 400) if is_op else None,
             "bytes": 8 * count if is_op else None, "saved_bytes": 4 * count if kind == "op" else None,
             "value": statistics(rng, nan) if self.stats else None,
             "gradient": statistics(rng) if self.stats and kind == "parameter" else None,
@@ -59,16 +62,20 @@ class Maker:
             users.setdefault(start, []).append(end)
         for node in reversed(forward):
             sources = [mirror[user] for user in users.get(node["id"], []) if user in mirror]
-            if node["kind"] in ("op", "parameter") and (sources or node["kind"] == "op"):
-                kind = "backward" if node["kind"] == "op" else "gradient"
-                mirror[node["id"]] = self.node(kind, node["label"] + (" backward" if kind == "backward" else ""), node["module"],
-                                               sources, node["shapes"][0], node["name"], node["family"], forward=node["id"])  # fmt: skip
+            if node["kind"] == "op":
+                kind, label = "backward", f"{node['label']} backward"
+            elif node["kind"] == "parameter" and sources:
+                kind, label = "gradient", f"grad of {node['name']}"
+            else:
+                continue
+            mirror[node["id"]] = self.node(kind, label, node["module"], sources, node["shapes"][0], node["name"],
+                                           node["family"], forward=node["id"])  # fmt: skip
 
     def export(self):
         def whole(what):
             return sum(n[what] or 0 for n in self.nodes)
 
-        totals = {"parameters": 61706, "flops": whole("flops"), "saved_bytes": whole("saved_bytes"), "seconds": whole("seconds")}
+        totals = {"parameters": 61706, **{what: whole(what) for what in ("flops", "saved_bytes", "seconds")}}
         return {"format": "autograd-core graph", "version": 1, "title": self.title, "passes": "forward and backward",
                 "modules": self.modules, "nodes": self.nodes, "edges": self.edges, "totals": totals}  # fmt: skip
 
@@ -97,8 +104,9 @@ def network(blocks=12, title="Residual", fold=True, stats=True, backward=True):
     x = layer(maker, maker.module("stem", "Conv2d", model, parameters=4160), x, "conv2d")
     x = maker.node("op", "relu", model, [x], family="elementwise", name="features")
     first = f"m{len(maker.modules)}"
+    repeats = {"group": "g1", "count": blocks, "first": first} if fold else None
     for k in range(blocks):
-        x = residual(maker, model, f"block{k + 1}", x, {"group": "g1", "count": blocks, "first": first} if fold else None)
+        x = residual(maker, model, f"block{k + 1}", x, repeats)
     x = layer(maker, maker.module("head", "Linear", model, parameters=4160), x)
     target = maker.node("input", "target", shape=(128,), name="target")
     loss = maker.node("op", "cross_entropy", None, [x, target], shape=(), family="network", nan=1)
@@ -131,7 +139,8 @@ def flat(nodes=10_000):
     x = maker.node("input", "x", name="x")
     weight = maker.node("parameter", "w", name="w")
     for k in range(nodes - 2):
-        x = maker.node("op", ("mul", "tanh", "add")[k % 3], None, [x, weight] if k % 3 == 0 else [x], family="elementwise")
+        op = ("mul", "tanh", "add")[k % 3]
+        x = maker.node("op", op, None, [x, weight] if op == "mul" else [x], family="elementwise")
     return maker.export()
 
 

@@ -31,8 +31,9 @@ def page(graph: Any) -> str:
 
 def embedded(graph: Any, height: int = 640) -> str:
     """The page inside a frame of ``height`` pixels, for notebooks: what ``_repr_html_`` of a graph gives."""
+    style = f"width:100%;height:{height}px;border:1px solid #8884;border-radius:8px"
     return (
-        f'<iframe sandbox="allow-scripts" style="width:100%;height:{height}px;border:1px solid #8884;border-radius:8px" '
+        f'<iframe sandbox="allow-scripts" style="{style}" '
         f'title="Interactive graph" srcdoc="{html.escape(page(graph))}"></iframe>'
     )
 

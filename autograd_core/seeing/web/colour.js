@@ -2,7 +2,12 @@
 
 function compact(value) {
   if (value === null || value === undefined) return "—";
-  const units = [[1e12, " T"], [1e9, " G"], [1e6, " M"], [1e3, " k"]];
+  const units = [
+    [1e12, " T"],
+    [1e9, " G"],
+    [1e6, " M"],
+    [1e3, " k"],
+  ];
   for (const [size, unit] of units) if (Math.abs(value) >= size) return digits(value / size) + unit;
   return digits(value);
 }
@@ -45,18 +50,31 @@ function largest(values) {
 }
 
 const gradientOf = (node) => node.gradient ?? (node.backward ? node.value : null);
-const flopsText = (value) => (value === null || value === undefined ? "—" : `${compact(value)}FLOPs`.replace(/(\d)F/, "$1 F"));
+const flopsText = (value) =>
+  value === null || value === undefined ? "—" : `${compact(value)}FLOPs`.replace(/(\d)F/, "$1 F");
 
 /** What a picture can be coloured by: how to read it off a node, how to join the nodes of a group, how to write it. */
 const METRICS = {
   seconds: { title: "Time", of: (node) => number(node.seconds), join: total, text: secondsText },
   bytes: { title: "Bytes read and written", of: (node) => number(node.bytes), join: total, text: bytesText },
-  saved_bytes: { title: "Bytes saved for backward", of: (node) => number(node.saved_bytes), join: total, text: bytesText },
+  saved_bytes: {
+    title: "Bytes saved for backward",
+    of: (node) => number(node.saved_bytes),
+    join: total,
+    text: bytesText,
+  },
   flops: { title: "FLOPs", of: (node) => number(node.flops), join: total, text: flopsText },
-  gradient: { title: "Gradient norm", of: (node) => number(gradientOf(node)?.norm ?? null), join: largest, text: digits },
+  gradient: {
+    title: "Gradient norm",
+    of: (node) => number(gradientOf(node)?.norm ?? null),
+    join: largest,
+    text: digits,
+  },
   activation: {
     title: "Activation magnitude (mean |x|)",
-    of: (node) => (node.backward ? null : number(node.value?.absolute ?? null)), join: largest, text: digits,
+    of: (node) => (node.backward ? null : number(node.value?.absolute ?? null)),
+    join: largest,
+    text: digits,
   },
 };
 
@@ -83,7 +101,9 @@ function metricOf(name, item, lane) {
 function healthOf(item, lane) {
   const key = `health ${lane} ${item.id} ${item.fold?.open ? 1 : 0}`;
   if (!metricCache.has(key)) {
-    const stats = nodesOf(item, lane).flatMap((node) => [node.value, node.gradient]).filter(Boolean);
+    const stats = nodesOf(item, lane)
+      .flatMap((node) => [node.value, node.gradient])
+      .filter(Boolean);
     let found = stats.length ? "finite" : null;
     if (stats.some((one) => one.inf > 0)) found = "inf";
     if (stats.some((one) => one.nan > 0)) found = "nan";
@@ -99,16 +119,48 @@ const SCALES = {
 
 const KINDS = {
   light: {
-    input: "#bfe3d0", output: "#bfe3d0", parameter: "#ffe08a", buffer: "#ead9a8", constant: "#e3e5ea", gradient: "#f7c6b2",
-    backward: "#f6dcd2", module: "#d9deea", elementwise: "#cfe3fb", arithmetic: "#cfe3fb", comparison: "#dcdcf8",
-    reduction: "#ffdcb5", view: "#e4e7ec", index: "#eadfc6", contraction: "#b9d7a8", network: "#f5c9dc", random: "#e6cff7",
-    creation: "#e8eaee", composite: "#eef1f6", other: "#dfe6ee",
+    input: "#bfe3d0",
+    output: "#bfe3d0",
+    parameter: "#ffe08a",
+    buffer: "#ead9a8",
+    constant: "#e3e5ea",
+    gradient: "#f7c6b2",
+    backward: "#f6dcd2",
+    module: "#d9deea",
+    elementwise: "#cfe3fb",
+    arithmetic: "#cfe3fb",
+    comparison: "#dcdcf8",
+    reduction: "#ffdcb5",
+    view: "#e4e7ec",
+    index: "#eadfc6",
+    contraction: "#b9d7a8",
+    network: "#f5c9dc",
+    random: "#e6cff7",
+    creation: "#e8eaee",
+    composite: "#eef1f6",
+    other: "#dfe6ee",
   },
   dark: {
-    input: "#2b6b50", output: "#2b6b50", parameter: "#7d6312", buffer: "#665632", constant: "#464b57", gradient: "#84432c",
-    backward: "#5e4038", module: "#38425a", elementwise: "#274d78", arithmetic: "#274d78", comparison: "#45467d",
-    reduction: "#7a4d1d", view: "#434a57", index: "#5b5032", contraction: "#3c672b", network: "#733853", random: "#59367a",
-    creation: "#454b56", composite: "#3a4252", other: "#3d4a5a",
+    input: "#2b6b50",
+    output: "#2b6b50",
+    parameter: "#7d6312",
+    buffer: "#665632",
+    constant: "#464b57",
+    gradient: "#84432c",
+    backward: "#5e4038",
+    module: "#38425a",
+    elementwise: "#274d78",
+    arithmetic: "#274d78",
+    comparison: "#45467d",
+    reduction: "#7a4d1d",
+    view: "#434a57",
+    index: "#5b5032",
+    contraction: "#3c672b",
+    network: "#733853",
+    random: "#59367a",
+    creation: "#454b56",
+    composite: "#3a4252",
+    other: "#3d4a5a",
   },
 };
 
@@ -140,7 +192,9 @@ function makeColouring(mode, scene, theme) {
   const fill = (box) => {
     const value = metricOf(mode, box.item, box.lane);
     if (value === null) return null;
-    return Number.isFinite(value) ? onScale(SCALES[theme], share(value)) : HEALTH[theme][Number.isNaN(value) ? "nan" : "inf"];
+    return Number.isFinite(value)
+      ? onScale(SCALES[theme], share(value))
+      : HEALTH[theme][Number.isNaN(value) ? "nan" : "inf"];
   };
   return { mode, fill, low: log ? low : 0, high, log, any: values.length > 0 };
 }
@@ -162,7 +216,9 @@ const inkCache = new Map();
 /** Black or white, whichever stands out more on the colour. */
 function inkOn(colour) {
   if (!inkCache.has(colour)) {
-    const [r, g, b] = channels(colour).map((value) => ((value / 255) <= 0.03928 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+    const [r, g, b] = channels(colour).map((value) =>
+      value / 255 <= 0.03928 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4,
+    );
     inkCache.set(colour, 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.22 ? "#14181f" : "#ffffff");
   }
   return inkCache.get(colour);

@@ -1,11 +1,21 @@
 // Mouse, touch and keyboard.
 
 const HELP = [
-  ["drag, or Shift + arrows", "move the picture"], ["wheel, + and −", "zoom"], ["0", "see everything"], ["1", "back to the beginning"],
+  ["drag, or Shift + arrows", "move the picture"],
+  ["wheel, + and −", "zoom"],
+  ["0", "see everything"],
+  ["1", "back to the beginning"],
   ["click, arrows", "select; up and down follow links, left and right go to neighbours"],
-  ["double-click, Enter", "open or close a module"], ["x", "fold or unfold repeats"], ["m", "jump between forward and backward"],
-  ["/", "search; Enter goes to the next match"], ["c", "next colouring"], ["p", "parameters on or off"], ["t", "table"],
-  ["d", "light or dark"], ["Esc", "let go"], ["?", "this list"],
+  ["double-click, Enter", "open or close a module"],
+  ["x", "fold or unfold repeats"],
+  ["m", "jump between forward and backward"],
+  ["/", "search; Enter goes to the next match"],
+  ["c", "next colouring"],
+  ["p", "parameters on or off"],
+  ["t", "table"],
+  ["d", "light or dark"],
+  ["Esc", "let go"],
+  ["?", "this list"],
 ];
 
 class Controls {
@@ -20,7 +30,9 @@ class Controls {
       page.state.map = null;
       page.draw();
     }).observe(page.canvas);
-    document.getElementById("keys").replaceChildren(...HELP.flatMap(([key, what]) => [h("dt", {}, key), h("dd", {}, what)]));
+    document
+      .getElementById("keys")
+      .replaceChildren(...HELP.flatMap(([key, what]) => [h("dt", {}, key), h("dd", {}, what)]));
   }
 
   toolbar() {
@@ -35,8 +47,12 @@ class Controls {
     on("fit", "click", () => page.home(true));
     on("help", "click", () => document.getElementById("help-text").showModal());
     const depth = depthOf(page.model);
-    const options = Array.from({ length: depth + 1 }, (_, k) => h("option", { value: k }, k === 0 ? "top" : k === depth ? "all" : String(k)));
-    document.getElementById("depth").replaceChildren(h("option", { value: "", selected: true, disabled: true }, "…"), ...options);
+    const options = Array.from({ length: depth + 1 }, (_, k) =>
+      h("option", { value: k }, k === 0 ? "top" : k === depth ? "all" : String(k)),
+    );
+    document
+      .getElementById("depth")
+      .replaceChildren(h("option", { value: "", selected: true, disabled: true }, "…"), ...options);
     document.getElementById("leaves").checked = page.view.leaves;
     const lanes = document.getElementById("lanes");
     lanes.value = page.view.lanes;
@@ -118,7 +134,8 @@ class Controls {
   }
 
   wheel(event) {
-    if (this.page.embedded && document.activeElement !== this.page.canvas && !event.ctrlKey) return; // let a notebook scroll
+    const passing = this.page.embedded && document.activeElement !== this.page.canvas;
+    if (passing && !event.ctrlKey) return; // let a notebook scroll
     event.preventDefault();
     const { camera } = this.page;
     const lines = event.deltaMode === 1 ? 20 : 1;
@@ -135,8 +152,13 @@ class Controls {
     if (state.hovered === box) return;
     state.hovered = box;
     canvas.dataset.hovered = box ? box.id : "";
-    canvas.dataset.partners = box && !box.frame
-      ? state.scene.boxes.filter((other) => other !== box && isPartner(box, other)).map((other) => other.id).join(" ") : "";
+    canvas.dataset.partners =
+      box && !box.frame
+        ? state.scene.boxes
+            .filter((other) => other !== box && isPartner(box, other))
+            .map((other) => other.id)
+            .join(" ")
+        : "";
     canvas.style.cursor = box ? "pointer" : "grab";
     this.page.draw();
   }
@@ -144,13 +166,16 @@ class Controls {
   showTip(box, event) {
     const { item } = box;
     const both = ["forward", "backward"].map((lane) => this.tipTime(item, lane)).filter(Boolean);
-    const lines = [h("b", {}, titleOf(item)), box.frame ? item.type ?? "" : box.note, ...both];
+    const lines = [h("b", {}, titleOf(item)), box.frame ? (item.type ?? "") : box.note, ...both];
     if (!item.isGroup && item.source) lines.push(`${item.source.file}:${item.source.line}`);
     this.tip.replaceChildren(...lines.filter(Boolean).map((line) => h("div", {}, line)));
     this.tip.hidden = false;
     const { clientWidth, clientHeight } = this.page.canvas;
     const left = Math.min(event.offsetX + 16, clientWidth - this.tip.offsetWidth - 8);
-    const top = event.offsetY + 20 + this.tip.offsetHeight > clientHeight ? event.offsetY - this.tip.offsetHeight - 10 : event.offsetY + 20;
+    const top =
+      event.offsetY + 20 + this.tip.offsetHeight > clientHeight
+        ? event.offsetY - this.tip.offsetHeight - 10
+        : event.offsetY + 20;
     Object.assign(this.tip.style, { left: `${Math.max(left, 0)}px`, top: `${Math.max(top, 0)}px` });
   }
 
@@ -166,7 +191,12 @@ class Controls {
       const { page } = this;
       if (!event.buttons || !page.mapAt) return;
       const { scale, left, top } = page.mapAt;
-      page.camera.centre((event.offsetX - left) / scale, (event.offsetY - top) / scale, page.canvas.clientWidth, page.canvas.clientHeight);
+      page.camera.centre(
+        (event.offsetX - left) / scale,
+        (event.offsetY - top) / scale,
+        page.canvas.clientWidth,
+        page.canvas.clientHeight,
+      );
       page.draw();
     };
     map.addEventListener("pointerdown", go);
@@ -176,10 +206,15 @@ class Controls {
   key(event) {
     const { page } = this;
     if (event.ctrlKey || event.metaKey || event.altKey || document.getElementById("help-text").open) return;
-    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName ?? "") && document.activeElement.type !== "checkbox";
+    const typing =
+      /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName ?? "") &&
+      document.activeElement.type !== "checkbox";
     if (typing) return;
     const onPage = KEYS[event.key];
-    const onCanvas = document.activeElement === page.canvas || document.activeElement === document.body ? CANVAS_KEYS[event.key] : null;
+    const onCanvas =
+      document.activeElement === page.canvas || document.activeElement === document.body
+        ? CANVAS_KEYS[event.key]
+        : null;
     if (onCanvas) onCanvas(page, event);
     else if (onPage) onPage(page, event);
     else return;
@@ -195,7 +230,9 @@ const KEYS = {
   m: (page) => jumpAcross(page),
   p: (page) => document.getElementById("leaves").click(),
   t: (page) => page.showTable(page.table.element.hidden),
-  x: (page) => { if (page.state.selected?.fold) page.toggleFold(page.state.selected); },
+  x: (page) => {
+    if (page.state.selected?.fold) page.toggleFold(page.state.selected);
+  },
   Escape: (page) => page.select(null),
 };
 
@@ -205,7 +242,9 @@ const CANVAS_KEYS = {
   "-": (page) => zoomMiddle(page, 0.8),
   0: (page) => page.home(true),
   1: (page) => page.home(),
-  Enter: (page) => { if (page.state.selected?.isGroup) page.toggle(page.state.selected); },
+  Enter: (page) => {
+    if (page.state.selected?.isGroup) page.toggle(page.state.selected);
+  },
   ArrowUp: (page, event) => walk(page, event, 0, -1),
   ArrowDown: (page, event) => walk(page, event, 0, 1),
   ArrowLeft: (page, event) => walk(page, event, -1, 0),
@@ -252,6 +291,10 @@ function nextBox(scene, box, dx, dy) {
   const distance = (other) => Math.hypot(other.x - box.x, other.y - box.y);
   const ahead = (other) => (other.x - box.x) * dx + (other.y - box.y) * dy > 1;
   const beside = scene.boxes.filter((other) => other.lane === box.lane && Math.abs(other.y - box.y) < 60);
-  const candidates = (dy ? linked : beside).filter(ahead).sort((a, b) => distance(a) - distance(b));
+  // the way of the data comes before its parameters
+  const aside = (other) => ["parameter", "buffer", "constant"].includes(other.item.kind);
+  const candidates = (dy ? linked : beside)
+    .filter(ahead)
+    .sort((a, b) => (dy ? aside(a) - aside(b) : 0) || distance(a) - distance(b));
   return candidates[0] ?? null;
 }

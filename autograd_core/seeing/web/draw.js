@@ -7,11 +7,17 @@ const SPECK = 4; // pixels below which a link is left out
 
 /** Where the eye is: scene coordinates of the left upper corner, and pixels a unit. */
 class Camera {
-  constructor() { Object.assign(this, { x: 0, y: 0, scale: 1 }); }
+  constructor() {
+    Object.assign(this, { x: 0, y: 0, scale: 1 });
+  }
 
-  toScene(px, py) { return [px / this.scale + this.x, py / this.scale + this.y]; }
+  toScene(px, py) {
+    return [px / this.scale + this.x, py / this.scale + this.y];
+  }
 
-  toScreen(x, y) { return [(x - this.x) * this.scale, (y - this.y) * this.scale]; }
+  toScreen(x, y) {
+    return [(x - this.x) * this.scale, (y - this.y) * this.scale];
+  }
 
   /** Change the scale, keeping the point under (px, py) where it is. */
   zoom(factor, px, py) {
@@ -54,7 +60,8 @@ function drawScene(canvas, state) {
   context.fillRect(0, 0, width, height);
   const [left, top] = camera.toScene(0, 0);
   const [right, bottom] = camera.toScene(width, height);
-  const seen = (box) => box.x + box.w / 2 >= left && box.x - box.w / 2 <= right && box.y + box.h / 2 >= top && box.y - box.h / 2 <= bottom;
+  const seen = (box) =>
+    box.x + box.w / 2 >= left && box.x - box.w / 2 <= right && box.y + box.h / 2 >= top && box.y - box.h / 2 <= bottom;
   context.scale(camera.scale, camera.scale);
   context.translate(-camera.x, -camera.y);
   drawLaneTitles(context, state);
@@ -98,7 +105,13 @@ function drawFrameTitle(context, frame, { inks }) {
   const [x, y] = [frame.x - frame.w / 2, frame.y - frame.h / 2];
   const fold = frame.item.fold;
   const title = `▾ ${clip(frame.label, frame.w - 44 - (fold ? 48 : 0))}`;
-  Object.assign(context, { textAlign: "left", textBaseline: "middle", font: LABEL_FONT, lineWidth: 5, lineJoin: "round" });
+  Object.assign(context, {
+    textAlign: "left",
+    textBaseline: "middle",
+    font: LABEL_FONT,
+    lineWidth: 5,
+    lineJoin: "round",
+  });
   context.strokeStyle = inks.canvas;
   context.fillStyle = inks.ink;
   context.strokeText(title, x + 12, y + 17);
@@ -129,7 +142,8 @@ function drawLinks(context, { scene, camera, inks, matches }, view) {
     const heads = [];
     for (const link of scene.links) {
       if (link.lane !== lane) continue;
-      if (link.right < view.left || link.left > view.right || link.bottom < view.top || link.top > view.bottom) continue;
+      if (link.right < view.left || link.left > view.right || link.bottom < view.top || link.top > view.bottom)
+        continue;
       if (link.right - link.left + link.bottom - link.top < SPECK / camera.scale) continue;
       tracePath(context, link.points, camera.scale);
       heads.push(link);
@@ -179,7 +193,8 @@ function drawBox(context, box, state) {
     outline(context, box, x, y);
     context.fill();
     if (!fill && selected !== box.item) context.setLineDash([4, 3]);
-    if (selected === box.item) Object.assign(context, { strokeStyle: inks.accent, lineWidth: 3 / Math.min(camera.scale, 1) });
+    if (selected === box.item)
+      Object.assign(context, { strokeStyle: inks.accent, lineWidth: 3 / Math.min(camera.scale, 1) });
     else if (hovered && isPartner(hovered, box)) Object.assign(context, { strokeStyle: inks.accent, lineWidth: 2 });
     context.stroke();
     context.setLineDash([]);
@@ -215,7 +230,14 @@ function drawBoxText(context, box, ink, { camera, colouring, inks }) {
     context.font = NOTE_FONT;
     context.fillText(clip(box.note, box.w - 10, NOTE_FONT), box.x, box.y + 9);
   }
-  if (item.fold) drawBadge(context, foldText(item.fold, item), box.x + box.w / 2 + BADGE.out, box.y - box.h / 2 - BADGE.up / 3, inks);
+  if (item.fold)
+    drawBadge(
+      context,
+      foldText(item.fold, item),
+      box.x + box.w / 2 + BADGE.out,
+      box.y - box.h / 2 - BADGE.up / 3,
+      inks,
+    );
 }
 
 /** What belongs together across the lanes: a forward op and its backward ops; both sides of a group. */
@@ -288,7 +310,12 @@ function drawMinimap(canvas, state, view) {
   const [x, y] = [at.left + camera.x * scale, at.top + camera.y * scale];
   const [w, h] = [(view.width / camera.scale) * scale, (view.height / camera.scale) * scale];
   const [x0, y0] = [Math.max(x, 1), Math.max(y, 1)];
-  context.strokeRect(x0, y0, Math.max(Math.min(x + w, width - 1) - x0, 3), Math.max(Math.min(y + h, height - 1) - y0, 3));
+  context.strokeRect(
+    x0,
+    y0,
+    Math.max(Math.min(x + w, width - 1) - x0, 3),
+    Math.max(Math.min(y + h, height - 1) - y0, 3),
+  );
   return at;
 }
 

@@ -1,6 +1,6 @@
 // A layered drawing of one list of items and the links between them: ranks, order in each rank, places.
 
-const GAP = { x: 18, y: 30, thread: 10, rim: 14 }; // between boxes side by side, ranks, passing links, ranks of links alone
+const GAP = { x: 18, y: 30, thread: 10, rim: 14 }; // between boxes side by side, ranks, links, ranks of links
 const COLUMNS_APART = 70;
 const TALL = 48; // ranks from which a drawing goes on in a second column, so that it does not become a thread
 const MAIN = 40; // how strongly the longest way stays straight
@@ -18,20 +18,23 @@ function layered(items, links) {
   const graph = { items, links: links.filter((link) => link.from !== link.to) };
   const { rank, main } = rankItems(graph);
   const { points, chains } = threadLinks(graph, rank);
-  main.forEach((isMain, k) => { points[k].firm = isMain ? MAIN : 1; });
+  main.forEach((isMain, k) => {
+    points[k].firm = isMain ? MAIN : 1;
+  });
   const ranks = orderRanks(points);
   placeAcross(points, ranks);
   const { w, h, columns } = placeDown(ranks);
   const paths = new Map(chains.map(([link, chain]) => [link, thread(points, chain, columns)]));
   return {
-    w, h,
+    w,
+    h,
     x: items.map((_, k) => points[k].x),
     y: items.map((_, k) => points[k].y),
     paths: links.map((link) => paths.get(link) ?? []),
   };
 }
 
-/** The way of a link: its points, and where it goes on in another column, round by the foot of the one and the head of the other. */
+/** The way of a link: its points, and where it goes on in another column, round by the foot of one and the head of the other. */
 function thread(points, chain, columns) {
   const way = [];
   const down = points[chain[0]].rank < points[chain[chain.length - 1]].rank ? 1 : -1;
@@ -52,10 +55,15 @@ function detour(from, to, columns) {
   const down = from.column < to.column;
   const between = down ? b.left - COLUMNS_APART / 2 : a.left - COLUMNS_APART / 2;
   const [out, into] = down ? [a.bottom + GAP.rim, -GAP.rim] : [-GAP.rim, b.bottom + GAP.rim];
-  return [[from.x, out], [between, out], [between, into], [to.x, into]];
+  return [
+    [from.x, out],
+    [between, out],
+    [between, into],
+    [to.x, into],
+  ];
 }
 
-/** The rank of each item, one more than the largest of its sources (sources: just above their first user); the main way. */
+/** The rank of each item, one more than the largest of its sources (those without: just above their user); the main way. */
 function rankItems({ items, links }) {
   const outs = items.map(() => []);
   const waiting = items.map(() => 0);
@@ -65,24 +73,31 @@ function rankItems({ items, links }) {
   }
   const order = topological(items, outs, waiting);
   const place = new Array(items.length);
-  order.forEach((item, k) => { place[item] = k; });
+  order.forEach((item, k) => {
+    place[item] = k;
+  });
   for (const link of links) link.turned = place[link.from] > place[link.to]; // closes a cycle: drawn, not ranked by
   const rank = items.map((item) => (item.pin ? 0 : 1));
-  for (const k of order) for (const link of outs[k]) if (!link.turned) rank[link.to] = Math.max(rank[link.to], rank[k] + 1);
+  for (const k of order)
+    for (const link of outs[k]) if (!link.turned) rank[link.to] = Math.max(rank[link.to], rank[k] + 1);
   const main = findMainWay(outs, rank, order);
   pullDown(items, links, outs, rank, order);
   const last = Math.max(0, ...rank) + 1;
-  items.forEach((item, k) => { if (item.pin === "bottom") rank[k] = last; });
+  items.forEach((item, k) => {
+    if (item.pin === "bottom") rank[k] = last;
+  });
   return { rank: closeGaps(rank), main };
 }
 
 /** Mark the links of the longest ways through the drawing, which will run straight; returns their items. */
 function findMainWay(outs, rank, order) {
   const below = rank.map(() => 0);
-  for (const k of [...order].reverse()) for (const link of outs[k]) if (!link.turned) below[k] = Math.max(below[k], below[link.to] + 1);
+  for (const k of [...order].reverse())
+    for (const link of outs[k]) if (!link.turned) below[k] = Math.max(below[k], below[link.to] + 1);
   const longest = order.reduce((most, k) => Math.max(most, rank[k] + below[k]), 0);
   const main = rank.map((value, k) => longest > 2 && value + below[k] === longest);
-  for (const k of order) for (const link of outs[k]) if (main[k] && main[link.to] && rank[link.to] === rank[k] + 1) link.weight = MAIN;
+  for (const k of order)
+    for (const link of outs[k]) if (main[k] && main[link.to] && rank[link.to] === rank[k] + 1) link.weight = MAIN;
   return main;
 }
 
@@ -91,7 +106,9 @@ function topological(items, outs, waiting) {
   const order = [];
   const done = items.map(() => false);
   const ready = new Heap();
-  items.forEach((_, k) => { if (!waiting[k]) ready.push(k); });
+  items.forEach((_, k) => {
+    if (!waiting[k]) ready.push(k);
+  });
   let earliest = 0;
   while (order.length < items.length) {
     let k = ready.pop();
@@ -112,7 +129,9 @@ function topological(items, outs, waiting) {
 
 /** Smallest number first. */
 class Heap {
-  constructor() { this.list = []; }
+  constructor() {
+    this.list = [];
+  }
 
   push(value) {
     const { list } = this;
@@ -147,7 +166,9 @@ function pullDown(items, links, outs, rank, order) {
   for (const link of links) if (!link.turned) hasSource[link.to] = true;
   for (const k of order) {
     if (hasSource[k] || items[k].pin) continue;
-    const users = outs[k].filter((link) => !link.turned && items[link.to].pin !== "bottom").map((link) => rank[link.to]);
+    const users = outs[k]
+      .filter((link) => !link.turned && items[link.to].pin !== "bottom")
+      .map((link) => rank[link.to]);
     if (users.length) rank[k] = Math.max(rank[k], Math.min(...users) - 1);
   }
 }
@@ -160,14 +181,25 @@ function closeGaps(rank) {
 
 /** Points for items and, one a rank, for links that pass ranks; very long links in very large drawings get none. */
 function threadLinks({ items, links }, rank) {
-  const points = items.map((item, k) => ({ rank: rank[k], w: item.w, h: item.h, ups: [], downs: [], x: 0, y: 0, pass: false }));
+  const points = items.map((item, k) => ({
+    rank: rank[k],
+    w: item.w,
+    h: item.h,
+    ups: [],
+    downs: [],
+    x: 0,
+    y: 0,
+    pass: false,
+  }));
   const spans = links.map((link) => Math.abs(rank[link.to] - rank[link.from]) - 1);
   const longest = affordable(spans, 3 * items.length + 2000);
   const chains = [];
   links.forEach((link, n) => {
     if (spans[n] > longest || spans[n] < 0) return;
-    const [from, to, fromX, toX] = rank[link.from] < rank[link.to]
-      ? [link.from, link.to, link.fromX, link.toX] : [link.to, link.from, link.toX, link.fromX];
+    const [from, to, fromX, toX] =
+      rank[link.from] < rank[link.to]
+        ? [link.from, link.to, link.fromX, link.toX]
+        : [link.to, link.from, link.toX, link.fromX];
     const chain = [from];
     let last = from;
     for (let r = rank[from] + 1; r < rank[to]; r += 1) {
@@ -202,7 +234,10 @@ function affordable(spans, budget) {
 function orderRanks(points) {
   const ranks = [];
   for (const point of points) (ranks[point.rank] ??= []).push(point);
-  const settle = (row) => row.forEach((point, k) => { point.order = k; });
+  const settle = (row) =>
+    row.forEach((point, k) => {
+      point.order = k;
+    });
   ranks.forEach(settle);
   const small = points.length < FEW;
   let best = null;
@@ -218,7 +253,10 @@ function orderRanks(points) {
     if (best === null || found < best.found) best = { found, orders: points.map((point) => point.order) };
     if (found === 0) break;
   }
-  if (best) points.forEach((point, k) => { point.order = best.orders[k]; });
+  if (best)
+    points.forEach((point, k) => {
+      point.order = best.orders[k];
+    });
   for (const row of ranks) row.sort((a, b) => a.order - b.order);
   return ranks;
 }
@@ -226,7 +264,9 @@ function orderRanks(points) {
 function barycentre(point, side) {
   const links = point[side];
   if (!links.length) return point.order;
-  return links.reduce((sum, { point: other, other: shift }) => sum + other.order + shift / (other.w + 1), 0) / links.length;
+  return (
+    links.reduce((sum, { point: other, other: shift }) => sum + other.order + shift / (other.w + 1), 0) / links.length
+  );
 }
 
 /** Pairs of links that cross, between all neighbouring ranks, counted with a tree of partial sums. */
@@ -253,13 +293,29 @@ function crossings(ranks) {
 
 /** Places across: each point wants the weighted mean of its neighbours; each rank is solved exactly, in sweeps. */
 function placeAcross(points, ranks) {
-  for (const row of ranks) spread(row, row.map(() => 0));
+  for (const row of ranks)
+    spread(
+      row,
+      row.map(() => 0),
+    );
   const turns = points.length < FEW ? 12 : 5;
   for (let turn = 0; turn < turns; turn += 1) {
-    for (const row of ranks) spread(row, row.map((point) => wanted(point, ["ups"])));
-    for (const row of [...ranks].reverse()) spread(row, row.map((point) => wanted(point, ["downs"])));
+    for (const row of ranks)
+      spread(
+        row,
+        row.map((point) => wanted(point, ["ups"])),
+      );
+    for (const row of [...ranks].reverse())
+      spread(
+        row,
+        row.map((point) => wanted(point, ["downs"])),
+      );
   }
-  for (const row of ranks) spread(row, row.map((point) => wanted(point, ["ups", "downs"])));
+  for (const row of ranks)
+    spread(
+      row,
+      row.map((point) => wanted(point, ["ups", "downs"])),
+    );
 }
 
 function wanted(point, sides) {
@@ -274,7 +330,7 @@ function wanted(point, sides) {
   return weight ? sum / weight : point.x;
 }
 
-/** The places nearest to those wanted, in the sense of least squares, that keep order and distance (pooled neighbours). */
+/** The places nearest to those wanted, by least squares, that keep order and distance: neighbours in the way are pooled. */
 function spread(row, want) {
   const shift = [];
   let at = 0;
@@ -310,9 +366,11 @@ function placeDown(ranks) {
   const columns = [{ rows: [], bottom: 0 }];
   ranks.forEach((row, k) => {
     let column = columns[columns.length - 1];
-    if (column.rows.length && column.bottom + gaps[k] + heights[k] > limit) columns.push((column = { rows: [], bottom: 0 }));
+    if (column.rows.length && column.bottom + gaps[k] + heights[k] > limit)
+      columns.push((column = { rows: [], bottom: 0 }));
     const top = column.rows.length ? column.bottom + gaps[k] : 0;
-    for (const point of row) Object.assign(point, { y: top + heights[k] / 2, room: heights[k], column: columns.length - 1 });
+    for (const point of row)
+      Object.assign(point, { y: top + heights[k] / 2, room: heights[k], column: columns.length - 1 });
     column.rows.push(row);
     column.bottom = top + heights[k];
   });
@@ -330,7 +388,8 @@ function placeDown(ranks) {
 /** How high a column may become: without limit for few ranks, else so that the whole is about half as wide as high. */
 function columnHeight(ranks, heights, gaps) {
   if (ranks.length < TALL) return Infinity;
-  const width = COLUMNS_APART + ranks.reduce((most, row) => Math.max(most, row[row.length - 1].x - row[0].x + row[0].w), 0);
+  const width =
+    COLUMNS_APART + ranks.reduce((most, row) => Math.max(most, row[row.length - 1].x - row[0].x + row[0].w), 0);
   const height = heights.reduce((sum, value, k) => sum + value + gaps[k], 0);
   return Math.max(Math.sqrt(2 * width * height), ...heights);
 }

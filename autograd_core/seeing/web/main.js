@@ -3,7 +3,11 @@
 class Page {
   constructor(data) {
     this.model = buildModel(data);
-    this.view = { open: new Set(), leaves: this.model.nodes.length <= 1500, lanes: this.model.hasBackward ? "both" : "forward" };
+    this.view = {
+      open: new Set(),
+      leaves: this.model.nodes.length <= 1500,
+      lanes: this.model.hasBackward ? "both" : "forward",
+    };
     this.canvas = document.getElementById("graph");
     this.map = document.getElementById("map");
     this.panel = document.getElementById("panel");
@@ -37,7 +41,10 @@ class Page {
     }
     const { canvas } = this;
     canvas.dataset.boxes = this.state.scene.boxes.length;
-    canvas.dataset.open = [...this.view.open].filter((group) => group !== this.model.root).map((group) => group.id).join(" ");
+    canvas.dataset.open = [...this.view.open]
+      .filter((group) => group !== this.model.root)
+      .map((group) => group.id)
+      .join(" ");
     this.refresh();
   }
 
@@ -49,8 +56,11 @@ class Page {
     state.map = null;
     if (state.matches) {
       const found = new Set(state.matches.nodes.map((node) => this.boxFor(node)));
-      const holds = (box) => box.item.isGroup && state.matches.nodes.some((node) => nodesOf(box.item, box.lane).includes(node));
-      state.matches.boxes = new Set(state.scene.boxes.filter((box) => found.has(box) || (found.size <= 50 && holds(box))));
+      const holds = (box) =>
+        box.item.isGroup && state.matches.nodes.some((node) => nodesOf(box.item, box.lane).includes(node));
+      state.matches.boxes = new Set(
+        state.scene.boxes.filter((box) => found.has(box) || (found.size <= 50 && holds(box))),
+      );
     }
     showLegend(document.getElementById("legend"), this);
     if (!this.table.element.hidden) this.table.fill();
@@ -70,7 +80,10 @@ class Page {
 
   /** True where the whole picture is in view and needs no map. */
   sees({ width, height }) {
-    const { camera, state: { scene } } = this;
+    const {
+      camera,
+      state: { scene },
+    } = this;
     const [left, top] = camera.toScreen(0, 0);
     const [right, bottom] = camera.toScreen(scene.w, scene.h);
     return left >= -20 && top >= -20 && right <= width + 20 && bottom <= height + 20;
@@ -81,7 +94,7 @@ class Page {
     const { boxOf } = this.state.scene;
     if (boxOf.has(item.id)) return boxOf.get(item.id);
     if (item.isGroup) return boxOf.get(`${item.id}~`) ?? boxOf.get(`${item.id}~~`) ?? null;
-    const represent = this.representation ??= new WeakMap();
+    const represent = (this.representation ??= new WeakMap());
     if (!represent.has(this.state.scene)) represent.set(this.state.scene, findRepresentatives(this.model, this.view));
     const shown = represent.get(this.state.scene)(item.home ?? item);
     if (!shown) return null;
@@ -97,7 +110,8 @@ class Page {
     this.state.selected = item;
     this.canvas.dataset.selected = item ? item.id : "";
     showDetails(this.panel, this);
-    if (item) this.say(`${titleOf(item)}${item.isGroup ? (this.view.open.has(item) ? ", open" : ", closed") : ` ${noteOf(item)}, ${item.kind}`}`);
+    if (item?.isGroup) this.say(`${titleOf(item)}, ${this.view.open.has(item) ? "open" : "closed"}`);
+    else if (item) this.say(`${titleOf(item)} ${noteOf(item)}, ${item.kind}`);
     if (!this.table.element.hidden) this.table.draw();
     this.draw();
   }
@@ -224,7 +238,8 @@ class Page {
     const { scene } = this.state;
     const [x, y] = this.camera.toScene(px, py);
     const head = (box) => (box.item.fold && !box.frame ? BADGE.up : 0); // the badge stands out above its box
-    const hit = (box) => Math.abs(box.x - x) <= box.w / 2 + head(box) / 2 && y >= box.y - box.h / 2 - head(box) && y <= box.y + box.h / 2;
+    const hit = (box) =>
+      Math.abs(box.x - x) <= box.w / 2 + head(box) / 2 && y >= box.y - box.h / 2 - head(box) && y <= box.y + box.h / 2;
     const frames = scene.frames.filter(hit).sort((a, b) => b.depth - a.depth);
     return scene.boxes.find(hit) ?? frames[0] ?? null;
   }
@@ -243,9 +258,11 @@ class Page {
 function start() {
   const data = JSON.parse(document.getElementById("data").textContent);
   window.page = new Page(data);
-  requestAnimationFrame(() => requestAnimationFrame(() => {
-    document.documentElement.dataset.ready = Math.round(performance.now());
-  }));
+  requestAnimationFrame(() =>
+    requestAnimationFrame(() => {
+      document.documentElement.dataset.ready = Math.round(performance.now());
+    }),
+  );
 }
 
 start();

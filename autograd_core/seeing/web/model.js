@@ -1,7 +1,7 @@
 // The computation as objects: nodes, groups (modules, and slices of very long lists), folded repeats, and who is shown.
 
 const LEAVES = new Set(["input", "parameter", "buffer", "constant"]);
-const LONG_LIST = 250; // direct children from which a group is cut into slices, so that nobody scrolls past 10,000 boxes
+const LONG_LIST = 250; // direct children from which a group is cut into slices, so that none is endless
 const OPEN_AT_FIRST = 60; // boxes that the page shows before anybody has clicked
 
 /** A number of the export, where "nan", "inf" and "-inf" stand for what JSON has no sign for; null stays null. */
@@ -73,7 +73,14 @@ function buildModel(data) {
   }
   if (nodes.every((node) => node.backward)) for (const node of nodes) node.backward = false; // a backward pass alone
   findHomes(nodes, byId);
-  const root = new Group({ id: "root", name: data.title || "graph", type: "", path: "", parent: null, parameters: null });
+  const root = new Group({
+    id: "root",
+    name: data.title || "graph",
+    type: "",
+    path: "",
+    parent: null,
+    parameters: null,
+  });
   const groups = new Map(data.modules.map((module) => [module.id, new Group(module)]));
   const model = { data, root, nodes, groups, byId, folds: new Map(), hasBackward: nodes.some((node) => node.backward) };
   buildTree(model);
@@ -104,7 +111,8 @@ function buildTree({ data, root, nodes, groups }) {
     node.group = groups.get((node.backward ? node.home : node).module) ?? root;
     if (node.backward) continue;
     node.group.children.push(node);
-    for (let group = node.group; group; group = groups.get(group.parent)) group.first = Math.min(group.first, node.index);
+    for (let group = node.group; group; group = groups.get(group.parent))
+      group.first = Math.min(group.first, node.index);
   }
   for (const module of data.modules) {
     const group = groups.get(module.id);
@@ -127,7 +135,14 @@ function sliceLongLists(group, groups) {
   for (let start = 0; start < loose.length; start += size) {
     const part = loose.slice(start, start + size);
     const name = `steps ${start + 1}–${start + part.length}`;
-    const slice = new Group({ id: `${group.id}/${start}`, name, type: "", path: group.path, parent: group.id, parameters: null });
+    const slice = new Group({
+      id: `${group.id}/${start}`,
+      name,
+      type: "",
+      path: group.path,
+      parent: group.id,
+      parameters: null,
+    });
     slice.parentGroup = group;
     slices.push(slice);
     groups.set(slice.id, slice);
@@ -233,7 +248,7 @@ function findRepresentatives(model, view) {
   visit(model.root);
   return (node) => {
     const image = imageOf(node);
-    return image.isGroup ? groupShown(image, view) : shown.get(image) ?? null;
+    return image.isGroup ? groupShown(image, view) : (shown.get(image) ?? null);
   };
 }
 

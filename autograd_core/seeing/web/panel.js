@@ -2,7 +2,10 @@
 
 /** An element: h("p", {class: "x", onclick: f}, "text", child, …). Text stays text: no markup is ever parsed. */
 function h(tag, attributes = {}, ...children) {
-  const element = tag === "svg" || attributes.xmlns ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  const element =
+    tag === "svg" || attributes.xmlns
+      ? document.createElementNS("http://www.w3.org/2000/svg", tag)
+      : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name === "xmlns" || value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
@@ -33,13 +36,19 @@ function withShare(name, value, whole) {
 function nodeDetails(node, page) {
   const { totals = {} } = page.model.data;
   const whole = { seconds: totals.seconds, flops: totals.flops, saved_bytes: totals.saved_bytes };
-  const rows = ["seconds", "flops", "bytes", "saved_bytes"].map((name) => [METRICS[name].title, withShare(name, METRICS[name].of(node), whole[name])]);
+  const rows = ["seconds", "flops", "bytes", "saved_bytes"].map((name) => [
+    METRICS[name].title,
+    withShare(name, METRICS[name].of(node), whole[name]),
+  ]);
   const module = node.group.path || node.group.label;
   return [
     h("h2", {}, titleOf(node)),
     h("p", { class: "chips" }, chip(node.kind), node.family ? chip(node.family) : null, h("code", {}, node.id)),
     facts([
-      ["Op", node.op], ["Name", node.name], ["Shape", node.shapes.map(shapeText).join(", ")], ["Type", node.dtype],
+      ["Op", node.op],
+      ["Name", node.name],
+      ["Shape", node.shapes.map(shapeText).join(", ")],
+      ["Type", node.dtype],
       ["Module", node.group.parentGroup ? linkTo(node.group, page, module) : null],
       ...Object.entries(node.settings ?? {}).map(([name, value]) => [name, String(value)]),
       ...rows,
@@ -63,11 +72,18 @@ function groupDetails(group, page) {
   return [
     h("h2", {}, titleOf(group)),
     h("p", { class: "chips" }, chip("module"), fold ? chip(`×${fold.groups.length}`) : null, h("code", {}, group.id)),
-    h("p", { class: "buttons" },
+    h(
+      "p",
+      { class: "buttons" },
       button(open ? "Collapse" : "Expand", () => page.toggle(group), "expand"),
-      fold ? button(fold.open ? "Fold repeats" : `Unfold ×${fold.groups.length}`, () => page.toggleFold(group), "fold") : null),
+      fold
+        ? button(fold.open ? "Fold repeats" : `Unfold ×${fold.groups.length}`, () => page.toggleFold(group), "fold")
+        : null,
+    ),
     facts([
-      ["Path", group.path], ["Type", group.type], ["Call", group.call > 1 ? String(group.call) : null],
+      ["Path", group.path],
+      ["Type", group.type],
+      ["Call", group.call > 1 ? String(group.call) : null],
       ["Parameters", group.parameters ? group.parameters.toLocaleString("en") : null],
       ["Ops", String(group.members.filter((node) => node.kind === "op").length)],
       [`Time forward${repeats}`, secondsText(of("seconds", "forward"))],
@@ -89,7 +105,11 @@ function button(text, action, id) {
 }
 
 function linkTo(item, page, text) {
-  return h("button", { type: "button", class: "link", "data-goto": item.id, onclick: () => page.goTo(item) }, text ?? titleOf(item));
+  return h(
+    "button",
+    { type: "button", class: "link", "data-goto": item.id, onclick: () => page.goTo(item) },
+    text ?? titleOf(item),
+  );
 }
 
 function neighbours(title, items, page) {
@@ -103,19 +123,36 @@ function neighbours(title, items, page) {
 function sourceSection(source) {
   if (!source) return null;
   const place = `${source.file}:${source.line}${source.function ? ` in ${source.function}` : ""}`;
-  return section("Made by", h("p", { class: "place" }, place), source.text ? h("pre", {}, h("code", {}, source.text)) : null);
+  return section(
+    "Made by",
+    h("p", { class: "place" }, place),
+    source.text ? h("pre", {}, h("code", {}, source.text)) : null,
+  );
 }
 
 function statsSection(title, stats) {
   if (!stats) return null;
   const show = (name) => (stats[name] === null || stats[name] === undefined ? null : digits(number(stats[name])));
-  const bad = stats.nan || stats.inf ? h("p", { class: "warning" }, `⚠ ${stats.nan} NaN, ${stats.inf} infinite of ${stats.count.toLocaleString("en")}`) : null;
-  return section(title, bad, histogram(stats.histogram), facts([
-    ["Mean ± deviation", show("mean") === null ? null : `${show("mean")} ± ${show("std")}`],
-    ["Range", show("min") === null ? null : `${show("min")} … ${show("max")}`],
-    ["Norm", show("norm")], ["Mean |x|", show("absolute")],
-    ["Zeros", stats.count ? `${digits((100 * stats.zeros) / stats.count)} % of ${stats.count.toLocaleString("en")}` : null],
-  ]));
+  const count = stats.count.toLocaleString("en");
+  const bad =
+    stats.nan || stats.inf
+      ? h("p", { class: "warning" }, `⚠ ${stats.nan} NaN, ${stats.inf} infinite of ${count}`)
+      : null;
+  return section(
+    title,
+    bad,
+    histogram(stats.histogram),
+    facts([
+      ["Mean ± deviation", show("mean") === null ? null : `${show("mean")} ± ${show("std")}`],
+      ["Range", show("min") === null ? null : `${show("min")} … ${show("max")}`],
+      ["Norm", show("norm")],
+      ["Mean |x|", show("absolute")],
+      [
+        "Zeros",
+        stats.count ? `${digits((100 * stats.zeros) / stats.count)} % of ${stats.count.toLocaleString("en")}` : null,
+      ],
+    ]),
+  );
 }
 
 function histogram(found) {
@@ -125,39 +162,79 @@ function histogram(found) {
   const [wide, high, foot] = [300, 84, 16];
   const span = edges[edges.length - 1] - edges[0] || 1;
   const x = (value) => ((value - edges[0]) / span) * wide;
-  const bars = found.counts.map((count, k) => svg("rect", {
-    x: x(edges[k]), y: high - (count / most) * high, height: (count / most) * high,
-    width: Math.max(x(edges[k + 1]) - x(edges[k]) - 0.6, 0.6), class: "bar",
-  }, svg("title", {}, `${digits(edges[k])} … ${digits(edges[k + 1])}: ${count.toLocaleString("en")}`)));
-  const zero = edges[0] < 0 && edges[edges.length - 1] > 0 ? svg("line", { x1: x(0), x2: x(0), y1: 0, y2: high, class: "zero" }) : null;
+  const bars = found.counts.map((count, k) =>
+    svg(
+      "rect",
+      {
+        x: x(edges[k]),
+        y: high - (count / most) * high,
+        height: (count / most) * high,
+        width: Math.max(x(edges[k + 1]) - x(edges[k]) - 0.6, 0.6),
+        class: "bar",
+      },
+      svg("title", {}, `${digits(edges[k])} … ${digits(edges[k + 1])}: ${count.toLocaleString("en")}`),
+    ),
+  );
+  const zero =
+    edges[0] < 0 && edges[edges.length - 1] > 0
+      ? svg("line", { x1: x(0), x2: x(0), y1: 0, y2: high, class: "zero" })
+      : null;
   const mark = (at, value, anchor) => svg("text", { x: at, y: high + 12, "text-anchor": anchor }, digits(value));
-  return svg("svg", { viewBox: `0 0 ${wide} ${high + foot}`, class: "histogram", role: "img", "aria-label": "histogram" },
-    ...bars, zero, mark(0, edges[0], "start"), mark(wide, edges[edges.length - 1], "end"),
-    zero && x(0) > 40 && x(0) < wide - 40 ? mark(x(0), 0, "middle") : null);
+  return svg(
+    "svg",
+    { viewBox: `0 0 ${wide} ${high + foot}`, class: "histogram", role: "img", "aria-label": "histogram" },
+    ...bars,
+    zero,
+    mark(0, edges[0], "start"),
+    mark(wide, edges[edges.length - 1], "end"),
+    zero && x(0) > 40 && x(0) < wide - 40 ? mark(x(0), 0, "middle") : null,
+  );
 }
 
 function overview(page) {
   const { data, nodes, hasBackward } = page.model;
   const { totals = {} } = data;
-  const slow = nodes.filter((node) => node.seconds).sort((a, b) => b.seconds - a.seconds).slice(0, 6);
+  const slow = nodes
+    .filter((node) => node.seconds)
+    .sort((a, b) => b.seconds - a.seconds)
+    .slice(0, 6);
   return [
     h("h2", {}, data.title || "Graph"),
     data.error ? h("p", { class: "warning" }, `⚠ ${data.error}`) : null,
     facts([
-      ["Nodes", nodes.length.toLocaleString("en")], ["Links", data.edges.length.toLocaleString("en")],
+      ["Nodes", nodes.length.toLocaleString("en")],
+      ["Links", data.edges.length.toLocaleString("en")],
       ["Passes", data.passes ?? (hasBackward ? "forward and backward" : "forward")],
       ["Parameters", totals.parameters ? totals.parameters.toLocaleString("en") : null],
-      ["Time", secondsText(number(totals.seconds))], ["FLOPs", flopsText(number(totals.flops))],
+      ["Time", secondsText(number(totals.seconds))],
+      ["FLOPs", flopsText(number(totals.flops))],
       ["Saved for backward", bytesText(number(totals.saved_bytes))],
     ]),
-    slow.length ? section("Slowest", h("ol", { class: "nodes" }, ...slow.map((node) => h("li", {}, linkTo(node, page), ` ${secondsText(node.seconds)}`)))) : null,
-    h("p", { class: "hint" }, "Click a box for its details; double-click a module, or press Enter, to open or close it. Press ? for all keys."),
+    slow.length
+      ? section(
+          "Slowest",
+          h(
+            "ol",
+            { class: "nodes" },
+            ...slow.map((node) => h("li", {}, linkTo(node, page), ` ${secondsText(node.seconds)}`)),
+          ),
+        )
+      : null,
+    h(
+      "p",
+      { class: "hint" },
+      "Click a box for its details; double-click a module, or press Enter, to open or close it. Press ? for all keys.",
+    ),
   ];
 }
 
 function showDetails(panel, page) {
   const { selected } = page.state;
-  const content = !selected ? overview(page) : selected.isGroup ? groupDetails(selected, page) : nodeDetails(selected, page);
+  const content = !selected
+    ? overview(page)
+    : selected.isGroup
+      ? groupDetails(selected, page)
+      : nodeDetails(selected, page);
   panel.replaceChildren(...content.filter(Boolean));
   panel.dataset.item = selected ? selected.id : "";
   panel.scrollTop = 0;
@@ -177,12 +254,19 @@ function swatch(colour, text, shape = "") {
 function kindLegend({ state, theme }) {
   const present = new Set(state.scene.boxes.map((box) => kindOf(box.item)));
   const pills = ["input", "output", "parameter", "buffer", "constant", "gradient"];
-  return Object.keys(KINDS[theme]).filter((kind) => present.has(kind)).map((kind) => swatch(KINDS[theme][kind], kind, pills.includes(kind) ? "pill" : ""));
+  return Object.keys(KINDS[theme])
+    .filter((kind) => present.has(kind))
+    .map((kind) => swatch(KINDS[theme][kind], kind, pills.includes(kind) ? "pill" : ""));
 }
 
 function healthLegend({ theme }) {
   const colours = HEALTH[theme];
-  return [swatch(colours.finite, "finite"), swatch(colours.inf, "⚠ infinite"), swatch(colours.nan, "⚠ NaN"), swatch("transparent", "not looked at", "unknown")];
+  return [
+    swatch(colours.finite, "finite"),
+    swatch(colours.inf, "⚠ infinite"),
+    swatch(colours.nan, "⚠ NaN"),
+    swatch("transparent", "not looked at", "unknown"),
+  ];
 }
 
 function scaleLegend({ state, theme }) {
@@ -191,7 +275,14 @@ function scaleLegend({ state, theme }) {
   if (!any) return [h("span", { class: "key" }, `${title}: not measured in this graph`)];
   const ramp = h("i", { class: "ramp", style: `background:linear-gradient(90deg,${SCALES[theme].join(",")})` });
   return [
-    h("span", { class: "key scale" }, h("b", {}, title), text(low), ramp, `${text(high)}${log ? " (logarithmic)" : ""}`),
+    h(
+      "span",
+      { class: "key scale" },
+      h("b", {}, title),
+      text(low),
+      ramp,
+      `${text(high)}${log ? " (logarithmic)" : ""}`,
+    ),
     swatch("transparent", "unknown", "unknown"),
   ];
 }
@@ -199,6 +290,7 @@ function scaleLegend({ state, theme }) {
 function markLegend({ state, model }) {
   const marks = [h("span", { class: "key" }, h("i", { class: "arrow" }, "→"), "forward")];
   if (model.hasBackward) marks.push(h("span", { class: "key" }, h("i", { class: "arrow back" }, "→"), "backward"));
-  if (state.scene.boxes.some((box) => box.item.fold)) marks.push(h("span", { class: "key" }, h("i", { class: "badge" }, "×n"), "repeats"));
+  if (state.scene.boxes.some((box) => box.item.fold))
+    marks.push(h("span", { class: "key" }, h("i", { class: "badge" }, "×n"), "repeats"));
   return marks;
 }

@@ -104,7 +104,8 @@ function buildScene(model, view) {
   scene.laneAt = view.lanes === "both" ? top.w + PAD.lane : 0;
   scene.w = hasBackward ? scene.laneAt + top.w : top.w;
   collectBoxes(top, scene, view, hasBackward);
-  if (view.lanes !== "backward") for (const route of routes.values()) addLink(scene, route.from.front, route.to.front, points(route), "forward");
+  if (view.lanes !== "backward")
+    for (const route of routes.values()) addLink(scene, route.from.front, route.to.front, points(route), "forward");
   if (hasBackward) addBackwardLinks(model, scene, represent, cellOf, routes);
   return scene;
 }
@@ -180,15 +181,20 @@ function arrange(cell) {
   const place = new Map(items.map((item, k) => [item, k]));
   const segments = [...cell.segments.values()];
   const links = segments.map(({ start, end }) => ({
-    from: place.get(start.cell ?? start.port), to: place.get(end.cell ?? end.port),
-    fromX: offset(start), toX: offset(end), weight: LEAVES.has(start.cell?.item.kind) ? 0.1 : 4,
+    from: place.get(start.cell ?? start.port),
+    to: place.get(end.cell ?? end.port),
+    fromX: offset(start),
+    toX: offset(end),
+    weight: LEAVES.has(start.cell?.item.kind) ? 0.1 : 4,
   }));
   const drawn = layered(items, links);
   items.forEach((item, k) => {
     item.x = drawn.x[k] + PAD.side;
     item.y = drawn.y[k] + PAD.top;
   });
-  segments.forEach((found, k) => { found.points = drawn.paths[k].map(([x, y]) => [x + PAD.side, y + PAD.top]); });
+  segments.forEach((found, k) => {
+    found.points = drawn.paths[k].map(([x, y]) => [x + PAD.side, y + PAD.top]);
+  });
   const title = textWidth(titleOf(cell.item), LABEL_FONT) + 84;
   const wide = drawn.w + 2 * PAD.side;
   cell.w = Math.max(wide, Math.min(title, 320));
@@ -295,7 +301,11 @@ function addBackwardLinks(model, scene, represent, cellOf, routes) {
       if (!from || !to || from === to || from.frame || to.frame || drawn.has(key)) continue;
       drawn.add(key);
       const route = routes.get(`${represent(next.home).id}>${represent(node.home).id}`);
-      const way = route ? points(route).reverse().map(([x, y]) => [x + scene.laneAt, y]) : [];
+      const way = route
+        ? points(route)
+            .reverse()
+            .map(([x, y]) => [x + scene.laneAt, y])
+        : [];
       addLink(scene, from, to, way, "backward");
     }
   }

@@ -5,22 +5,42 @@ function searchText(node) {
     const { source } = node;
     const place = source ? `${source.file}:${source.line} ${source.function ?? ""} ${source.text ?? ""}` : "";
     const shapes = node.shapes.map(shapeText).join(" ");
-    const parts = [node.id, node.label, node.op, node.name, node.kind, node.family, node.group.path, node.group.type, shapes, shapes.replace(/×/g, "x"), node.dtype, place];
+    const parts = [
+      node.id,
+      node.label,
+      node.op,
+      node.name,
+      node.kind,
+      node.family,
+      node.group.path,
+      node.group.type,
+      shapes,
+      shapes.replace(/×/g, "x"),
+      node.dtype,
+      place,
+    ];
     node.words = parts.filter(Boolean).join(" ").toLowerCase();
   }
   return node.words;
 }
 
-/** Nodes that hold all words of the query, or null where the query is empty. */
+/** Nodes that hold all words of the query, those with one in their title first; null where the query is empty. */
 function findNodes(model, query) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   if (!words.length) return null;
-  return model.nodes.filter((node) => words.every((word) => searchText(node).includes(word)));
+  const found = model.nodes.filter((node) => words.every((word) => searchText(node).includes(word)));
+  const titled = (node) => words.some((word) => titleOf(node).toLowerCase().includes(word));
+  return [...found.filter(titled), ...found.filter((node) => !titled(node))];
 }
 
 class Search {
   constructor(page) {
-    Object.assign(this, { page, field: document.getElementById("search"), list: document.getElementById("results"), at: -1 });
+    Object.assign(this, {
+      page,
+      field: document.getElementById("search"),
+      list: document.getElementById("results"),
+      at: -1,
+    });
     this.field.addEventListener("input", () => this.run());
     this.field.addEventListener("keydown", (event) => this.key(event));
     this.field.addEventListener("focus", () => this.show());
@@ -41,9 +61,23 @@ class Search {
   show() {
     const { matches } = this.page.state;
     const shown = matches ? matches.nodes.slice(0, 60) : [];
-    this.list.replaceChildren(...shown.map((node, k) => h("li", {
-      role: "option", id: `result-${k}`, "data-node": node.id, "aria-selected": String(k === this.at), onmousedown: () => this.choose(k),
-    }, h("b", {}, titleOf(node)), ` ${noteOf(node)}`, h("small", {}, node.group.path || node.kind))));
+    this.list.replaceChildren(
+      ...shown.map((node, k) =>
+        h(
+          "li",
+          {
+            role: "option",
+            id: `result-${k}`,
+            "data-node": node.id,
+            "aria-selected": String(k === this.at),
+            onmousedown: () => this.choose(k),
+          },
+          h("b", {}, titleOf(node)),
+          ` ${noteOf(node)}`,
+          h("small", {}, node.group.path || node.kind),
+        ),
+      ),
+    );
     this.list.hidden = !shown.length;
     this.field.setAttribute("aria-expanded", String(shown.length > 0));
     if (this.at >= 0 && this.at < shown.length) this.field.setAttribute("aria-activedescendant", `result-${this.at}`);

@@ -10,12 +10,21 @@ const COLUMNS = [
   { name: "Shape", of: (node) => node.shapes.map(shapeText).join(", "), text: String, wide: 130 },
   { name: "Type", of: (node) => node.dtype ?? "", text: String, wide: 76 },
   ...["seconds", "flops", "bytes", "saved_bytes"].map((name, k) => ({
-    name: ["Time", "FLOPs", "Bytes", "Saved"][k], of: METRICS[name].of, text: name === "flops" ? compact : METRICS[name].text, wide: 84, right: true,
+    name: ["Time", "FLOPs", "Bytes", "Saved"][k],
+    of: METRICS[name].of,
+    text: name === "flops" ? compact : METRICS[name].text,
+    wide: 84,
+    right: true,
   })),
   { name: "Mean |x|", of: METRICS.activation.of, text: compactOrDash, wide: 84, right: true },
   { name: "Gradient norm", of: METRICS.gradient.of, text: compactOrDash, wide: 112, right: true },
   { name: "NaN/inf", of: notFinite, text: (value) => (value === null ? "—" : String(value)), wide: 74, right: true },
-  { name: "Source", of: (node) => (node.source ? `${node.source.file}:${node.source.line}` : ""), text: String, wide: 200 },
+  {
+    name: "Source",
+    of: (node) => (node.source ? `${node.source.file}:${node.source.line}` : ""),
+    text: String,
+    wide: 200,
+  },
 ];
 
 function compactOrDash(value) {
@@ -32,7 +41,12 @@ class Table {
     Object.assign(this, { element, page, by: 0, falling: false, rows: [] });
     this.head = h("div", { class: "row head", role: "row" });
     this.body = h("div", { class: "body", role: "rowgroup" });
-    this.scroller = h("div", { class: "scroller", tabindex: 0, role: "grid", "aria-label": "All nodes" }, this.head, this.body);
+    this.scroller = h(
+      "div",
+      { class: "scroller", tabindex: 0, role: "grid", "aria-label": "All nodes" },
+      this.head,
+      this.body,
+    );
     element.replaceChildren(this.scroller);
     this.scroller.addEventListener("scroll", () => this.draw());
     this.scroller.addEventListener("keydown", (event) => this.key(event));
@@ -40,11 +54,22 @@ class Table {
   }
 
   headings() {
-    this.head.replaceChildren(...COLUMNS.map((column, k) => {
-      const sorted = k === this.by ? (this.falling ? "descending" : "ascending") : "none";
-      const sort = button(column.name + (k === this.by ? (this.falling ? " ↓" : " ↑") : ""), () => this.sort(k));
-      return h("div", { role: "columnheader", "aria-sort": sorted, style: `width:${column.wide}px`, class: column.right ? "right" : "" }, sort);
-    }));
+    this.head.replaceChildren(
+      ...COLUMNS.map((column, k) => {
+        const sorted = k === this.by ? (this.falling ? "descending" : "ascending") : "none";
+        const sort = button(column.name + (k === this.by ? (this.falling ? " ↓" : " ↑") : ""), () => this.sort(k));
+        return h(
+          "div",
+          {
+            role: "columnheader",
+            "aria-sort": sorted,
+            style: `width:${column.wide}px`,
+            class: column.right ? "right" : "",
+          },
+          sort,
+        );
+      }),
+    );
   }
 
   sort(k) {
@@ -82,11 +107,23 @@ class Table {
       const shown = text(of(node));
       return h("div", { role: "gridcell", style: `width:${wide}px`, class: right ? "right" : "", title: shown }, shown);
     });
-    return h("div", {
-      class: "row", role: "row", style: `top:${place * ROW}px`, "aria-rowindex": place + 2, "data-node": node.id,
-      "aria-selected": String(this.page.state.selected === node),
-      onclick: () => this.page.select(node), ondblclick: () => { this.page.showTable(false); this.page.goTo(node); },
-    }, ...cells);
+    return h(
+      "div",
+      {
+        class: "row",
+        role: "row",
+        style: `top:${place * ROW}px`,
+        "aria-rowindex": place + 2,
+        "data-node": node.id,
+        "aria-selected": String(this.page.state.selected === node),
+        onclick: () => this.page.select(node),
+        ondblclick: () => {
+          this.page.showTable(false);
+          this.page.goTo(node);
+        },
+      },
+      ...cells,
+    );
   }
 
   key(event) {
@@ -114,7 +151,8 @@ class Table {
     const { scroller } = this;
     const top = place * ROW;
     if (top < scroller.scrollTop) scroller.scrollTop = top;
-    else if (top + 2 * ROW > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + 2 * ROW - scroller.clientHeight;
+    else if (top + 2 * ROW > scroller.scrollTop + scroller.clientHeight)
+      scroller.scrollTop = top + 2 * ROW - scroller.clientHeight;
     this.draw();
   }
 }
