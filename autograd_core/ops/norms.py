@@ -94,9 +94,15 @@ def _extreme(x, dim, ord):
     return ops.amax(x, dim) if x.shape[dim] else ops.sum(x, dim)
 
 
+def _kept(x, dim, keepdim):
+    """A norm of matrices with the two dims back as size 1 where they are to be kept."""
+    first, second = sorted(dim)
+    return ops.unsqueeze(ops.unsqueeze(x, first), second) if keepdim else x
+
+
 @op(composite, namespace="linalg",
     samples=[real(3, 4), sample(real(2, 3, 4), "nuc"), sample(real(3, 4), inf), sample(real(3, 4), -1),
-                                            sample(real(3, 4), 2),
+                                            sample(real(3, 4), 2), sample(real(3, 4), "nuc", (0, 1), True),
                                             sample(real(2, 3, 4), "fro", (0, 2), True)])  # fmt: skip
 def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=None):
     """Norm of matrices.
@@ -114,11 +120,11 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=No
         from .factorize import svdvals
 
         values = svdvals(ops.movedim(A, dim, (-2, -1)))
-        result = restore(ops.sum(values, -1) if ord == "nuc" else _extreme(values, -1, ord), dim, not keepdim, A.ndim)
+        result = _kept(ops.sum(values, -1) if ord == "nuc" else _extreme(values, -1, ord), dim, keepdim)
     elif ord in (1, -1, inf, -inf):
         summed, other = dim if abs(ord) == 1 else dim[::-1]
         sums = ops.sum(ops.abs(A), summed)
-        result = restore(_extreme(sums, other - (other > summed), ord), dim, not keepdim, A.ndim)
+        result = _kept(_extreme(sums, other - (other > summed), ord), dim, keepdim)
     else:
         raise RuntimeError(f"linalg.matrix_norm: ord must be 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got {ord!r}")
     return result if out is None else write_out(out, result)
