@@ -1,10 +1,12 @@
 """Looking at a computation: graphs and their views.
 
-    making       ``ag.graph``, ``ag.record``, ``ag.draw``          graphs      the data, and its views as methods
-    recording    a watcher that notes what runs                   statistics  what values are like, when looked at
-    names        what the user called things                      work        floating-point operations and bytes
-    folding      repeated blocks                                  pictures    DOT, and rendering it
-    text         a tree for terminals, Mermaid                    export      JSON (its schema) and back
-    compare      differences of two graphs, fingerprints          tables      ``ag.summary``, pandas
-    trace        Chrome traces and flame graphs                   programs    a compiled program as a graph
+Graphs: `making` (``ag.graph``, ``ag.record``, ``ag.draw``), `recording` (a watcher that notes what runs), `graphs` (the
+data, and its views as methods), `programs` (compiled programs as graphs).
+
+What is known of a graph's parts: `statistics` (of values, worked out when looked at), `names` (that the user gave),
+`work` (floating-point operations and bytes), `folding` (repeated blocks).
+
+Views: `scene` (what is shown), `pictures` (DOT and its rendering), `text` (a tree for terminals, Mermaid), `page`
+(HTML), `export` (JSON, its schema, and back), `tables` (``ag.summary``, pandas), `trace` (Chrome traces, flame graphs),
+`compare` (differences and fingerprints).
 """

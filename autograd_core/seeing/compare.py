@@ -89,7 +89,8 @@ class GraphDiff:
             else:
                 worst = max(apart, key=lambda p: getattr(p, what))
                 first = f", the first at {_where(self.after, apart[0].after)}" if apart[0] is not worst else ""
-                lines.append(f"  {what}s: {len(apart)} of {len(known)} differ, by up to {_ulp(getattr(worst, what))} at "
+                most = _ulp(getattr(worst, what))
+                lines.append(f"  {what}s: {len(apart)} of {len(known)} differ, by up to {most} at "
                              f"{_where(self.after, worst.after)}{first}")  # fmt: skip
         return "\n".join(lines)
 
@@ -119,8 +120,11 @@ class GraphDiff:
 
     def json(self) -> dict:
         """The difference as JSON data: keys of vertices, and for each pair that differs what does."""
-        pairs = [{"before": p.before.key, "after": p.after.key, "what": p.what, "value_ulp": _number(p.value),
-                  "gradient_ulp": _number(p.gradient)} for p in self.pairs if p.what or p.value or p.gradient]  # fmt: skip
+        pairs = [
+            {"before": p.before.key, "after": p.after.key, "what": p.what, "value_ulp": _number(p.value),
+             "gradient_ulp": _number(p.gradient)}
+            for p in self.pairs if p.what or p.value or p.gradient
+        ]  # fmt: skip
         return {"format": "autograd-core graph difference", "version": 1, "added": [v.key for v in self.added],
                 "removed": [v.key for v in self.removed], "pairs": pairs}  # fmt: skip
 
@@ -266,11 +270,12 @@ def largest_ulp(a: np.ndarray, b: np.ndarray) -> float | None:
     nans = np.isnan(a), np.isnan(b)
     if (nans[0] != nans[1]).any():
         return math.inf
-    places = [np.where(nan, 0, _place(np.ascontiguousarray(x))) for x, nan in zip((a, b), nans, strict=True)]
-    return float((np.maximum(*places) - np.minimum(*places)).max())
+    first, second = _place(np.ascontiguousarray(a)), _place(np.ascontiguousarray(b))
+    apart = np.maximum(first, second) - np.minimum(first, second)
+    return float(np.where(nans[0], 0, apart).max())
 
 
-def _place(array):
+def _place(array) -> np.ndarray:
     """The place of each number in the order of all numbers of its type."""
     kind = _BITS[array.dtype.itemsize]
     bits = array.view(kind)
@@ -329,4 +334,3 @@ def fingerprint(graph: Graph) -> str:
 def _structure(vertex: Vertex) -> list:
     name = "" if vertex.kind in (*LEAVES, "output") else vertex.op or vertex.label
     return [vertex.kind, name, [list(s) for s in vertex.shapes], vertex.dtype, sorted(vertex.settings.items())]
-

@@ -8,12 +8,14 @@ The JSON of a graph, version 1 (what is not known is null, never a guess; NaN an
     error             why the graph ends early, or null
     modules           one entry a call of a module, in order: id, path, name, type, parent (id or null), parameters
                       (elements), call (1 for the first of this module), seconds, backward_seconds, and fold: null, or
-                      {"group", "count", "first"} for a block that repeats: ``first`` (an id) is shown for all of a group
+                      {"group", "count", "first", "names"} for a block that repeats: ``first`` (an id) is shown for all
+                      of a group; names are those of the first and the last
     nodes             in order of execution: id, kind ("op", "input", "parameter", "buffer", "constant", "output",
                       "backward", "gradient"), label, op, family, name (the user's), module (id), settings (texts by
-                      name), shapes, dtype, forward (of backward and gradient: the node they belong to), source ({"file",
-                      "line", "function", "text"}), started, seconds, flops, bytes (read and written), saved_bytes (kept
-                      for backward), value and gradient (statistics), lost (where the value was overwritten), error
+                      name), shapes, dtype, forward (of backward and gradient: the node they belong to), source
+                      ({"file", "line", "function", "text"}), started, seconds, flops, bytes (read and written),
+                      saved_bytes (kept for backward), value and gradient (statistics), lost (where the value was
+                      overwritten), error
     edges             [from, to] pairs of node ids
     totals            parameters, flops, bytes, saved_bytes, seconds
     statistics        count, nan, inf, zeros, min, max, mean, std, norm, absolute (mean of |x|), and histogram with
@@ -63,8 +65,8 @@ def _node(vertex: Vertex):
             "shapes": [list(shape) for shape in vertex.shapes], "dtype": vertex.dtype, "forward": vertex.forward,
             "source": vertex.source(), "started": vertex.started, "seconds": vertex.seconds, "flops": vertex.flops,
             "bytes": vertex.bytes, "saved_bytes": vertex.saved_bytes, "value": _statistics(vertex.value),
-            "gradient": _statistics(vertex.gradient),
-            "lost": (vertex.value.lost or None) if vertex.value is not None else None, "error": vertex.error}  # fmt: skip
+            "gradient": _statistics(vertex.gradient), "error": vertex.error,
+            "lost": (vertex.value.lost or None) if vertex.value is not None else None}  # fmt: skip
 
 
 def _statistics(kept: Kept | None):
@@ -91,15 +93,15 @@ class _Recalled(Kept):
     def __init__(self, found):
         self._statistics = found
 
-    array = None  # type: ignore[assignment]
-    lost = ""  # type: ignore[assignment]
+    array = None
+    lost = ""
 
     def keep(self):
         """There is nothing to copy."""
 
 
 def load_graph(path) -> Graph:
-    """Read a graph that ``g.save("x.json")`` wrote: all of it but the values themselves (their statistics are there)."""
+    """Read a graph that ``g.save("x.json")`` wrote: all of it but the values, whose statistics are there."""
     with open(Path(path), encoding="utf-8") as file:
         return from_json(json.load(file), Path(path).name)
 

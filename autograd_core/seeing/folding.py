@@ -119,7 +119,7 @@ class _Folder:
     # -------------------------------------------------- runs
 
     def _runs(self, items) -> Iterator[tuple[int, int, int]]:
-        """(start, period, count) of the repeated runs among neighbours, the one that covers most first at each place."""
+        """(start, period, count) of the repeated runs among neighbours: at each place the one that covers most."""
         signs = [self._signature(i) for i in items]
         at = 0
         while at < len(signs) - 1:
@@ -218,7 +218,7 @@ class _Folder:
 
     def _move_leaves(self, parent, made, items):
         """Leaves that this round alone uses go into it."""
-        here = {v.key for i in items if isinstance(i, Vertex) for v in [i]}
+        here = {i.key for i in items if isinstance(i, Vertex)}
         for key in dict.fromkeys([k for i in here for k in self.inputs[i]]):
             leaf = self.graph.vertices[key]
             if leaf.kind in LEAVES and leaf.module == parent and self.uses[key] <= here:
@@ -227,9 +227,10 @@ class _Folder:
 
 def _begins(first, usual):
     """Whether the first round is wired as the others, but for what they take from the round before."""
-    return len(first) == len(usual) and all([
-        len(a) == len(b) and all([x == y or (y[0] == "before" and x[0] == "outside") for x, y in zip(a, b, strict=True)])
-        for a, b in zip(first, usual, strict=True)])  # fmt: skip
+    if [len(origins) for origins in first] != [len(origins) for origins in usual]:
+        return False
+    pairs = [pair for a, b in zip(first, usual, strict=True) for pair in zip(a, b, strict=True)]
+    return all([x == y or (y[0] == "before" and x[0] == "outside") for x, y in pairs])
 
 
 # ---------------------------------------------------------------------------------------------------- what is hidden

@@ -126,7 +126,7 @@ def undisturbed(model: Any = None) -> Iterator[None]:
 
 def _declare(recorder, target, inputs, kwargs):
     """Vertices of the inputs, under the names that the caller's variables have, else those of the parameters."""
-    named = getattr(target, "forward", None) if hasattr(target, "named_parameters") else target
+    named = target.forward if hasattr(target, "named_parameters") else target
     try:
         known = [p for p in signature(named).parameters.values() if p.kind is not Parameter.KEYWORD_ONLY]
     except (TypeError, ValueError):  # a callable without a signature
@@ -226,4 +226,3 @@ def _sketch_backward(recorder, seen):
         recorder.graph.add(Vertex(key, "gradient", f"grad of {there.name or there.label}", there.shapes, there.dtype,
                                   module=there.module, forward=there.key))  # fmt: skip
         recorder.walked.append((leaf, key))
-

@@ -104,11 +104,11 @@ def dot(graph: Graph, depth: int | None = None, marks: dict[str, tuple[str, str]
         if frame.items:
             lines += _frame_lines(scene, frame, name, marks or {}, 1)
     for start, end, again in scene.edges:
-        look = ["style=dashed", "constraint=false"] if again else []
+        looks = ["style=dashed", "constraint=false"] if again else []
         if scene.boxes[end].is_backward:
             # drawn upwards, so that an operation and its backward stand at the same height
-            start, end, look = end, start, [*look, "dir=back", 'color="#c0562b"']
-        lines.append(f"  {start} -> {end} [{', '.join(look)}];")
+            start, end, looks = end, start, [*looks, "dir=back", 'color="#c0562b"']
+        lines.append(f"  {start} -> {end} [{', '.join(looks)}];")
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -134,14 +134,17 @@ def _frame_lines(scene, frame: Frame, title: str, marks, indent: int):
     look = 'style="rounded", color="#dddddd"' if frame.module is None else 'style="rounded", color="#bbbbbb"'
     if folds:
         look = 'style="rounded,filled", fillcolor="#f4f6fb", color="#7a8bb8", penwidth=1.5'
-    yield f'{pad}subgraph {frame.key} {{ graph [label={quoted(_roomy(title))}, {look}, fontcolor="#444444", fontsize=11];'
+    label = quoted(_roomy(title))
+    yield f'{pad}subgraph {frame.key} {{ graph [label={label}, {look}, fontcolor="#444444", fontsize=11];'
     for item in frame.items:
         if isinstance(item, Box):
             yield f"{pad}  {_box(scene, item, '', marks)}"
-        elif len(item.items) == 1 and isinstance(item.items[0], Box) and (item.module is None or not item.module.fold):
-            yield f"{pad}  {_box(scene, item.items[0], item.module.name, marks)}"  # a frame around one box adds nothing
-        else:
-            yield from _frame_lines(scene, item, module_title(item.module), marks, indent + 1)
+        elif item.module is not None:
+            inside = item.items[0]
+            if len(item.items) == 1 and isinstance(inside, Box) and not item.module.fold:
+                yield f"{pad}  {_box(scene, inside, item.module.name, marks)}"  # a frame around one box adds nothing
+            else:
+                yield from _frame_lines(scene, item, module_title(item.module), marks, indent + 1)
     yield pad + "}"
 
 

@@ -17,14 +17,15 @@ def graph_of_program(program: Program) -> Graph:
                                        name=value.name or None))  # fmt: skip
         graph.parameters += value.size if kind == "parameter" else 0
     for number, row in enumerate(program.instructions):
-        scope, backward = str(row.scope or "").removesuffix("backward").rstrip(), str(row.scope or "").endswith("backward")
+        backward = str(row.scope or "").endswith("backward")
+        scope = str(row.scope or "").removesuffix("backward").rstrip()
         shapes = tuple([v.shape for v in row.results])
         kind = str(row.results[0].dtype) if row.results else ""
         family = row.op.family
+        moved = sum([v.nbytes for v in (*dict.fromkeys(row.operands), *row.results)])
         key = graph.add(Vertex(f"n{number}", "backward" if backward else "op", row.op.name, shapes, kind,
                                row.op.qualified, family.name, family.colour, module=_module(graph, modules, scope),
-                               settings=settings_of(row.static), place=row.site,
-                               bytes=sum([v.nbytes for v in (*dict.fromkeys(row.operands), *row.results)])))  # fmt: skip
+                               settings=settings_of(row.static), place=row.site, bytes=moved))  # fmt: skip
         graph.edges += [(keys[v], key) for v in row.operands if v in keys]
         keys |= dict.fromkeys(row.results, key)
     ends: list[tuple[str, Value]] = [("output", v) for v in program.outputs]

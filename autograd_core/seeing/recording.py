@@ -105,7 +105,8 @@ class Recorder(Watcher):
         node = outs[0].node
         scope = state.scope
         if type(scope) is BackwardScope:
-            return self._note_inside_backward(scope, op, args, static, outs, started, ended)
+            self._note_inside_backward(scope, op, args, static, outs, started, ended)
+            return
         sources = [self.maker(a) for a in args if isinstance(a, Tensor)]
         place = node.site if node is not None else provenance.site(3)
         vertex = self._vertex("op", op, [t.array for t in outs], place, self._here(scope))
@@ -122,7 +123,6 @@ class Recorder(Watcher):
         self.graph.edges += [(source, vertex.key) for source in sources]
         if place is not None and (names := assigned_names(place)):
             self.pending = users_frame(3), names, outs, vertex
-        return None
 
     def _note_inside_backward(self, scope, op, args, static, outs, started, ended):
         """An operation of a gradient rule (of a backward that is itself recorded) belongs to the rule's vertex."""
@@ -188,13 +188,13 @@ class Recorder(Watcher):
             for parent, _ in stack.pop().edges:
                 if type(parent) is Node and parent.number > before and parent not in self.nodes:
                     self.nodes[parent] = key
-                    self.graph.vertices[key].saved_bytes += self._newly_kept(parent)  # type: ignore[operator]
+                    self.graph.vertices[key].saved_bytes += self._newly_kept(parent)
                     stack.append(parent)
 
     # -------------------------------------------------- tensors
 
     def _reference(self, array):
-        """A call that gives the array: for as long as the graph is recorded, or as it lives where no values are held."""
+        """A call that gives the array: while the graph is recorded, or while it lives where no values are held."""
         return (lambda: array) if self.values else weakref.ref(array)
 
     def _made(self, array, key):
@@ -207,10 +207,7 @@ class Recorder(Watcher):
 
     def maker(self, tensor):
         """The key of what made a tensor; it becomes a leaf where nothing that was seen did."""
-        if tensor.node is not None:
-            key = self.nodes.get(tensor.node)
-        else:
-            key = self._maker_of(tensor.array)
+        key = self.nodes.get(tensor.node) if tensor.node is not None else self._maker_of(tensor.array)
         return self.leaf(tensor) if key is None else key
 
     def leaf(self, tensor, kind=None, label=None, module=None) -> str:
@@ -221,8 +218,9 @@ class Recorder(Watcher):
             kind = found or ("parameter" if tensor.tracks and tensor.node is None else "input" if name else "constant")
         module = self._here(state.scope) if module is None and type(state.scope) is not BackwardScope else module
         array = tensor.array
+        value = self._hold(array) if self.values else None
         vertex = Vertex(f"t{len(self.graph.vertices)}", kind, label or name or kind, (array.shape,), str(array.dtype),
-                        name=name or label, module=module, value=self._hold(array) if self.values else None)  # fmt: skip
+                        name=name or label, module=module, value=value)  # fmt: skip
         self.graph.add(vertex)
         self.kept.append(tensor)
         owner = storage.owner_of(array)
@@ -241,7 +239,8 @@ class Recorder(Watcher):
         if key is None:
             return
         vertex, before = self.graph.vertices[key], self._maker_of(target.array)
-        if before is not None and before != key and target.tracks is False:
+        known = before is None or before == key or (before, key) in self.graph.edges[-8:]
+        if not known and not target.tracks:
             self.graph.edges.append((before, key))
         vertex.settings = {**vertex.settings, "in place": "yes"}
         for reference, _ in list(self.makers.values()):
@@ -302,7 +301,7 @@ class Recorder(Watcher):
         if any([entry[0] is module for entry in self.open]):
             while self.open:
                 found, made, _ = self.open.pop()
-                made.seconds = ended - made.started
+                made.seconds = ended - made.started  # type: ignore[operator]  # it has been entered
                 if found is module:
                     break
 
@@ -477,11 +476,12 @@ class Recorder(Watcher):
                 vertex.flops = backward_flops(op, graph.vertices[vertex.forward].flops, node.plan.positions, given)
         self._time_modules()
         graph.saved_bytes = self.saved
-        ends = [v.started + v.seconds for v in graph.vertices.values() if v.started is not None and v.seconds is not None]
-        starts = [v.started for v in graph.vertices.values() if v.started is not None]
-        graph.seconds = max(ends) - min(starts) if ends else None
-        for held in (self.makers, self.sharing, self.nodes, self.walked, self.known, self.numbers, self.kept, self.open):
+        spans = [(v.started, v.started + v.seconds) for v in graph.vertices.values()
+                 if v.started is not None and v.seconds is not None]  # fmt: skip
+        graph.seconds = max([end for _, end in spans]) - min([start for start, _ in spans]) if spans else None
+        for held in (self.makers, self.sharing, self.nodes, self.walked, self.known, self.numbers, self.kept):
             held.clear()
+        self.open.clear()
 
     def _complete(self, vertex, op, given, static):
         names = list(op.parameters) + [f"argument {i}" for i in range(len(op.parameters), len(given))]

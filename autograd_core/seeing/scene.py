@@ -13,7 +13,7 @@ ROOM = 160
 MOST = 2500
 """Boxes that a picture may have at all: more cannot be looked at, and layout takes too long."""
 APART = 70
-"""Boxes up to which parameters and their gradients are boxes of their own, not lines in the operation that uses them."""
+"""Boxes up to which parameters and their gradients are boxes, not lines in the operation that uses them."""
 
 
 @dataclass(eq=False)

@@ -146,8 +146,9 @@ def _rows(graph: Graph, depth) -> Iterator[Row]:
             if isinstance(item, Vertex):
                 if key is None:
                     backs = [v.seconds for v in graph.backward if v.forward == item.key and v.kind == "backward"]
-                    yield Row(item.label, item.op or "", level, item.type, 0, item.flops, item.seconds,
-                              sum([s for s in backs if s is not None]) if backs else None, item.saved_bytes, None)  # fmt: skip
+                    behind = sum([s for s in backs if s is not None]) if backs else None
+                    yield Row(item.label, item.op or "", level, item.type, 0, item.flops, item.seconds, behind,
+                              item.saved_bytes, None)  # fmt: skip
                 continue
             if item.fold is not None and item.fold["first"] != item.key:
                 continue

@@ -110,14 +110,16 @@ def flame_svg(stacks: Iterable[Stack | Sequence[Any]], title: str = "") -> str:
         frames, seconds, colour = Stack(*given)
         frame = root
         for name in frames:
-            frame = frame.above.setdefault(name, _Frame(name, SIDES.get(name) or (frame.colour and SIDES.get(frame.name))))
+            frame = frame.above.setdefault(name, _Frame(name, SIDES.get(name)))
         frame.own += seconds
         frame.colour = colour or frame.colour
     whole, height = root.seconds, (root.depth() + 2) * ROW + MARGIN
-    text = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-            'font-family="Helvetica,Arial,sans-serif" font-size="11">',
-            f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-            f'<text x="{WIDTH / 2}" y="{ROW}" text-anchor="middle" font-size="14">{html.escape(title)}</text>']  # fmt: skip
+    size = f'width="{WIDTH}" height="{height}"'
+    font = 'font-family="Helvetica,Arial,sans-serif" font-size="11"'
+    text = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {WIDTH} {height}" {font}>',
+            f'<rect {size} fill="#ffffff"/>',
+            f'<text x="{WIDTH / 2}" y="{ROW}" text-anchor="middle" font-size="14">{html.escape(title)}</text>',
+    ]  # fmt: skip
     if whole > 0:
         text += _boxes(root, MARGIN, height - MARGIN - ROW, (WIDTH - 2 * MARGIN) / whole, whole)
     return "\n".join([*text, "</svg>"]) + "\n"

@@ -32,16 +32,20 @@ def _attention(shapes, out, static):
     return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def _recurrent(shapes, out, static, weights):
-    (steps, batch), (w_ih, w_hh) = shapes[0][:2], (shapes[i] for i in weights)
-    return 2 * steps * batch * (prod(w_ih) + prod(w_hh))
+def _recurrent(first):
+    """The formula of a layer whose weights are arguments ``first`` and the next."""
+
+    def formula(shapes, out, static):
+        steps, batch = shapes[0][:2]
+        return 2 * steps * batch * (prod(shapes[first]) + prod(shapes[first + 1]))
+
+    return formula
 
 
 FORMULAS: dict[str, Callable] = {
     "matmul": _matmul, "mm": _matmul, "bmm": _matmul, "linear": _weighted, "convolution": _weighted,
     "convolution_input": _convolution_input, "convolution_weight": _convolution_weight, "attention": _attention,
-    "lstm_layer": lambda *a: _recurrent(*a, (3, 4)), "gru_layer": lambda *a: _recurrent(*a, (2, 3)),
-    "rnn_layer": lambda *a: _recurrent(*a, (2, 3)),
+    "lstm_layer": _recurrent(3), "gru_layer": _recurrent(2), "rnn_layer": _recurrent(2),
 }  # fmt: skip
 """Multiplications and additions of products by (shapes of the arguments, shape of the first result, settings)."""
 
