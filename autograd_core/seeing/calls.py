@@ -1,0 +1,228 @@
+"""Every operation of a forward with what went in and out and its gradients; and whether its own rule is right."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import provenance, storage
+from ..backward import grad as grad_of
+from ..errors import EXPLAINED
+from ..modes import BackwardScope, Watcher, enable_grad, no_grad, state, unwatched
+from ..shapes import ndarray, reduced_dims
+from ..support import NOT_THE_DERIVATIVE
+from ..tensor import Node, Tensor, apply, wrap
+
+NO_DERIVATIVE = frozenset(key.rpartition("-")[0] for key in NOT_THE_DERIVATIVE)
+"""Operations whose gradient is not the derivative on purpose."""
+
+
+@dataclass(eq=False)
+class Call:
+    """One operation: arguments and results as arrays, which arguments want gradients, and what backward brought.
+
+    ``gradients``: of the results; ``returned``: of the arguments, by position.
+    """
+
+    name: str
+    op: Any
+    run: Callable
+    args: tuple
+    static: dict[str, Any]
+    outs: tuple[ndarray | None, ...]
+    tracked: tuple[int, ...]
+    place: tuple | None
+    scope: str
+    gradients: list[ndarray | None] = field(default_factory=list)
+    returned: dict[int, ndarray] = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        """File, line and text of the user's code."""
+        return provenance.describe(self.place)
+
+    @property
+    def type(self) -> str:
+        """Type and shape of the first result."""
+        return "" if self.out is None else f"{self.out.dtype.name}{list(self.out.shape)}"
+
+    @property
+    def out(self) -> ndarray | None:
+        """The first result."""
+        return self.outs[0]
+
+
+class Calls(Watcher):
+    """Keeps a `Call` of every operation of the forward that has a gradient, in order, in ``calls``."""
+
+    def __init__(self):
+        self.calls: list[Call] = []
+        self.by_node: dict[Node, Call] = {}
+        self.copies: dict[int, tuple[ndarray, int, ndarray]] = {}
+        self.wrapped: dict[int, Any] = {}
+        self.inputs: list[tuple] = []
+
+    def call(self, op, args, static):
+        """Run the operation, those that it is made of seen, and note it if it made a node of its own."""
+        inside = isinstance(state.scope, BackwardScope)
+        given = None if inside else tuple([self._kept(a) for a in args])
+        place = provenance.site(3)
+        result = apply(op, args, static, watched=False)
+        if given is not None:
+            self._note(op.qualified, op, lambda *a: apply(op, a, static), args, given, static, result, place)
+        return result
+
+    def call_function(self, function, args, kwargs):
+        """A user's Function is one call."""
+        given, place = tuple([self._kept(a) for a in args]), provenance.site(3)
+        result = super().call_function(function, args, kwargs)
+        if not isinstance(state.scope, BackwardScope):
+            self._note(
+                function.__name__, None, lambda *a: function.apply(*a, **kwargs), args, given, kwargs, result, place
+            )
+        return result
+
+    def differentiated(self, node, given, found):
+        """Keep the gradients of a node's results and arguments."""
+        super().differentiated(node, given, found)
+        call = self.by_node.get(node)
+        if call is None:
+            return
+        call.gradients = [None if g is None else np.array(getattr(g, "array", g)) for g in given]
+        for slot, gradient in found:
+            if gradient is not None:
+                position = node.plan.positions[slot]
+                like = call.args[position]
+                call.returned[position] = _summed(np.asarray(getattr(gradient, "array", gradient)), np.shape(like))
+
+    def _note(self, name, op, run, args, given, static, result, place):
+        outs = result if isinstance(result, tuple) else (result,)
+        node = next((o.node for o in outs if isinstance(o, Tensor) and o.node is not None), None)
+        if node is None or node in self.by_node or (op is not None and node.op is not op):
+            return
+        tracked = tuple([i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad])
+        arrays = tuple([np.array(o.array) if isinstance(o, Tensor) else None for o in outs])
+        call = Call(name, op, run, given, static, arrays, tracked, place, str(state.scope or ""))
+        self.calls.append(call)
+        self.by_node[node] = call
+
+    def _kept(self, value):
+        """A copy of an array, one for as long as it is not written."""
+        array = value.array if isinstance(value, Tensor) else value
+        if not isinstance(array, ndarray):
+            return array
+        known, version = self.copies.get(id(array)), storage.version(array)
+        if known is None or known[0] is not array or known[1] != version:
+            known = self.copies[id(array)] = array, version, copy.copy(array)
+        return known[2]
+
+
+def _summed(gradient, shape):
+    """A gradient in the shape of its argument: what was broadcast is summed."""
+    if gradient.shape != shape and gradient.ndim >= len(shape):
+        dims = reduced_dims(gradient.shape, shape)
+        gradient = np.add.reduce(gradient, axis=dims, keepdims=True).reshape(shape) if dims else gradient
+    return np.array(np.broadcast_to(gradient, shape))
+
+
+# ---------------------------------------------------------------------------------------------------- rules
+
+
+@dataclass(frozen=True)
+class WrongRule:
+    """An operation whose gradient rule disagrees with central differences along a random direction."""
+
+    call: Call
+    argument: int
+    analytic: float
+    numeric: float
+
+    def __str__(self):
+        names = getattr(self.call.op, "parameters", ())
+        name = names[self.argument] if self.argument < len(names) else f"argument {self.argument}"
+        where = f" in module {self.call.scope}" if self.call.scope else ""
+        return (
+            f"the rule of {self.call.name} for {name} is wrong{where}: along a random direction it gives "
+            f"{self.analytic:.8g}, central differences {self.numeric:.8g}\n  at {self.call.line or 'an unknown place'}"
+        )
+
+
+def first_wrong(calls: list[Call], seed: int = 0) -> WrongRule | None:
+    """The first of ``calls`` (in double precision) whose own rule is wrong."""
+    for call in calls:
+        found = wrong_rule(call, seed)
+        if found is not None:
+            return found
+    return None
+
+
+def wrong_rule(call: Call, seed: int = 0) -> WrongRule | None:
+    """Check one operation by itself at the values that it got; moved a little where it has a kink just there."""
+    if call.name in NO_DERIVATIVE:
+        return None
+    rng = np.random.default_rng(seed)
+    for position in call.tracked:
+        array = call.args[position]
+        if not isinstance(array, ndarray) or array.dtype != np.float64 or not array.size:
+            continue
+        found = _compare(call, position, call.args, rng)
+        if found is None or _agrees(*found):
+            continue
+        moved = [a + 1e-3 * rng.standard_normal(a.shape) * (np.abs(a).mean() + 1e-3)
+                 if i in call.tracked and isinstance(a, ndarray) and a.dtype == np.float64 else a
+                 for i, a in enumerate(call.args)]  # fmt: skip
+        again = _compare(call, position, moved, rng)
+        if again is None or _agrees(*again):
+            continue  # a kink, or outside of where the operation is defined
+        return WrongRule(call, position, *found)
+    return None
+
+
+def _agrees(analytic, numeric, scale=0.0):
+    return abs(analytic - numeric) <= 1e-4 * max(abs(analytic), abs(numeric), 1e-6)
+
+
+def _compare(call, position, args, rng):
+    """(analytic, numeric) derivative along a random direction of one argument, weighted at random; None: cannot."""
+    array = args[position]
+    direction = rng.standard_normal(array.shape)
+    try:
+        with unwatched(), enable_grad():
+            leaf = wrap(array.copy()).requires_grad_()
+            outs = [o for o in _outs(call.run(*_with(args, position, leaf))) if o.array.dtype.kind == "f"]
+        if not outs or any(o.array.dtype != np.float64 for o in outs):
+            return None
+        weights = [rng.standard_normal(o.array.shape) for o in outs]
+        live = [(o, wrap(w)) for o, w in zip(outs, weights, strict=True) if o.requires_grad]
+        with unwatched():
+            pulled = grad_of([o for o, _ in live], leaf, [w for _, w in live], allow_unused=True)[0] if live else None
+        constant = [not o.requires_grad for o in outs]
+        best = None
+        for step in (1e-5, 1e-6, 1e-7):
+            ends = []
+            for sign in (1, -1):
+                there = _with(args, position, wrap(array + sign * step * direction))
+                with unwatched(), no_grad():
+                    moved = [o.array for o in _outs(call.run(*there)) if o.array.dtype.kind == "f"]
+                ends.append(
+                    sum(float((w * m).sum()) for w, m, c in zip(weights, moved, constant, strict=True) if not c)
+                )
+            numeric = (ends[0] - ends[1]) / (2 * step)
+            analytic = 0.0 if pulled is None else float((pulled.array * direction).sum())
+            if best is None or abs(analytic - numeric) < abs(best[0] - best[1]):
+                best = analytic, numeric
+    except EXPLAINED:
+        return None  # not defined a step away, or no rule for this argument
+    return best
+
+
+def _with(args, position, value):
+    return [value if i == position else wrap(a) if isinstance(a, ndarray) else a for i, a in enumerate(args)]
+
+
+def _outs(result):
+    return [o for o in (result if isinstance(result, tuple) else (result,)) if isinstance(o, Tensor)]
