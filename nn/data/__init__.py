@@ -1,5 +1,6 @@
 """Data sets, samplers and the DataLoader, as in PyTorch, and small real data sets."""
 
+from .augment import Augmented, RandomAffine
 from .collate import default_collate, default_convert
 from .dataset import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
 from .fetch import DataWarning, FetchError
@@ -19,6 +20,7 @@ from .text import TextDataset, shakespeare
 
 __all__ = [
     "FASHION",
+    "Augmented",
     "BatchSampler",
     "ConcatDataset",
     "DataLoader",
@@ -27,6 +29,7 @@ __all__ = [
     "FetchError",
     "ImageDataset",
     "IterableDataset",
+    "RandomAffine",
     "RandomSampler",
     "RatingsDataset",
     "Sampler",

@@ -1,5 +1,6 @@
 """The networks before convolutions: perceptron, logistic regression, one that learns XOR, a multilayer perceptron."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import autograd_core as ag
@@ -51,13 +52,13 @@ class Logistic(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU in between; ``sizes`` are the widths from input to output."""
+    """Linear layers with ``activation`` in between (ReLU by default); ``sizes`` are the widths from input to output."""
 
-    def __init__(self, sizes=(784, 256, 256, 10)):
+    def __init__(self, sizes=(784, 256, 256, 10), activation: Callable[[], nn.Module] = nn.ReLU):
         super().__init__()
         layers: list[nn.Module] = []
         for number, (before, after) in enumerate(pairwise(sizes)):
-            layers += [nn.Linear(before, after)] + [nn.ReLU()] * (number < len(sizes) - 2)
+            layers += [nn.Linear(before, after)] + [activation()] * (number < len(sizes) - 2)
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x):
