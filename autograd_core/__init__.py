@@ -75,6 +75,7 @@ _AT_FIRST_USE = {
     "gradcheck": "gradient_check", "gradgradcheck": "gradient_check",
     "debug": "seeing.debugging", "NonFiniteError": "seeing.debugging", "find_nan": "seeing.searching",
     "record_step": "seeing.flight", "replay": "seeing.flight", "gradient_report": "seeing.gradient_reports",
+    "leaks": "seeing.leaks",
     "graph": "seeing.making", "record": "seeing.making", "draw": "seeing.making", "summary": "seeing.tables",
     "load_graph": "seeing.export", "profile": "seeing.profiler",
     "compile": "compiler", "CompileError": "tracing",

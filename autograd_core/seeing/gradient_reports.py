@@ -177,10 +177,10 @@ def gradient_report(model: Callable, loss_fn: Callable, data: tuple, *, optimize
 
     The report holds norms of gradients and parameters; the size of an update relative to the parameter (by
     ``optimizer`` where given, else by plain SGD with ``lr``); units without gradient; layers and steps whose gradients
-    vanish or explode. With ``check``, in double precision, derivatives along ``directions`` random directions and one for each
-    parameter are compared with central differences; if they disagree, the first operation whose own rule is wrong is
-    named. Where PyTorch is installed (``reference=None``; True insists, False leaves it out), its value and gradient of
-    each operation stand beside ours, in ulp.
+    vanish or explode. With ``check``, in double precision, derivatives along ``directions`` random directions, and one
+    for each parameter, are compared with central differences; if they disagree, the first operation whose own rule is
+    wrong is named. Where PyTorch is installed (``reference=None``; True insists, False leaves it out), its value and
+    gradient of each operation stand beside ours, in ulp.
     """
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         raise TypeError(f"gradient_report: data must be (inputs, target), got {type(data).__name__}")
