@@ -1,4 +1,4 @@
-"""The command line ``agrad``: train, graph, check, bench, doctor."""
+"""The command line ``agrad``: train, predict, graph, check, bench, doctor."""
 
 from __future__ import annotations
 
@@ -65,6 +65,18 @@ def _parser():
     train.add_argument("--threads", type=_positive, help="threads to use (default: all cores, or $AG_NUM_THREADS)")
     train.set_defaults(run=_train)
 
+    predict = commands.add_parser(
+        "predict",
+        help="let a trained model read pictures",
+        formatter_class=_Help,
+        description="Read pictures of digits (PNG and whatever Pillow reads, any size, dark on light or light on dark) "
+        "with a model that `agrad train` left in a run folder.",
+    )
+    predict.add_argument("pictures", nargs="+", metavar="FILE", help="pictures, one digit each")
+    predict.add_argument("--model", default="runs/lenet5", metavar="DIR", help="run folder")
+    predict.add_argument("--scores", action="store_true", help="print all scores, exactly, as lines of JSON")
+    predict.set_defaults(run=_predict)
+
     graph = commands.add_parser(
         "graph",
         help="draw a model's computation graph",
@@ -72,7 +84,8 @@ def _parser():
         description="Draw a model's forward and backward graph. No Graphviz installation is needed.",
     )
     graph.add_argument("model", help="name of the model")
-    graph.add_argument("--out", metavar="FILE", help="file to write: .svg, .png or .dot (default: MODEL.svg)")
+    endings = ".svg, .html, .png, .pdf, .dot, .mmd, .json or .txt"
+    graph.add_argument("--out", metavar="FILE", help=f"file to write, {endings} (default: MODEL.svg)")
     graph.set_defaults(run=_graph)
 
     check = commands.add_parser(
@@ -185,7 +198,10 @@ def _fit(recipe, options, folder, console):
         scheduler=schedule,
         callbacks=[history, stopping, nn.train.ProgressBar(console)],
     )
-    nn.save(model.state_dict(), folder / "model.safetensors")
+    about = {"recipe": options.model}
+    if recipe.pictures:
+        about |= {"mean": repr(splits.test.mean), "std": repr(splits.test.std)}
+    nn.save(model.state_dict(), folder / "model.safetensors", metadata=about)
     return model, history, splits, nn.train.evaluate(model, test, loss=recipe.loss, metrics=recipe.metrics)
 
 
@@ -195,7 +211,9 @@ def _leave_report(recipe, model, history, splits, folder, facts, console):
     from . import report
 
     write(folder / "gradients.txt", _gradients(recipe, model, ELEMENTS)[0])
-    _draw(recipe, model).save(folder / "graph.svg")
+    found = _graph_of(recipe, model, next(iter(nn.data.DataLoader(splits.test, 32))))
+    for ending in ("svg", "html"):
+        found.save(folder / f"graph.{ending}")
     if importlib.util.find_spec("matplotlib") is None:
         console.print("note: no curves and pictures without matplotlib (pip install 'autograd-core[plots]')")
     else:
@@ -218,20 +236,57 @@ def _gradients(recipe, model, elements):
     return report.gradient_text(rows, recipe.title), max(row[3] for row in rows)
 
 
+def _predict(options):
+    import json
+
+    import nn
+
+    from .data.pictures import normalised, read_digit
+
+    recipe, model, about = _trained(Path(options.model))
+    if not recipe.pictures:
+        raise ValueError(f"{options.model} holds {recipe.title}, which reads no pictures")
+    mean, std = float(about["mean"]), float(about["std"])
+    for path in options.pictures:
+        scores = nn.train.predict(model, [normalised(read_digit(path), mean, std)])[0]
+        if options.scores:
+            print(json.dumps({"file": path, "scores": scores.tolist()}))
+            continue
+        shares = scores.softmax(0).numpy()
+        first, *others = shares.argsort()[::-1][:3]
+        rest = ", ".join(f"{k} ({100 * shares[k]:.1f} %)" for k in others)
+        print(f"{path}: {first} ({100 * shares[first]:.1f} %), then {rest}")
+
+
+def _trained(folder):
+    """(recipe, model, metadata) of a run folder, the model with its weights and in evaluation mode."""
+    import nn
+
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise FileNotFoundError(f"no trained model in {folder}: it holds no model.safetensors (agrad train makes one)")
+    about = nn.serialize.load_metadata(weights)
+    if "recipe" not in about:
+        raise ValueError(f"{weights} does not say which model it is; `agrad train` writes that into its metadata")
+    recipe = _recipe(about["recipe"])
+    model = recipe.model()
+    model.load_state_dict(nn.load(weights))
+    return recipe, model.eval(), about
+
+
 def _graph(options):
     recipe = _recipe(options.model)
     ag.manual_seed(0)
     model = recipe.model()
     path = Path(options.out or f"{options.model}.svg")
-    _draw(recipe, model).save(path)
+    _graph_of(recipe, model, recipe.sample(2)).save(path)
     print(path)
 
 
-def _draw(recipe, model):
-    def loss(*batch):
-        return recipe.loss(model(*batch[:-1]), batch[-1])
-
-    return ag.draw(loss, *recipe.sample(2), model=model, title=recipe.title)
+def _graph_of(recipe, model, batch):
+    """What the model does with a batch, forward and backward."""
+    *inputs, target = batch
+    return ag.graph(model, *inputs, loss=lambda outputs: recipe.loss(outputs, target), title=recipe.title)
 
 
 def _check(options):

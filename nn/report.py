@@ -11,6 +11,7 @@ import numpy as np
 
 import autograd_core as ag
 from autograd_core.files import write, writing
+from autograd_core.seeing.page import framed
 
 
 def _pyplot():
@@ -153,36 +154,62 @@ def page(folder, title: str, facts: dict[str, str], history) -> None:
     parts.append("</table>")
     if len(history):
         names = [n for n in history.epochs[0] if n != "samples_per_second"]
-        parts.append("<h2>Epochs</h2><table><tr>" + "".join(f"<th>{n.replace('_', ' ')}</th>" for n in names) + "</tr>")
+        heads = "".join(f"<th>{n.replace('_', ' ')}</th>" for n in names)
+        parts.append(f'<h2>Epochs</h2><div class="epochs"><table><tr>{heads}</tr>')
         for epoch in history.epochs:
             cells = "".join(f"<td>{epoch[n]:.4g}</td>" for n in names)
             parts.append(f"<tr>{cells}</tr>")
-        parts.append("</table>")
+        parts.append("</table></div>")
     for file, heading in (("curves.png", "Training curves"), ("errors.png", "Misread")):
         if (folder / file).exists():
             data = base64.b64encode((folder / file).read_bytes()).decode()
             parts.append(f'<h2>{heading}</h2><img alt="{heading}" src="data:image/png;base64,{data}">')
     if (folder / "gradients.txt").exists():
-        parts.append(f"<h2>Gradients</h2><pre>{html.escape((folder / 'gradients.txt').read_text())}</pre>")
-    if (folder / "graph.svg").exists():
-        svg = (folder / "graph.svg").read_text()
-        parts.append(
-            f'<h2>Computation graph, forward and backward</h2><div class="graph">{svg[svg.index("<svg") :]}</div>'
-        )
+        parts.append(f"<h2>Gradients</h2><pre>{html.escape((folder / 'gradients.txt').read_text('utf-8'))}</pre>")
+    parts += _graph(folder)
     write(folder / "report.html", _PAGE.format(title=html.escape(title), body="\n".join(parts)))
+
+
+def _graph(folder):
+    """The interactive page of the graph in a frame, and its picture, as far as they were left in the folder."""
+    found = folder / "graph.html", folder / "graph.svg"
+    shown, picture = (path.read_text("utf-8") if path.exists() else None for path in found)
+    if shown or picture:
+        yield "<h2>Computation graph, forward and backward</h2>"
+    if shown:
+        yield (
+            "<p>One batch of test data, with values and gradients: click an operation for its numbers, hover to see its"
+            ' other pass, colour by time or gradient norm. (Alone: <a href="graph.html">graph.html</a>.)</p>'
+        )
+        yield f'<div class="wide">{framed(shown, 720)}</div>'
+    if picture:
+        svg = picture[picture.index("<svg") :]
+        yield f"<details{'' if shown else ' open'}><summary>As a picture</summary>"
+        yield f'<div class="graph">{svg}</div></details>'
 
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }}
+:root {{ color-scheme: light dark; }}
+:root {{ --ink: #1b212c; --muted: #6a7383; --edge: #dde1e8; --ground: #fff; --soft: #f4f6f9; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ink: #e4e8ef; --muted: #97a1b2; --edge: #2d3440; --ground: #12151b; --soft: #1a1e26; }}
+}}
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }}
+body {{ color: var(--ink); background: var(--ground); }}
 h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.15rem; margin-top: 2rem; }}
-table {{ border-collapse: collapse; }}
-th, td {{ text-align: right; padding: .2rem .8rem; border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums; }}
+table {{ border-collapse: collapse; }} .epochs {{ max-height: 26rem; overflow: auto; }}
+th, td {{ text-align: right; padding: .2rem .8rem; border-bottom: 1px solid var(--edge); }}
+td {{ font-variant-numeric: tabular-nums; }} .epochs th {{ position: sticky; top: 0; background: var(--ground); }}
 th {{ font-weight: 600; }} td:first-child, th:first-child {{ text-align: left; }}
-img {{ max-width: 100%; }} pre {{ background: #f6f6f6; padding: .8rem; overflow: auto; font-size: 13px; }}
-.graph {{ overflow: auto; border: 1px solid #ddd; max-height: 44rem; }} .graph svg {{ min-width: 40rem; height: auto; }}
+img {{ max-width: 100%; border-radius: 6px; }} p {{ color: var(--muted); }}
+summary {{ cursor: pointer; margin: 1rem 0; }}
+pre {{ background: var(--soft); padding: .8rem; overflow: auto; font-size: 13px; border-radius: 6px; }}
+.graph {{ overflow: auto; border: 1px solid var(--edge); max-height: 44rem; background: #fff; }}
+.graph svg {{ min-width: 40rem; height: auto; }}
+.wide {{ width: min(96vw, 110rem); margin-left: 50%; transform: translateX(-50%); }}
 </style></head><body>
 {body}
 </body></html>

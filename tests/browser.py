@@ -92,7 +92,7 @@ class Browser:
         self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
         while not self.frames:
             self.run("new Promise(done => setTimeout(done, 20))")
-        outer, self.session = self.session, self.frames.pop()
+        outer, self.session = self.session, self.frames[-1]
         try:
             yield self
         finally:

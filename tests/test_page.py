@@ -434,10 +434,14 @@ def test_dark_where_the_system_is_dark(chromium, opened):
 
 @needs_browser
 def test_frame_of_a_notebook(chromium, tmp_path):
-    (tmp_path / "notebook.html").write_text(f"<!doctype html><p>text</p>{embedded(page_data.network(2))}", "utf-8")
+    (tmp_path / "notebook.html").write_text(f"<!doctype html><p style='height:3000px'>{embedded(page_data.network(2))}", "utf-8")
     chromium.call("Page.navigate", url=(tmp_path / "notebook.html").as_uri())
     chromium.until("document.querySelector('iframe') !== null")
     with chromium.frame() as inner:
         inner.until("document.documentElement?.dataset.ready")
+    chromium.run("scrollTo(0, 3000)")
+    with chromium.frame() as inner:
+        inner.until("document.documentElement?.dataset.ready")
         assert inner.run("page.embedded") is True
         assert boxes(inner) > 10
+        inner.until("page.camera.scale > 0.5")

@@ -95,7 +95,8 @@ def test_the_command_line_trains_and_leaves_everything(tmp_path, capsys):
     assert main(["train", "xor", "--epochs", "60", "--out", str(tmp_path)]) == 0
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert re.fullmatch(r"test accuracy: [01]\.\d{4}", last)
-    for name in ("graph.svg", "curves.png", "gradients.txt", "model.safetensors", "metrics.jsonl", "report.html"):
+    pages = ("graph.svg", "graph.html", "report.html")
+    for name in (*pages, "curves.png", "gradients.txt", "model.safetensors", "metrics.jsonl"):
         assert (tmp_path / name).stat().st_size > 0
     metrics = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert len(metrics) == 60
@@ -104,6 +105,7 @@ def test_the_command_line_trains_and_leaves_everything(tmp_path, capsys):
     assert worst < 1e-5
     page = (tmp_path / "report.html").read_text()
     assert "<svg" in page
+    assert 'srcdoc="&lt;!doctype html&gt;' in page
     assert "data:image/png" in page
 
 

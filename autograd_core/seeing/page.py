@@ -30,11 +30,16 @@ def page(graph: Any) -> str:
 
 
 def embedded(graph: Any, height: int = 640) -> str:
-    """The page inside a frame of ``height`` pixels, for notebooks: what ``_repr_html_`` of a graph gives."""
+    """The page of a graph inside a frame, for notebooks: what ``_repr_html_`` of a graph gives."""
+    return framed(page(graph), height)
+
+
+def framed(text: str, height: int = 640) -> str:
+    """A page (HTML text) inside a frame of ``height`` pixels, as part of another page."""
     style = f"width:100%;height:{height}px;border:1px solid #8884;border-radius:8px"
     return (
         f'<iframe sandbox="allow-scripts" style="{style}" '
-        f'title="Interactive graph" srcdoc="{html.escape(page(graph))}"></iframe>'
+        f'title="Interactive graph" srcdoc="{html.escape(text)}"></iframe>'
     )
 
 

@@ -26,13 +26,24 @@ class Controls {
     this.pointer(page.canvas);
     this.minimap(page.map);
     document.addEventListener("keydown", (event) => this.key(event));
-    new ResizeObserver(() => {
-      page.state.map = null;
-      page.draw();
-    }).observe(page.canvas);
+    this.watchSize();
     document
       .getElementById("keys")
       .replaceChildren(...HELP.flatMap(([key, what]) => [h("dt", {}, key), h("dd", {}, what)]));
+  }
+
+  /** Draw anew in another size; a frame that nobody has scrolled to has none, and its picture waits for it. */
+  watchSize() {
+    const { page } = this;
+    let waiting = !page.canvas.clientWidth;
+    new ResizeObserver(() => {
+      page.state.map = null;
+      if (waiting && page.canvas.clientWidth) {
+        waiting = false;
+        page.home();
+      }
+      page.draw();
+    }).observe(page.canvas);
   }
 
   toolbar() {

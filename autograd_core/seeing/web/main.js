@@ -163,6 +163,7 @@ class Page {
   home(whole = false) {
     const { scene } = this.state;
     const { clientWidth: width, clientHeight: height } = this.canvas;
+    if (!width || !height) return;
     const across = (width - 40) / Math.max(scene.w, 1);
     const fit = Math.min(across, (height - 110) / Math.max(scene.h, 1), 1.25); // leaves room for titles and legend
     const target = new Camera();
