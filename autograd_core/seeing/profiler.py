@@ -121,6 +121,9 @@ class profile(Watcher):
             place = node.site
             if node.saved:
                 saved = self._saved(node.saved, leaves)
+                if op.hidden:
+                    allocated += sum([v.nbytes for k, v in zip(node.plan.keep, node.saved, strict=True)
+                                      if k[0] == "value" and type(v) is ndarray])  # fmt: skip
             self.nodes[node.number] = len(self.raw)
         else:
             place = site(3)
@@ -214,7 +217,7 @@ class profile(Watcher):
 class _Named:
     """Stands for the record of something that has none."""
 
-    scalar = None
+    hidden = ()
 
     def __init__(self, name, family):
         from ..registry import FAMILIES, Family

@@ -32,12 +32,12 @@ def _attention(shapes, out, static):
     return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def _recurrent(first):
+def _recurrent(first, passes=1):
     """The formula of a layer whose weights are arguments ``first`` and the next."""
 
     def formula(shapes, out, static):
         steps, batch = shapes[0][:2]
-        return 2 * steps * batch * (prod(shapes[first]) + prod(shapes[first + 1]))
+        return passes * 2 * steps * batch * (prod(shapes[first]) + prod(shapes[first + 1]))
 
     return formula
 
@@ -46,6 +46,8 @@ FORMULAS: dict[str, Callable] = {
     "matmul": _matmul, "mm": _matmul, "bmm": _matmul, "linear": _weighted, "convolution": _weighted,
     "convolution_input": _convolution_input, "convolution_weight": _convolution_weight, "attention": _attention,
     "lstm_layer": _recurrent(3), "gru_layer": _recurrent(2), "rnn_layer": _recurrent(2),
+    "lstm_backward": _recurrent(3, 2), "gru_backward": _recurrent(2, 2), "rnn_backward": _recurrent(2, 2),
+    "attention_backward": lambda *a: 2 * _attention(*a),
 }  # fmt: skip
 """Multiplications and additions of products by (shapes of the arguments, shape of the first result, settings)."""
 
@@ -77,7 +79,7 @@ def backward_flops(op: Any, forward: int | None, wanted: Sequence[int], shapes: 
     if op.name not in FORMULAS:
         return forward * len(wanted) if op.family.name in (*PER_RESULT, *NOTHING) else None
     if op.name.endswith(("_layer", "attention")):
-        return None  # what they compute again is the kernel's choice
+        return 2 * forward  # each product has two factors; what kernels compute again is no work asked for
     return forward * len([p for p in wanted if p < 2])
 
 
