@@ -164,10 +164,19 @@ def _planner(path):
     return getattr(import_module(f"autograd_core.kernels.{file}"), name)
 
 
-def copy_plan(source: Array) -> Plan | None:
-    """The plan that copies an array into one of C order."""
+def _fits(plan, row):
+    """Whether a plan makes what an instruction makes."""
+    if plan is None or len(plan.outputs) != len(row.outs):
+        return False
+    return all([spec is not None or out is None for spec, out in zip(plan.outputs, row.outs, strict=True)])
+
+
+def copy_plan(source: Array, ordered: bool = False) -> Plan | None:
+    """The plan that copies an array, into one of C order if ``ordered``, else into one without gaps."""
     loop = Loop("copy", ("x",), (source.dtype.name,), 0, (), (Output(0),))
-    return plan_loop(source, loop=loop) if source.dtype.name in ("float32", "float64", "int64", "int32") else None
+    if source.dtype.name not in ("float32", "float64", "int64", "int32"):
+        return None
+    return plan_loop(source, loop=loop, ordered=ordered)
 
 
 def _strides_of(plan: Plan) -> tuple[int, ...] | None:
@@ -202,6 +211,7 @@ class Layout:
         self.numbers: list[Number] = []
         self.draws: list[tuple[Draw, Draw]] = []  # seed and offset of native draws
         self._blocks: dict[tuple, int] = {}
+        self._ordered: dict[Value, Place] = {}  # copies in C order
         self._roots: list[Root] = []
         self._numbers, self._draws = Root("numbers", 0), Root("numbers", 0)
         self._readers = self._all_readers()
@@ -226,7 +236,7 @@ class Layout:
         if found is None:
             if value.kind == "constant":
                 assert value.array is not None
-                array = np.ascontiguousarray(value.array)
+                array = np.asarray(value.array, order="C")
                 root = self._root("constant", value.nbytes)
                 move(root, array)
                 found = Place(root, 0, array.strides)
@@ -306,20 +316,61 @@ class Layout:
     def _plan(self, row):
         if row.op.name in DRAWS:
             return self._draw(row)
+        if row.op.name == "reshape":
+            return self._reshape(row)
         values = [a for a in row.args if type(a) is not Number]
         if any([type(a) is Value and a.dtype.kind == "O" for a in values]):
             return False
         inputs = [self.describe(a) if type(a) is Value else None for a in values]
         numbers = [a for a in row.args if type(a) is Number]
-        plan = planned(row, inputs, len(numbers))
-        if plan is None or len(plan.outputs) != len(row.outs):
-            return False
-        if any([spec is None and out is not None for spec, out in zip(plan.outputs, row.outs, strict=True)]):
+        plan, places = planned(row, inputs, len(numbers)), None
+        if not _fits(plan, row):
+            plan, places = self._plan_in_order(row, values, inputs, len(numbers))
+        if plan is None:
             return False
         for value in values:
             if type(value) is Value and value in self.python:
                 self.needed.add(value)
-        self._emit(row, plan, [self.place(v) if type(v) is Value else None for v in values], numbers)
+        self._emit(row, plan, places or [self.place(v) if type(v) is Value else None for v in values], numbers)
+        return True
+
+    def _plan_in_order(self, row, values, inputs, numbers):
+        """(plan, places) with copies in C order of the operands that are not, for kernels that need them so."""
+        turned = [a if a is None or is_dense(v, a.strides) else a._replace(strides=dense(a.shape, a.dtype.itemsize))
+                  for v, a in zip(values, inputs, strict=True)]  # fmt: skip
+        copied = [a for a, b in zip(inputs, turned, strict=True) if a is not b]
+        plan = planned(row, turned, numbers) if copied and all(map(copy_plan, copied)) else None
+        if not _fits(plan, row):
+            return None, None
+        return plan, [self._in_order(v) if a is not b else None if a is None else self.place(v)
+                      for v, a, b in zip(values, inputs, turned, strict=True)]  # fmt: skip
+
+    def _in_order(self, value):
+        """The place of a value in C order: its own, or that of a copy."""
+        if value not in self._ordered:
+            place = self.place(value)
+            if is_dense(value, place.strides) and place.root.kind == "arena":
+                return place
+            plan = copy_plan(self.describe(value), ordered=True)
+            made = Place(self._root("arena", value.nbytes), 0, dense(value.shape, value.dtype.itemsize))
+            if value in self.python:
+                self.needed.add(value)
+            self._use(place)
+            made.root.last = len(self.rows)
+            self.rows.append(Native(plan, [place], [made], []))
+            self._ordered[value] = made
+        self._use(self._ordered[value])
+        return self._ordered[value]
+
+    def _reshape(self, row):
+        """A reshape that was a copy when it was recorded; where its operand lies in order it is a look."""
+        source = row.args[0]
+        if copy_plan(self.describe(source), ordered=True) is None or 0 in source.shape or row.runtime:
+            return False
+        place = self._in_order(source)
+        self.places[row.out] = Place(place.root, place.offset, dense(row.out.shape, row.out.dtype.itemsize))
+        if source in self.python:
+            self.needed.add(source)
         return True
 
     def _guard(self, row, inputs):

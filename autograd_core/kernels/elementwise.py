@@ -64,11 +64,12 @@ def _write(source: str, name: str) -> str | None:
 # ------------------------------------------------------------------------------------------------------------- planning
 
 
-def plan_loop(*arrays: Array, loop: Loop, axes: int = 0, gather: bool = True) -> Plan | None:
+def plan_loop(*arrays: Array, loop: Loop, axes: int = 0, gather: bool = True, ordered: bool = False) -> Plan | None:
     """Plan a loop over broadcast arrays, in the order of ``loop.inputs``; then the numbers (float64), if it has any.
 
     Outputs have the broadcast shape, those with a reduction are reduced over the last ``axes`` dimensions (at least 1).
-    ``gather=False`` refuses inputs that are strided along the rows.
+    ``gather=False`` refuses inputs that are strided along the rows. ``ordered`` asks for outputs in C order; else they
+    may have the order of the inputs.
     """
     numbers = arrays[len(loop.inputs)] if loop.numbers else None
     given = arrays[: len(loop.inputs)]
@@ -80,7 +81,7 @@ def plan_loop(*arrays: Array, loop: Loop, axes: int = 0, gather: bool = True) ->
         return None
     if not reduced and all(a.shape == shape for a in given):
         strides = _common_dense_strides(shape, given)
-        if strides is not None:
+        if strides is not None and not (ordered and _is_permuted(shape, strides)):
             return _plan_flat(loop, shape, strides, numbers)
     return _plan_rows(loop, shape, given, axes if reduced else 0, gather)
 
