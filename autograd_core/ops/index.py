@@ -15,7 +15,7 @@ from ..errors import EXPLAINED, explain, placed
 from ..modes import state
 from ..registry import composite, index, op
 from ..shapes import dtype_of, named, normalize_dim
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from .samples import Values, integer, real, sample
 
 ARRAY = "array"
@@ -244,6 +244,8 @@ def set_item(self, item, value):
             _write_part(part, value)
         return
     part = self.array if basic is None else self.array[basic if ... in basic else (*basic, ...)]
+    if state.watch is not None:
+        state.watch.write(wrap(part), value)
     try:
         part[_located(spec, map(values_of, arrays)) if arrays else ...] = values_of(value)
     except EXPLAINED as error:

@@ -305,7 +305,7 @@ def _merged(diff: GraphDiff) -> tuple[Graph, dict[str, tuple[str, str]]]:
         if pair.what:
             marks[pair.after.key] = "changed", "; ".join([*pair.what, *apart])
         elif apart:
-            marks[pair.after.key] = "moved", ", ".join(apart)
+            marks[pair.after.key] = "moved", "; ".join(apart)
     homes = {m.path.partition(".")[2]: key for key, m in diff.after.modules.items()}
     made = replace(diff.after, vertices=dict(diff.after.vertices), edges=list(diff.after.edges))
     for vertex in diff.removed:

@@ -71,15 +71,14 @@ def _node(vertex: Vertex):
 
 def _statistics(kept: Kept | None):
     found = kept.statistics() if kept is not None else None
-    return None if found is None else _finite(found)
+    return None if found is None else {name: _finite(value) for name, value in found.items()}
 
 
 def _finite(value):
+    """A measure as JSON can hold it; the edges of a histogram are finite."""
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, list) else value
+    return value
 
 
 # ---------------------------------------------------------------------------------------------------- reading

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import os
 import sys
+from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
 
@@ -72,6 +73,7 @@ def name_of(value: Any, frame: FrameType | None) -> str | None:
     return None
 
 
+@lru_cache(1 << 16)
 def source(place) -> dict[str, Any]:
     """A site as data: file (relative to the current folder where it lies below it), line, function, text."""
     import linecache

@@ -125,7 +125,8 @@ def _title(scene):
         facts.append(time_text(graph.seconds))
     if scene.is_closed:
         facts.append(f"modules below depth {scene.depth} are closed")
-    return "   ·   ".join(facts) + (f"\nends early: {graph.error.splitlines()[0]}" if graph.error else "")
+    lines = ["   ·   ".join(facts[i : i + 3]) for i in range(0, len(facts), 3)]  # a title does not widen a picture
+    return "\n".join([*lines, *([f"ends early: {graph.error.splitlines()[0]}"] if graph.error else [])])
 
 
 def _frame_lines(scene, frame: Frame, title: str, marks, indent: int):
@@ -162,7 +163,7 @@ def _box(scene, box: Box, module: str, marks):
         border = '"#d00000", penwidth=2.5'
     if mark is not None:
         border = f'"{CHANGES[mark[0]]}", penwidth=2.5'
-        small.append(mark[1] if mark[0] == "moved" else f"{mark[0]}{': ' if mark[1] else ''}{mark[1]}")
+        small += [*([mark[0]] if mark[0] != "moved" else []), *mark[1].split("; ")]
     below = "".join([_small(text) for text in small if text])
     return f"{box.key} [label=<{html.escape(_roomy(title))}{below}>, {look}, color={border}];"
 
@@ -202,7 +203,7 @@ def _closed(box: Box, ops: list[Vertex]):
     module = box.module
     assert module is not None
     seconds = module.backward_seconds if box.is_backward else module.seconds
-    small = [_type(ops[-1]) if ops and not box.is_backward else "",
+    small = [_type(box.result or ops[-1]) if ops and not box.is_backward else "",
              f"{len(ops)} operations" + (f", {module.parameters:,} parameters" if not box.is_backward else ""),
              time_text(seconds)]  # fmt: skip
     title = module_title(module) + (" backward" if box.is_backward else "")

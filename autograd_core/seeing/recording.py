@@ -16,7 +16,7 @@ import numpy as np
 from .. import provenance, storage
 from ..backward import _Pass
 from ..modes import BackwardScope, Watcher, state, unwatched
-from ..registry import OPS, network
+from ..registry import OPS, index, network
 from ..shapes import ndarray
 from ..tensor import Node, Tensor
 from .graphs import Graph, Module, Vertex
@@ -25,6 +25,7 @@ from .statistics import Kept
 from .work import backward_flops, bytes_of, flops
 
 ENTRANCES = {"get_item": "getitem", "set_item": "setitem"}
+SETITEM = SimpleNamespace(name="setitem", qualified="setitem", family=index, parameters=())
 UPDATE = SimpleNamespace(name="step", qualified="step", family=network, parameters=())
 
 
@@ -39,6 +40,7 @@ class Recorder(Watcher):
         self.names = dict(names or {})  # id of a tensor -> (kind, name)
         self.holds_back = False  # whether gradients are kept from the ``grad`` of leaves
         self.makers: dict[int, tuple[Any, str]] = {}  # id of an array -> a reference to it, the key of what made it
+        self.places: dict[int, list[int]] = {}  # id of memory -> ids of the arrays in it
         self.sharing: dict[int, list[Kept]] = {}  # id of memory -> values in it
         self.nodes: dict[Any, str] = {}  # Node (or leaf) -> key of its vertex
         self.backs: dict[str, str] = {}  # key of a backward vertex -> its node
@@ -198,7 +200,14 @@ class Recorder(Watcher):
         return (lambda: array) if self.values else weakref.ref(array)
 
     def _made(self, array, key):
+        if id(array) not in self.makers:
+            self.places.setdefault(id(storage.owner_of(array)), []).append(id(array))
         self.makers[id(array)] = self._reference(array), key
+
+    def _overlapping(self, array) -> list[ndarray]:
+        """The known arrays that share memory with ``array``."""
+        known = [self.makers[number][0]() for number in self.places.get(id(storage.owner_of(array)), ())]
+        return [other for other in known if other is not None and np.may_share_memory(other, array)]
 
     def _maker_of(self, array):
         """The key of what made an array, or None."""
@@ -235,6 +244,8 @@ class Recorder(Watcher):
         """Values in memory that is about to be written are copied; what is there comes from ``result`` now."""
         super().write(target, result)
         self.about_to_change(target.array)
+        if not target.tracks and not getattr(result, "tracks", False) and self._write_part(target.array, result):
+            return
         key = self.maker(result) if isinstance(result, Tensor) else None
         if key is None:
             return
@@ -243,13 +254,29 @@ class Recorder(Watcher):
         if not known and not target.tracks:
             self.graph.edges.append((before, key))
         vertex.settings = {**vertex.settings, "in place": "yes"}
-        for reference, _ in list(self.makers.values()):
-            array = reference()
-            if array is not None and array is not result.array and np.may_share_memory(array, target.array):
+        for array in self._overlapping(target.array):
+            if array is not result.array:
                 self._made(array, key)
         self._made(target.array, key)
         if self.pending is not None and any([result is out for out in self.pending[2]]):
             self.pending[2].append(target)
+
+    def _write_part(self, part, result) -> bool:
+        """Where ``part`` is a part of a known array: that array comes from an operation "setitem" now."""
+        arrays = self._overlapping(part)
+        whole = max(arrays, key=lambda array: array.size, default=part)
+        if whole.size <= part.size:
+            return False
+        place = provenance.site(4)
+        sources = [self._maker_of(whole), *([self.maker(result)] if isinstance(result, Tensor) else [])]
+        vertex = self._vertex("op", SETITEM, [whole], place, self._here(state.scope))
+        self.graph.edges += [(source, vertex.key) for source in sources if source is not None]
+        for array in arrays:
+            if array is not getattr(result, "array", None):
+                self._made(array, vertex.key)
+        if vertex.value is not None:  # it is written only after this
+            vertex.value = None
+        return True
 
     def about_to_change(self, array):
         """Copy the values that lie in the memory of ``array``."""
@@ -479,7 +506,7 @@ class Recorder(Watcher):
         spans = [(v.started, v.started + v.seconds) for v in graph.vertices.values()
                  if v.started is not None and v.seconds is not None]  # fmt: skip
         graph.seconds = max([end for _, end in spans]) - min([start for start, _ in spans]) if spans else None
-        for held in (self.makers, self.sharing, self.nodes, self.walked, self.known, self.numbers, self.kept):
+        for held in (self.makers, self.places, self.sharing, self.nodes, self.walked, self.known, self.numbers, self.kept):
             held.clear()
         self.open.clear()
 

@@ -18,12 +18,14 @@ APART = 70
 
 @dataclass(eq=False)
 class Box:
-    """One operation, tensor or closed module; ``held``: what a closed module holds, ``leaves``: parameters inside."""
+    """One operation, tensor or closed module; ``held``: what a closed module holds, ``result``: the operation
+    whose value leaves it, ``leaves``: parameters inside."""  # noqa: D209
 
     key: str
     vertex: Vertex | None = None
     module: Module | None = None
     held: list[Vertex] = field(default_factory=list)
+    result: Vertex | None = None
     leaves: list[Vertex] = field(default_factory=list)
     is_backward: bool = False
 
@@ -160,4 +162,5 @@ class Scene:
                 continue
             moved = a == b or order[self.hidden.get(start, start)] > order[self.hidden.get(end, end)]
             found[a, b] = found.get((a, b), True) and moved
+            self.boxes[a].result = self.graph.vertices[start]
         return [(a, b, again) for (a, b), again in found.items()]

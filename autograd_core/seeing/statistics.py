@@ -61,7 +61,7 @@ def statistics(array: np.ndarray) -> dict[str, Any] | None:
     """Statistics of the elements, of the finite ones but for the counts; None for complex numbers and objects.
 
     count, nan, inf, zeros: counts. min, max, mean, std, norm (root of the sum of squares), absolute (mean of ``|x|``)
-    and a histogram with 32 bins of equal width; these are None where no element is finite.
+    and a histogram with (up to) 32 bins of equal width; these are None where no element is finite.
     """
     if array.dtype.kind not in "fiub":
         return None
@@ -90,11 +90,12 @@ def statistics(array: np.ndarray) -> dict[str, Any] | None:
 def _histogram(parts, low, high):
     if low == high:
         return {"edges": [float(low), float(high)], "counts": [sum([part.size for part in parts])]}
-    counts = np.zeros(BINS, np.int64)
-    width = (high / 2 - low / 2) / (BINS / 2)
+    bins = min(BINS, sum([part.size for part in parts]))
+    counts = np.zeros(bins, np.int64)
+    width = (high / 2 - low / 2) / (bins / 2)
     for part in parts:
-        place = np.clip((part / 2 - low / 2) / (width / 2), 0, BINS - 1)
-        counts += np.bincount(place.astype(np.int64), minlength=BINS)
-    edges = low + width * np.arange(BINS + 1)
+        place = np.clip((part / 2 - low / 2) / (width / 2), 0, bins - 1)
+        counts += np.bincount(place.astype(np.int64), minlength=bins)
+    edges = low + width * np.arange(bins + 1)
     edges[-1] = high
     return {"edges": edges.tolist(), "counts": counts.tolist()}
