@@ -127,13 +127,13 @@ def unpacked(data: np.ndarray, layout: dict[str, Any]) -> np.ndarray:
 
 def environment() -> dict[str, Any]:
     """What the bits of a result may depend on."""
-    import numba
+    from importlib.metadata import version
 
     from .. import __version__
     from ..kernels import host
 
     return {"autograd-core": __version__, "python": platform.python_version(), "numpy": np.__version__,
-            "numba": numba.__version__, "system": f"{platform.system()} {platform.machine()}",
+            "numba": version("numba"), "system": f"{platform.system()} {platform.machine()}",
             "processor": host.cpu()[0], "lanes": host.lanes()}  # fmt: skip
 
 

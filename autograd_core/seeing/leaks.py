@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import re
 import sys
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from inspect import CO_OPTIMIZED
@@ -31,10 +32,10 @@ SHOWN = 10
 class Held:
     """One graph that is alive: its newest tensor, who holds that, and what it costs.
 
-    ``references``: who holds it, as ``train.py: losses[3]``; ``places``: where in the user's code it was made.
+    ``references``: who holds it, as ``the global losses[3] of __main__``; ``place``: the user's line that made it.
     """
 
-    tensor: Any
+    end: weakref.ref
     op: str
     type: str
     nodes: int
@@ -42,6 +43,11 @@ class Held:
     place: str
     scope: str
     references: list[str] = field(default_factory=list)
+
+    @property
+    def tensor(self) -> Any:
+        """The tensor (or node) itself, while it lives: the report does not keep it alive."""
+        return self.end()
 
     def __str__(self):
         size = (
@@ -132,7 +138,7 @@ def leaks(*, minimum: int = 0) -> Leaks:
         count, size = _cost(node)
         if size >= minimum:
             shape, dtype = node.meta[end.index if isinstance(end, Tensor) else 0] or ((), "")
-            found.append(Held(end, node.op.name, f"{np.dtype(dtype).name if dtype else ''}{list(shape)}", count, size,
+            found.append(Held(weakref.ref(end), node.op.name, f"{np.dtype(dtype).name if dtype else ''}{list(shape)}", count, size,
                               provenance.describe(node.site), str(node.scope or ""), paths.of(end)))  # fmt: skip
     return Leaks(sorted(found, key=lambda held: (-held.bytes, -held.nodes)))
 
