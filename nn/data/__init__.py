@@ -6,6 +6,7 @@ from .dataset import ConcatDataset, Dataset, IterableDataset, Subset, TensorData
 from .fetch import DataWarning, FetchError
 from .images import FASHION, ImageDataset, digits, fashion_mnist, mnist
 from .loader import DataLoader, WorkerInfo, batch_generator, get_worker_info
+from .pictures import read_digit
 from .sampler import (
     BatchSampler,
     RandomSampler,
@@ -54,5 +55,6 @@ __all__ = [
     "mnist",
     "movielens",
     "random_split",
+    "read_digit",
     "shakespeare",
 ]
