@@ -81,6 +81,9 @@ def test_embedding_and_its_gradient(width):
     settings = {"rows": 11, "padding_idx": 3, "scale_grad_by_freq": False}
     for _, got in run_everywhere(embedding_backward, (g, indices), lanes=(4, 16), **settings):
         np.testing.assert_allclose(got, naive.add_rows(g, indices, 11, 3), rtol=1e-5, atol=1e-5)
+    turned = np.ascontiguousarray(g.swapaxes(0, 1)).swapaxes(0, 1)
+    np.testing.assert_array_equal(execute(embedding_backward, (turned, indices), **settings),
+                                  execute(embedding_backward, (g, indices), **settings))
 
 
 def test_rows_that_do_not_exist_are_zeros():

@@ -46,7 +46,8 @@ def gather(dtype, lanes):
 def scatter(dtype, lanes):
     """Add rows up where their indices say; a unit is a vector of columns.
 
-    Context: indices, g, out (zeros), rows, width, number of indices, index to leave out.
+    Context: indices, g, out (zeros), rows, width, number of indices, index to leave out, length of a line of indices,
+    strides of a line and of a row of g.
     """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
 
@@ -54,11 +55,12 @@ def scatter(dtype, lanes):
         w = simd.words(context)
         indices, g, target, width = simd.words(w[0]), simd.pointer(w[1], S), simd.pointer(w[2], S), w[4]
         for k in range(w[5]):
-            row = indices[k]
+            row, line = indices[k], k // w[7]
+            source = simd.advance(g, line * w[8] + (k - line * w[7]) * w[9])
             if row >= 0 and row < w[3] and row != w[6]:
                 for j in range(start * lanes, min(stop * lanes, width), lanes):
                     sum_ = simd.load_part(target, row * width + j, width - j, V)
-                    sum_ += simd.load_part(g, k * width + j, width - j, V)
+                    sum_ += simd.load_part(source, j, width - j, V)
                     simd.store_part(target, row * width + j, sum_, width - j)
 
     return kernel
@@ -76,15 +78,31 @@ def lookup(indices: Array, table: Array, *, padding_idx: int, scale_grad_by_freq
                       max(1, GRAIN // width)),))
 
 
+def _rows(g: Array) -> tuple[int, int, int] | None:
+    """(Rows of a line, strides of a line and of a row in elements); None where the rows lie in more dimensions."""
+    if served(g):
+        return math.prod(g.shape[:-1]), 0, g.shape[-1]
+    size = g.dtype.itemsize
+    if len(g.shape) != 3 or g.dtype.char not in "fd" or not g.dtype.isnative or any(s % size for s in g.strides):
+        return None
+    if g.strides[-1] != size and g.shape[-1] > 1:
+        return None
+    return g.shape[1], g.strides[0] // size, g.strides[1] // size
+
+
 def embedding_backward(g: Array, indices: Array, *, rows: int, padding_idx: int,
                        scale_grad_by_freq: bool) -> Plan | None:
-    """Plan the gradient of :func:`lookup` in the table, for C-ordered g (..., width) and int64 indices."""
-    if scale_grad_by_freq or indices.dtype != np.int64 or not is_c_ordered(indices) or not served(g):
+    """Plan the gradient of :func:`lookup` in the table, for g (..., width) and C-ordered int64 indices.
+
+    Rows of g are contiguous and lie in any two dimensions, as where time and batch were exchanged.
+    """
+    if scale_grad_by_freq or indices.dtype != np.int64 or not is_c_ordered(indices) or 0 in g.shape or not rows:
         return None
-    if 0 in g.shape or not rows:
+    placed = _rows(g)
+    if placed is None:
         return None
     width, lanes = g.shape[-1], host.lanes(g.dtype)
     vectors = -(-width // lanes)
-    context = (inp(1), inp(0), out(0), rows, width, math.prod(indices.shape), padding_idx)
+    context = (inp(1), inp(0), out(0), rows, width, math.prod(indices.shape), padding_idx, *placed)
     call = Call(scatter(g.dtype, lanes), context, vectors, max(-(-vectors // 8), 2))
     return Plan((Spec((rows, width), g.dtype),), (call,), (), (0,))

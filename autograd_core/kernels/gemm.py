@@ -25,8 +25,9 @@ from autograd_core.kernels.runner import range_kernel
 CHUNK = 2_000_000  # floating-point operations of a chunk at least: some 20 us of one core
 MOST_CHUNKS = 96
 EAGER_LEAST = 1_500_000  # operations from which an eager call gains more from this kernel than it loses by its launch
+EAGER_LINEAR = 200_000  # the same where BLAS finds B turned and a bias is added in a pass of its own
 PANEL_PART = 4
-PACK_ROWS = 64  # from this many rows of C on, a copy of B in panels pays for itself
+PACK_ROWS = 65  # from this many rows of C on, a copy of B in panels pays for itself
 DOT_ROWS = 16  # up to this many rows of C, a B that lies along the inner dimension is not copied
 
 
@@ -542,7 +543,7 @@ def matmul(a: Array, b: Array) -> Plan | None:
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Plan | None:
     """Plan ``x @ weight.T + bias`` for an eager call, as :func:`matmul`."""
-    if 2 * math.prod(x.shape) * weight.shape[0] < EAGER_LEAST:
+    if 2 * math.prod(x.shape) * weight.shape[0] < EAGER_LINEAR:
         return None
     turned = Array(weight.shape[::-1], weight.strides[::-1], weight.dtype)
     if len(weight.shape) < 2 or (bias is not None and len(bias.shape) > 1):

@@ -363,7 +363,7 @@ FUSED = {"ignore_index": -100, "label_smoothing": 0.1, "reduction": "mean"}
     network,
     namespace="internal",
     hidden=("lse", "total"),
-    kernel=Kernel("cross_entropy:softmax_nll", when=_classes_exist,
+    kernel=Kernel("cross_entropy:softmax_nll", above=512, when=_classes_exist,
                   indices=lambda input, target, weight, ignore_index, **_: (1, input.shape[1], ignore_index)),
     vjp=[
         lambda g, input, target, weight, lse, total, ignore_index, label_smoothing, reduction: ops.softmax_nll_backward(
@@ -412,7 +412,7 @@ def softmax_nll(input, target, weight, *, ignore_index, label_smoothing, reducti
     network,
     namespace="internal",
     vjp=(),
-    kernel=Kernel("cross_entropy:softmax_nll_backward", by=1),
+    kernel=Kernel("cross_entropy:softmax_nll_backward", above=512, by=1),
     composite=lambda g, input, target, weight, lse, total, **settings: gradient_of(
         lambda x: _smoothed_formula(x, target, weight, **settings), (g,), (input,), (True,)
     )[0],

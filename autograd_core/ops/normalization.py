@@ -40,7 +40,7 @@ SOFTMAX = [sample(real(3, 4), 1), sample(real(2, 3, 4), -2), sample(real(), 0), 
 
 
 @op(network, signature="input, dim=None, _stacklevel=3, dtype=None", prepare=_softmax_setting, samples=SOFTMAX,
-    kernel=Kernel("softmax:softmax"), vjp=[lambda g, out, dim: ops.softmax_backward(g, out, dim=dim)], onnx="Softmax",
+    kernel=Kernel("softmax:softmax", above=512), vjp=[lambda g, out, dim: ops.softmax_backward(g, out, dim=dim)], onnx="Softmax",
     aliases=["nn.functional.softmax", "special.softmax"])  # fmt: skip
 def softmax(input, *, dim, dtype, _stacklevel=3):
     """Exponentials scaled to sum 1 along ``dim``: exp(x) / sum(exp(x)). ``dtype``: what to cast the input to first."""
@@ -52,7 +52,7 @@ def softmax(input, *, dim, dtype, _stacklevel=3):
 
 
 @op(network, namespace="internal", samples=[sample(real(3, 4), real(3, 4), dim=1)], vjp=(),
-    kernel=Kernel("softmax:softmax_backward"),
+    kernel=Kernel("softmax:softmax_backward", above=512),
     composite=lambda g, out, *, dim: out * (g - ops.sum(g * out, dim, True)))  # fmt: skip
 def softmax_backward(g, out, *, dim):
     """The gradient of softmax from its output: out * (g - sum(g * out))."""
@@ -64,7 +64,7 @@ def softmax_backward(g, out, *, dim):
 
 
 @op(network, signature="input, dim=None, _stacklevel=3, dtype=None", prepare=_softmax_setting, samples=SOFTMAX,
-    kernel=Kernel("softmax:log_softmax"), vjp=[lambda g, out, dim: ops.log_softmax_backward(g, out, dim=dim)],
+    kernel=Kernel("softmax:log_softmax", above=512), vjp=[lambda g, out, dim: ops.log_softmax_backward(g, out, dim=dim)],
     onnx="LogSoftmax", aliases=["nn.functional.log_softmax", "special.log_softmax"])  # fmt: skip
 def log_softmax(input, *, dim, dtype, _stacklevel=3):
     """Logarithm of softmax along ``dim``: x - log(sum(exp(x))), without overflow or loss of small probabilities."""
@@ -75,7 +75,7 @@ def log_softmax(input, *, dim, dtype, _stacklevel=3):
 
 
 @op(network, namespace="internal", samples=[sample(real(3, 4), real(3, 4), dim=1)], vjp=(),
-    kernel=Kernel("softmax:log_softmax_backward"),
+    kernel=Kernel("softmax:log_softmax_backward", above=512),
     composite=lambda g, out, *, dim: g - ops.exp(out) * ops.sum(g, dim, True))  # fmt: skip
 def log_softmax_backward(g, out, *, dim):
     """The gradient of log_softmax from its output: g - exp(out) * sum(g)."""
@@ -114,7 +114,7 @@ def _standardize_rule(gs, input, weight, bias_shape, centre, rstd, dims, eps, ce
 
 
 @op(network, namespace="internal", outputs="out mean var", constant_outputs=(1, 2), hidden=("centre", "rstd"),
-    kernel=Kernel("normalize:standardize"), vjp=_standardize_rule, samples=[
+    kernel=Kernel("normalize:standardize", above=512), vjp=_standardize_rule, samples=[
         sample(real(3, 4), real(4), real(4), dims=(1,), eps=1e-5, centred=True),
         sample(real(3, 2, 4), real(2, 1), None, dims=(0, 2), eps=1e-5, centred=False)])  # fmt: skip
 def standardize(input, weight, bias, *, dims, eps, centred):
@@ -152,7 +152,7 @@ def _standardize_backward_formula(g, input, weight, centre, rstd, *, dims, eps, 
     network,
     namespace="internal",
     vjp=(),
-    kernel=Kernel("normalize:standardize_backward"),
+    kernel=Kernel("normalize:standardize_backward", above=512),
     composite=_standardize_backward_formula,
     samples=[
         sample(
