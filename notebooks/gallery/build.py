@@ -41,7 +41,12 @@ def build(path: Path, site: Path, fast: bool) -> dict:
     page = site / path.stem
     shutil.rmtree(page, ignore_errors=True)
     page.mkdir(parents=True)
-    settings = os.environ | {"MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8", "AG_GALLERY": str(page)}
+    settings = os.environ | {
+        "MPLBACKEND": "Agg",
+        "PYTHONIOENCODING": "utf-8",
+        "AG_GALLERY": str(page),
+        "COLUMNS": "130",
+    }
     settings |= {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
     settings |= {"AG_FAST": "1"} if fast else {}
     started, before = time.perf_counter(), os.times()
