@@ -15,7 +15,7 @@ from typing import Any
 from .entry import MISS
 from .guards import Outside, changing, flatten
 from .modes import state
-from .passes import NATIVE, PASSES
+from .passes import CHECKED, NATIVE, PASSES
 from .program import Program
 from .replaying import Recording
 from .shapes import default_dtype
@@ -26,7 +26,7 @@ MOST_PROGRAMS = 8
 
 
 def compile(function: Any = None, *, fallback: str | None = None, passes: Iterable[str] | None = None,
-            disable: Iterable[str] = (), name: str | None = None) -> Any:  # fmt: skip
+            disable: Iterable[str] = (), check_nan: bool = False, name: str | None = None) -> Any:  # fmt: skip
     """Record a function (or a module) at its first call, and replay the recording at further calls.
 
     The function may do anything with tensors: a forward, a whole training step with ``backward`` and
@@ -38,7 +38,9 @@ def compile(function: Any = None, *, fallback: str | None = None, passes: Iterab
 
     What cannot be recorded (a tensor's value that decides in Python, NumPy arrays from outside) raises `CompileError`;
     with ``fallback="eager"`` such a function runs eagerly, with one warning. ``passes`` names the passes to run (all),
-    ``disable`` those to leave out. Returns a `Compiled`; without ``function``, a decorator.
+    ``disable`` those to leave out. ``check_nan`` looks for NaN after every operation and raises FloatingPointError,
+    which names the operation and the line; nothing is written then. Returns a `Compiled`; without ``function``, a
+    decorator.
     """
     if fallback not in (None, "eager"):
         raise ValueError(f"compile: fallback must be None or 'eager', got {fallback!r}")
@@ -47,7 +49,7 @@ def compile(function: Any = None, *, fallback: str | None = None, passes: Iterab
     for one in (*chosen, *disable):
         if one not in known:
             raise ValueError(f"compile: there is no pass {one!r}; passes are {', '.join(known)}")
-    chosen = [p for p in chosen if p not in set(disable)]
+    chosen = [p for p in chosen if p not in set(disable)] + [CHECKED] * check_nan
     if function is None:
         return lambda f: Compiled(f, fallback, chosen, name)
     return Compiled(function, fallback, chosen, name)

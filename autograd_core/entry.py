@@ -19,7 +19,7 @@ from . import provenance, shapes, storage
 from .guards import PLAIN, flatten
 from .lowering import Lowered, NativeLowered, Source, numbers_function
 from .modes import QUIET, quiet_off, quiet_on, state
-from .program import GradientOf, Instruction, Program, Value
+from .program import CHECK_NAN, GradientOf, Instruction, Program, Value
 from .runtime import Settings
 from .shapes import ndarray
 from .tensor import Tensor, new, wrap
@@ -148,12 +148,13 @@ class Function:
         raise NotImplementedError("only a recording has gradients")
 
     def _explain(self, error):
-        """Say which instruction an error comes from."""
+        """Say which instruction an error comes from; what was counted for the run is taken back."""
+        self._undo()
         trace = error.__traceback__
         while trace is not None:
             inside = trace.tb_frame.f_code.co_filename == self.source.file
             row = self.source.rows.get(trace.tb_lineno) if inside else None
-            if row is not None:
+            if row is not None and row.op is not CHECK_NAN:
                 error.add_note(note_of(row))
             trace = trace.tb_next
 
@@ -430,9 +431,7 @@ class Entry(Function):
 
 def note_of(row: Instruction) -> str:
     """Which instruction it is, and where it was recorded."""
-    place = provenance.describe(row.site)
-    inside = f" in module {row.scope}" if row.scope else ""
-    return f"in a compiled run of {row.op.name}{inside}" + (f", recorded at {place}" if place else "")
+    return f"in a compiled run of {row.op.name}{provenance.at(row)}"
 
 
 # ---------------------------------------------------------------------------------------------------- what moves
@@ -490,9 +489,12 @@ class _GroupsAsTheyWere:
     @property
     def test(self) -> str:
         """The condition under which numbers must be worked out."""
-        return " or ".join([f"optimizer_{i}.param_groups[{row.group}] is not group_{i} or "
-                            + (f"not same_state_{i}()" if row.stateful else f"optimizer_{i}.state")
-                            + f" or [*group_{i}.values()] != values_{i}" for i, row in enumerate(self.rows)])  # fmt: skip
+        tests = []
+        for i, row in enumerate(self.rows):
+            tests += [f"optimizer_{i}.param_groups[{row.group}] is not group_{i}",
+                      f"not same_state_{i}()" if row.stateful else f"optimizer_{i}.state",
+                      f"[*group_{i}.values()] != values_{i}"]  # fmt: skip
+        return " or ".join(tests)
 
     @property
     def assigned(self) -> list[str]:

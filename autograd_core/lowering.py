@@ -143,6 +143,9 @@ class Lowered:
             self._text[out] = f"v{len(self._text)}"
         call = f"{self.source.name(row.op.run, row.op.name + '_')}({', '.join(given)})"
         names = ["_" if out is None else self._text[out] for out in row.outs]
+        if not row.outs:
+            self.source.add(call, row)
+            return
         if len(row.outs) == 1:
             call = call if row.results[0].shape else f"asarray({call})"
             self.source.add(f"{names[0]} = {call}", row)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from .modes import QUIET, quiet_off, quiet_on
-from .program import Instruction, Program, Value
+from .program import CHECK_NAN, COPY, Instruction, Program, Value
 from .runtime import Number
 from .shapes import ndarray
 
@@ -139,8 +139,6 @@ def safe_effects(program: Program) -> None:
                 source = row.args[row.alias]
                 looks[out] = looks.get(source, source)
     written = {target for target, _ in program.effects}
-    from .program import COPY
-
     made: dict[Value, Value] = {}
 
     def safe(value):
@@ -183,8 +181,25 @@ PASSES: dict[str, Callable[[Program], None]] = {
 """Passes that may be switched off, in the order in which they run."""
 
 
+def check_nan(program: Program) -> None:
+    """After each instruction that makes floats, look for NaN among them."""
+    rows = []
+    for row in program.instructions:
+        rows.append(row)
+        if row.alias is None:
+            rows += [Instruction(CHECK_NAN, (out,), {"row": row}, (), scope=row.scope, site=row.site)
+                     for out in row.results if out.dtype.kind == "f"]  # fmt: skip
+    program.instructions = rows
+
+
+CHECKED = "check_nan"
+"""The name by which the search for NaN is switched on; each operation is then done by itself."""
+
+
 def run_passes(program: Program, names: list[str]) -> None:
     """Run the passes that are named, checking the program after each; then what every program needs."""
+    if CHECKED in names:
+        names = [n for n in names if n not in ("fusion", "epilogues")]
     program.check()
     for name, run in PASSES.items():
         if name in names:
@@ -193,4 +208,6 @@ def run_passes(program: Program, names: list[str]) -> None:
     safe_effects(program)
     if "dead_code" in names:
         dead_code(program)
+    if CHECKED in names:
+        check_nan(program)
     program.check()

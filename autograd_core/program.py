@@ -130,6 +130,16 @@ WRITE_PART = _own_op("write_part", _write_part, index)
 """A copy of ``base`` with ``part`` written where the views of ``path`` look."""
 
 
+def _check_nan(x, *, row):
+    count = np.count_nonzero(np.isnan(x))
+    if count:
+        raise FloatingPointError(f"{row.op.name} gives NaN ({count} of {x.size} elements){provenance.at(row)}")
+
+
+CHECK_NAN = _own_op("check_nan", _check_nan, creation)
+"""Raises where a value holds NaN; ``row`` is the instruction that makes it."""
+
+
 @dataclass(eq=False)
 class Program:
     """Inputs, instructions in order, effects, outputs and gradients of one recorded call."""

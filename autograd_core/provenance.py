@@ -69,3 +69,9 @@ def describe(place) -> str:
     code, line = place[0], line_of(place)
     text = linecache.getline(code.co_filename, line or 0).strip()
     return f"{code.co_filename}:{line}, in {code.co_name}" + (f": {text}" if text else "")
+
+
+def at(row) -> str:
+    """Where an instruction of a program comes from: its module, and the user's line."""
+    place = describe(row.site)
+    return (f" in module {row.scope}" if row.scope else "") + (f", recorded at {place}" if place else "")

@@ -155,6 +155,36 @@ CASES = [(name, number) for name, record in sorted(RECORDS.items()) for number i
          if record.family.name != "random"]  # fmt: skip
 
 
+def results(function, values, wanted=True):
+    """What ``function`` of lists of leaves, one for each list of ``values``, gives, and the leaves themselves then."""
+    ag.manual_seed(3)
+    groups: list[list] = [[] for _ in values]
+    for leaves, group in zip(groups, values, strict=True):
+        for value in group:
+            lifted(value, leaves)
+    leaves = [leaf for group in groups for leaf in group]
+    for leaf in leaves:
+        leaf.requires_grad_(wanted and leaf.is_floating_point())
+    return [t.detach().numpy() for t in [*function(*leaves), *leaves]]
+
+
+def call_and_gradients(record, args, settings, leaves):
+    """The outputs of a record, and the gradients of its floating-point inputs."""
+    out = record.public(*[filled(a, given) for given in [iter(leaves)] for a in args], **settings)
+    ends = [t for t in tensors(out) if t.requires_grad]
+    if not ends:
+        return tensors(out)
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    return [*tensors(out), *ag.grad(ends, wanted, [t * 0 + 0.5 for t in ends], materialize_grads=True)]
+
+
+def same(found, expected):
+    for run, (a, b) in enumerate(zip(found, expected, strict=True)):
+        for x, y in zip(a, b, strict=True):
+            assert x.dtype == y.dtype
+            np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5, err_msg=f"run {run}")  # sums in another order
+
+
 @pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{n}-{k}" for n, k in CASES])
 def test_a_program_gives_what_eager_gives_for_other_values(name, number):
     """Forward and gradients of every record, recorded with one set of values and run with another."""
@@ -164,36 +194,47 @@ def test_a_program_gives_what_eager_gives_for_other_values(name, number):
     ]
 
     def call(*leaves):
-        out = record.public(*[filled(a, given) for given in [iter(leaves)] for a in args], **settings)
-        ends = [t for t in tensors(out) if t.requires_grad]
-        wanted = [leaf for leaf in leaves if leaf.requires_grad]
-        if not ends:
-            return tensors(out)
-        return [*tensors(out), *ag.grad(ends, wanted, [t * 0 + 0.5 for t in ends], materialize_grads=True)]
+        return call_and_gradients(record, args, settings, leaves)
 
-    def results(function, values):
-        ag.manual_seed(3)
-        leaves: list = []
-        for value in values:
-            lifted(value, leaves)
-        for leaf in leaves:
-            leaf.requires_grad_(leaf.is_floating_point() and not name.startswith("Tensor."))
-        return [t.detach().numpy() for t in [*function(*leaves), *leaves]]
-
+    wanted = not name.startswith("Tensor.")
     try:
-        expected = [results(call, args), results(call, others)]
+        expected = [results(call, [args], wanted), results(call, [others], wanted)]
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         pytest.skip(f"eager refuses other values, or has no gradient: {error}")
-    # machine code for the first sample alone: making it for all of them takes minutes where no kernel is cached
-    compiled = ag.compile(call, disable=() if number == 0 else ("native", "fusion"))
+    # machine code for one sample of each kernel: making it for all takes minutes; loops follow all together
+    compiled = ag.compile(call, disable=() if number == 0 and record.kernel is not None else ("native", "fusion"))
     try:
-        found = [results(compiled, args), results(compiled, others)]
+        found = [results(compiled, [args], wanted), results(compiled, [others], wanted)]
     except ag.CompileError as error:
         pytest.skip(f"not for programs: {error}")
-    for run, (a, b) in enumerate(zip(found, expected, strict=True)):
-        for x, y in zip(a, b, strict=True):
-            assert x.dtype == y.dtype
-            np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5, err_msg=f"run {run}")  # sums in another order
+    same(found, expected)
+
+
+SCALARS = [record for _, record in sorted(RECORDS.items()) if record.scalar is not None and record.family.name != "random"]
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_loops_of_many_records_give_what_eager_gives(part):
+    """All scalar expressions as machine code, many in one loop: one loop each would take minutes to compile."""
+    records = SCALARS[part::8]
+    samples = [build(record.samples[0], seed=0, dtype=np.float32) for record in records]
+    counts = [len(lifted_leaves(args)) for args, _ in samples]
+
+    def call(*leaves):
+        given, out = iter(leaves), []
+        for record, (args, settings), count in zip(records, samples, counts, strict=True):
+            out += call_and_gradients(record, args, settings, [next(given) for _ in range(count)])
+        return out
+
+    values = [args for args, _ in samples]
+    same([results(ag.compile(call), values)], [results(call, values)])
+
+
+def lifted_leaves(args):
+    leaves: list = []
+    for value in args:
+        lifted(value, leaves)
+    return leaves
 
 
 # ---------------------------------------------------------------------------------------------------- memory
@@ -606,7 +647,7 @@ def test_the_program_is_readable():
     f(ag.ones(4, 2))
     text = str(f.program())
     assert "%0.weight: f32[3, 2] captured" in text
-    assert "linear(%x, %0.weight, %0.bias)" in text
+    assert "linear+tanh(%x, %0.weight, %0.bias, None)" in text
     assert "test_compile.py:" in text
     f.program().check()
 
