@@ -135,12 +135,17 @@ class profile(Watcher):
         total, known = 0, self.known
         for value in values:
             for array in value if type(value) is tuple else (value,):
-                if type(array) is ndarray:
-                    owner = array if array.base is None else owner_of(array)
-                    key = id(owner)
-                    if key not in known and not any([owner is leaf or owner is owner_of(leaf) for leaf in leaves]):
-                        known.add(key)
-                        total += owner.nbytes
+                if type(array) is not ndarray:
+                    continue
+                owner = array if array.base is None else owner_of(array)
+                if id(owner) in known:
+                    continue
+                for leaf in leaves:
+                    if leaf is owner or (leaf.base is not None and owner_of(leaf) is owner):
+                        break
+                else:
+                    known.add(id(owner))
+                    total += owner.nbytes
         return total
 
     # -------------------------------------------------- memory
@@ -228,9 +233,12 @@ class _Named:
 def _is_new(array, given):
     """Whether a result lies in memory of its own."""
     if array.base is None:
-        return not [1 for other in given if other is array]
+        for other in given:  # noqa: SIM110 (a generator would cost three times as much, at every operation)
+            if other is array:
+                return False
+        return True
     owner = owner_of(array)
-    return not [1 for other in given if owner_of(other) is owner]
+    return not [1 for other in given if other is not None and owner_of(other) is owner]
 
 
 class _TimedPass(_Pass):
