@@ -280,7 +280,7 @@ def _place(array) -> np.ndarray:
     kind = _BITS[array.dtype.itemsize]
     bits = array.view(kind)
     half = kind(1 << (8 * array.dtype.itemsize - 1))
-    size = bits & (half - kind(1))
+    size = bits & kind((1 << (8 * array.dtype.itemsize - 1)) - 1)
     return np.where(bits >= half, half - size, half + size)
 
 

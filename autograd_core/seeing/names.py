@@ -68,7 +68,7 @@ def name_of(value: Any, frame: FrameType | None) -> str | None:
         return None
     for variables in (frame.f_locals, frame.f_globals):
         for name, held in list(variables.items()):
-            if held is value and not name.startswith("_"):
+            if held is value and name.isidentifier() and not name.startswith("_"):
                 return name
     return None
 

@@ -16,7 +16,8 @@ import numpy as np
 from .. import provenance, storage
 from ..backward import _Pass
 from ..modes import BackwardScope, Watcher, state, unwatched
-from ..registry import OPS, index, network
+from ..registry import OPS, network
+from ..registry import index as index_family
 from ..shapes import ndarray
 from ..tensor import Node, Tensor
 from .graphs import Graph, Module, Vertex
@@ -25,7 +26,7 @@ from .statistics import Kept
 from .work import backward_flops, bytes_of, flops
 
 ENTRANCES = {"get_item": "getitem", "set_item": "setitem"}
-SETITEM = SimpleNamespace(name="setitem", qualified="setitem", family=index, parameters=())
+SETITEM = SimpleNamespace(name="setitem", qualified="setitem", family=index_family, parameters=())
 UPDATE = SimpleNamespace(name="step", qualified="step", family=network, parameters=())
 
 
@@ -216,7 +217,9 @@ class Recorder(Watcher):
 
     def maker(self, tensor):
         """The key of what made a tensor; it becomes a leaf where nothing that was seen did."""
-        key = self.nodes.get(tensor.node) if tensor.node is not None else self._maker_of(tensor.array)
+        key = self.nodes.get(tensor.node) if tensor.node is not None else None
+        if key is None and (key := self._maker_of(tensor.array)) is not None and tensor.node is not None:
+            self.nodes[tensor.node] = key  # a checkpoint, or a view that was changed: another node for the same array
         return self.leaf(tensor) if key is None else key
 
     def leaf(self, tensor, kind=None, label=None, module=None) -> str:
@@ -427,7 +430,8 @@ class Recorder(Watcher):
             return last
         there = self.graph.vertices[forward]
         key = f"b{len(self.graph.vertices)}"
-        vertex = Vertex(key, "backward", f"{there.label} backward", there.shapes, there.dtype, there.op, there.family,
+        name = node.op.name if getattr(node.op, "foreign", False) else there.label
+        vertex = Vertex(key, "backward", f"{name} backward", there.shapes, there.dtype, there.op, there.family,
                         there.colour, module=there.module, forward=forward, place=there.place)  # fmt: skip
         self.graph.add(vertex)
         self.walked.append((node, key))
@@ -506,9 +510,9 @@ class Recorder(Watcher):
         spans = [(v.started, v.started + v.seconds) for v in graph.vertices.values()
                  if v.started is not None and v.seconds is not None]  # fmt: skip
         graph.seconds = max([end for _, end in spans]) - min([start for start, _ in spans]) if spans else None
-        for held in (self.makers, self.places, self.sharing, self.nodes, self.walked, self.known, self.numbers, self.kept):
+        tables = (self.makers, self.places, self.sharing, self.nodes, self.known, self.numbers)
+        for held in (*tables, self.walked, self.kept, self.open):
             held.clear()
-        self.open.clear()
 
     def _complete(self, vertex, op, given, static):
         names = list(op.parameters) + [f"argument {i}" for i in range(len(op.parameters), len(given))]

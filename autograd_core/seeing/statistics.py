@@ -77,25 +77,28 @@ def statistics(array: np.ndarray) -> dict[str, Any] | None:
     if not count:
         return found | dict.fromkeys(("min", "max", "mean", "std", "norm", "absolute", "histogram"))
     low, high = min([p.min() for p in parts if p.size]), max([p.max() for p in parts if p.size])
-    scale = max(abs(low), abs(high)) or 1.0  # squares of what is scaled do not overflow
-    mean = sum([(part / scale).sum() for part in parts]) / count
-    spread = sum([np.square(part / scale - mean).sum() for part in parts]) / count
-    squares = sum([np.square(part / scale).sum() for part in parts])
-    absolute = sum([np.abs(part / scale).sum() for part in parts]) / count
+    scale = float(max(abs(low), abs(high))) or 1.0  # squares and ranges of what is scaled do not overflow
+    parts = [part / scale for part in parts]
+    mean = sum([part.sum() for part in parts]) / count
+    spread = sum([np.square(part - mean).sum() for part in parts]) / count
+    squares = sum([np.square(part).sum() for part in parts])
+    absolute = sum([np.abs(part).sum() for part in parts]) / count
     measures = {"min": low, "max": high, "mean": mean * scale, "std": math.sqrt(spread) * scale,
                 "norm": math.sqrt(squares) * scale, "absolute": absolute * scale}  # fmt: skip
-    return found | {key: float(value) for key, value in measures.items()} | {"histogram": _histogram(parts, low, high)}
+    found |= {key: float(value) for key, value in measures.items()}
+    return found | {"histogram": _histogram(parts, float(low), float(high), scale)}
 
 
-def _histogram(parts, low, high):
+def _histogram(parts, low, high, scale):
+    """Counts of what lies between edges at equal distances from ``low`` to ``high``, of elements divided by ``scale``."""
+    count = sum([part.size for part in parts])
     if low == high:
-        return {"edges": [float(low), float(high)], "counts": [sum([part.size for part in parts])]}
-    bins = min(BINS, sum([part.size for part in parts]))
+        return {"edges": [low, high], "counts": [count]}
+    bins = min(BINS, count)
+    start, width = low / scale, (high / scale - low / scale) / bins
     counts = np.zeros(bins, np.int64)
-    width = (high / 2 - low / 2) / (bins / 2)
     for part in parts:
-        place = np.clip((part / 2 - low / 2) / (width / 2), 0, bins - 1)
-        counts += np.bincount(place.astype(np.int64), minlength=bins)
-    edges = low + width * np.arange(bins + 1)
-    edges[-1] = high
+        counts += np.bincount(np.clip((part - start) / width, 0, bins - 1).astype(np.int64), minlength=bins)
+    edges = (start + width * np.arange(bins + 1)) * scale
+    edges[0], edges[-1] = low, high
     return {"edges": edges.tolist(), "counts": counts.tolist()}
