@@ -312,6 +312,7 @@ def _local_variables() -> dict[int, list[str]]:
                 for name, value in _variables(up):
                     found.setdefault(id(value), []).append(_named(up, name))
             up = up.f_back
+    del frame, up  # a frame that holds itself would keep everything here until the next collection
     return found
 
 

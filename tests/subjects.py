@@ -1,0 +1,82 @@
+"""Computations that every way of looking at one is tried on: small enough to run without machine code."""
+
+import numpy as np
+
+import autograd_core as ag
+import nn
+import optim
+from nn.models import LeNet5, ResNet
+
+F = nn.functional
+
+
+class Unrolled(nn.Module):
+    """An LSTM cell over many steps, and a linear layer on its last state."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(3, 4)
+        self.fc = nn.Linear(4, 1)
+
+    def forward(self, x):
+        state = None
+        for step in range(x.shape[0]):
+            state = self.cell(x[step], state)
+        return self.fc(state[0])
+
+
+class Branching(nn.Module):
+    """A plain function with control flow: how often the loop runs depends on values."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(ag.tensor([0.5, 1.5, 0.8]))
+
+    def forward(self, x):
+        y = x * self.scale
+        while y.square().sum() < 40:
+            y = y * 1.5 + y.sin()
+        return y if y.sum() > 0 else -y
+
+
+def lenet5():
+    return LeNet5(), F.cross_entropy, ag.randn(2, 1, 28, 28), ag.tensor([3, 7])
+
+
+def resnet():
+    model = ResNet((1, 1), (4, 8), classes=5, small=True)
+    return model, F.cross_entropy, ag.randn(2, 3, 8, 8), ag.tensor([1, 4])
+
+
+def lstm():
+    return Unrolled(), F.mse_loss, ag.randn(40, 2, 3), ag.randn(2, 1)
+
+
+def transformer():
+    model = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
+    return model, F.mse_loss, ag.randn(2, 5, 8), ag.randn(2, 5, 8)
+
+
+def branching():
+    return Branching(), F.mse_loss, ag.tensor([0.3, -0.4, 0.5]), ag.ones(3)
+
+
+SUBJECTS = {"lenet5": lenet5, "resnet": resnet, "lstm": lstm, "transformer": transformer, "branching": branching}
+
+
+def training_step(model, loss_fn):
+    """A function of (x, y) that takes a step with Adam, and its optimizer."""
+    optimizer = optim.Adam(model.parameters(), lr=1e-3)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = loss_fn(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step, optimizer
+
+
+def arrays_of(model):
+    return {name: np.array(tensor.array) for name, tensor in (*model.named_parameters(), *model.named_buffers())}
