@@ -12,6 +12,8 @@ import browser
 import page_data
 import pytest
 
+import autograd_core as ag
+import nn
 from autograd_core.seeing.page import SCRIPTS, embedded, page
 
 needs_browser = pytest.mark.skipif(browser.found() is None, reason="no chromium that a pipe can drive is installed")
@@ -434,8 +436,9 @@ def test_dark_where_the_system_is_dark(chromium, opened):
 
 @needs_browser
 def test_frame_of_a_notebook(chromium, tmp_path):
-    (tmp_path / "notebook.html").write_text(f"<!doctype html><p style='height:3000px'>{embedded(page_data.network(2))}", "utf-8")
-    chromium.call("Page.navigate", url=(tmp_path / "notebook.html").as_uri())
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!doctype html><p style='height:3000px'>{embedded(page_data.network(2))}", "utf-8")
+    chromium.call("Page.navigate", url=notebook.as_uri())
     chromium.until("document.querySelector('iframe') !== null")
     with chromium.frame() as inner:
         inner.until("document.documentElement?.dataset.ready")
@@ -445,3 +448,66 @@ def test_frame_of_a_notebook(chromium, tmp_path):
         assert inner.run("page.embedded") is True
         assert boxes(inner) > 10
         inner.until("page.camera.scale > 0.5")
+
+
+# ----------------------------------------------------------------------------------------------------- real graphs
+
+
+def lenet5():
+    loss, target = nn.CrossEntropyLoss(), ag.tensor([3])
+    return ag.graph(nn.models.LeNet5(), ag.randn(1, 1, 28, 28), loss=lambda out: loss(out, target))
+
+
+def lstm_over_64_steps():
+    class Reader(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.head = nn.LSTMCell(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            h = c = ag.zeros(1, 4)
+            for step in range(64):
+                h, c = self.cell(x[step], (h, c))
+            return self.head(h)
+
+    return ag.graph(Reader(), ag.randn(64, 1, 3))
+
+
+def transformer():
+    model = nn.Transformer(8, 2, num_encoder_layers=3, num_decoder_layers=3, dim_feedforward=8)
+    return ag.graph(model, ag.randn(3, 1, 8), ag.randn(2, 1, 8))
+
+
+def function_with_control_flow():
+    def f(x):
+        y = x
+        while float(y.square().sum()) < 100:
+            y = y * 2 if float(y.sum()) > 0 else y * -3
+        return (y / 0).sum()
+
+    return ag.graph(f, ag.tensor([1.0, 2.0], requires_grad=True))
+
+
+REAL = {lenet5: "max_pool", lstm_over_64_steps: "lstm", transformer: "layer_norm", function_with_control_flow: "y"}
+
+
+@needs_browser
+@pytest.mark.parametrize("make", REAL)
+def test_real_graphs(opened, make):
+    graph = make()
+    b = opened(graph.json())
+    assert 5 < boxes(b) < 150
+    assert b.run("page.model.hasBackward")
+    b.run(f"page.search.field.value = {REAL[make]!r}; page.search.run(); page.search.choose(0)")
+    text = panel(b)
+    assert "test_page.py:" in text or "nn/" in text
+    assert b.run("page.panel.querySelectorAll('.histogram').length") >= 1
+    for lanes in ("forward", "backward", "both"):
+        choose(b, "lanes", lanes)
+        assert b.run(OVERLAPS) == []
+    if make is lstm_over_64_steps:
+        assert "×64" in b.run("[...page.model.folds.values()].map(fold => '×' + fold.groups.length).join()")
+        assert boxes(b) < 60
+    if make is function_with_control_flow:
+        b.run("page.setMode('nan')")
+        assert b.run("page.state.scene.boxes.some(box => box.fill === HEALTH.light.inf)")

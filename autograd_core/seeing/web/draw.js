@@ -36,7 +36,7 @@ class Camera {
 /** Colours of the page, read from its style sheet. */
 function readInks() {
   const style = getComputedStyle(document.documentElement);
-  const names = ["canvas", "ink", "muted", "line", "line-back", "accent", "frame", "frame-line", "unknown", "found"];
+  const names = ["canvas", "ink", "muted", "line", "line-back", "accent", "frame", "frame-line", "unknown", "warning"];
   return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
@@ -137,7 +137,8 @@ function drawBadge(context, text, right, y, inks) {
 
 /** Links of one lane share one path, so that thousands cost one stroke. */
 function drawLinks(context, { scene, camera, inks, matches }, view) {
-  for (const lane of ["forward", "backward"]) {
+  for (const lane of ["forward", "backward", "across"]) {
+    context.setLineDash(lane === "across" ? [5 / camera.scale, 4 / camera.scale] : []);
     context.beginPath();
     const heads = [];
     for (const link of scene.links) {
@@ -152,9 +153,10 @@ function drawLinks(context, { scene, camera, inks, matches }, view) {
     context.globalAlpha = matches ? 0.35 : 1;
     context.lineWidth = Math.max(1.1, Math.min(0.8 / camera.scale, 4));
     context.stroke();
-    if (camera.scale > DETAIL.label * 0.7) for (const link of heads) drawHead(context, link.points);
+    if (camera.scale > DETAIL.label * 0.7) for (const link of heads) drawHead(context, link);
     context.globalAlpha = 1;
   }
+  context.setLineDash([]);
 }
 
 function tracePath(context, list, scale) {
@@ -167,13 +169,14 @@ function tracePath(context, list, scale) {
   }
 }
 
-function drawHead(context, list) {
-  const [x, y] = list[list.length - 1];
-  const way = y >= list[list.length - 2][1] ? 1 : -1;
+/** The tip of a link: upright, or sideways where it comes from the other lane. */
+function drawHead(context, { points: list, lane }) {
+  const [[fromX, fromY], [x, y]] = list.slice(-2);
+  const [dx, dy] = lane === "across" ? [Math.sign(x - fromX), 0] : [0, y >= fromY ? 1 : -1];
   context.beginPath();
   context.moveTo(x, y);
-  context.lineTo(x - 3.8, y - 7 * way);
-  context.lineTo(x + 3.8, y - 7 * way);
+  context.lineTo(x - 7 * dx - 3.8 * dy, y - 7 * dy - 3.8 * dx);
+  context.lineTo(x - 7 * dx + 3.8 * dy, y - 7 * dy + 3.8 * dx);
   context.fill();
 }
 
@@ -193,8 +196,9 @@ function drawBox(context, box, state) {
     outline(context, box, x, y);
     context.fill();
     if (!fill && selected !== box.item) context.setLineDash([4, 3]);
-    if (selected === box.item)
-      Object.assign(context, { strokeStyle: inks.accent, lineWidth: 3 / Math.min(camera.scale, 1) });
+    const thick = 3 / Math.min(camera.scale, 1);
+    if (selected === box.item) Object.assign(context, { strokeStyle: inks.accent, lineWidth: thick });
+    else if (box.item.error) Object.assign(context, { strokeStyle: inks.warning, lineWidth: thick });
     else if (hovered && isPartner(hovered, box)) Object.assign(context, { strokeStyle: inks.accent, lineWidth: 2 });
     context.stroke();
     context.setLineDash([]);
@@ -216,14 +220,14 @@ function drawStack(context, box, x, y) {
   }
 }
 
-function drawBoxText(context, box, ink, { camera, colouring, inks }) {
+function drawBoxText(context, box, ink, { camera, inks }) {
   const notes = box.note && camera.scale >= DETAIL.note;
   const { item } = box;
   context.fillStyle = ink;
   context.textAlign = "center";
   context.textBaseline = "middle";
   context.font = LABEL_FONT;
-  const sick = colouring.mode === "nan" && ["nan", "inf"].includes(healthOf(item, box.lane));
+  const sick = item.error || ["nan", "inf"].includes(healthOf(item, box.lane));
   const label = `${sick ? "⚠ " : ""}${item.isGroup ? "▸ " : ""}${box.label}`;
   context.fillText(clip(label, box.w - 12), box.x, box.y - (notes ? 8 : 0));
   if (notes) {
@@ -257,7 +261,7 @@ function drawEmphasis(context, { scene, camera, inks, selected, hovered }) {
       context.beginPath();
       tracePath(context, link.points, camera.scale);
       context.stroke();
-      if (camera.scale > DETAIL.label * 0.7) drawHead(context, link.points);
+      if (camera.scale > DETAIL.label * 0.7) drawHead(context, link);
     }
     if (!box.frame) drawThreads(context, box, scene, camera);
   }

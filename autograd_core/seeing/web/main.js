@@ -91,15 +91,8 @@ class Page {
 
   /** The box (or frame) that stands for an item now. */
   boxFor(item) {
-    const { boxOf } = this.state.scene;
-    if (boxOf.has(item.id)) return boxOf.get(item.id);
-    if (item.isGroup) return boxOf.get(`${item.id}~`) ?? boxOf.get(`${item.id}~~`) ?? null;
-    const represent = (this.representation ??= new WeakMap());
-    if (!represent.has(this.state.scene)) represent.set(this.state.scene, findRepresentatives(this.model, this.view));
-    const shown = represent.get(this.state.scene)(item.home ?? item);
-    if (!shown) return null;
-    if (shown.isGroup) return boxOf.get(item.backward ? `${shown.id}~` : shown.id) ?? null;
-    return boxOf.get(item.backward ? shown.backs[item.home.backs.indexOf(item)]?.id : shown.id) ?? null;
+    const { boxOf, boxFor } = this.state.scene;
+    return boxOf.get(item.id) ?? (item.isGroup ? boxOf.get(`${item.id}~`) : boxFor(item)) ?? null;
   }
 
   say(text) {
@@ -167,9 +160,10 @@ class Page {
     const across = (width - 40) / Math.max(scene.w, 1);
     const fit = Math.min(across, (height - 110) / Math.max(scene.h, 1), 1.25); // leaves room for titles and legend
     const target = new Camera();
-    target.scale = whole ? fit : Math.max(fit, Math.min(across, 0.8));
+    target.scale = whole ? fit : Math.max(fit, Math.min(across, 0.8), 0.5);
     target.centre(scene.w / 2, scene.h / 2 + 16 / target.scale, width, height);
     if (!whole && scene.h * target.scale > height - 40) target.y = -34 / target.scale;
+    if (scene.w * target.scale > width) target.x = -20 / target.scale;
     Object.assign(this.camera, { x: target.x, y: target.y, scale: target.scale });
     this.draw();
   }

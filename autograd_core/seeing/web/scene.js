@@ -22,7 +22,9 @@ class Box {
     const note = frame ? "" : noteOf(item, lane);
     Object.assign(this, { item, lane, frame, note, label: titleOf(item), x: 0, y: 0, w: 0, h: 0, links: [] });
     if (frame) return;
-    const wide = Math.max(textWidth(this.label, LABEL_FONT) + (item.isGroup ? 20 : 0), textWidth(note, NOTE_FONT));
+    const marked = item.error || ["nan", "inf"].includes(healthOf(item, lane)) ? 18 : 0; // room for ⚠
+    const signs = marked + (item.isGroup ? 20 : 0);
+    const wide = Math.max(signs + textWidth(this.label, LABEL_FONT), textWidth(note, NOTE_FONT));
     this.w = Math.min(Math.max(wide + 24, 56), 260);
     this.h = note ? 40 : 26;
   }
@@ -106,7 +108,9 @@ function buildScene(model, view) {
   collectBoxes(top, scene, view, hasBackward);
   if (view.lanes !== "backward")
     for (const route of routes.values()) addLink(scene, route.from.front, route.to.front, points(route), "forward");
-  if (hasBackward) addBackwardLinks(model, scene, represent, cellOf, routes);
+  scene.boxFor = boxFinder(scene, represent);
+  if (hasBackward) addBackwardLinks(model, scene, represent, routes);
+  if (view.lanes === "both") addLinksAcross(model, scene);
   return scene;
 }
 
@@ -242,7 +246,7 @@ function collectBoxes(cell, scene, view, hasBackward) {
   const put = (box, x, y) => {
     Object.assign(box, { x, y });
     (box.frame ? scene.frames : scene.boxes).push(box);
-    scene.boxOf.set(box.id + (box.frame && box.lane === "backward" ? "~" : ""), box);
+    scene.boxOf.set(box.id, box);
   };
   for (const child of cell.cells) {
     if (child.isOpen) {
@@ -271,9 +275,7 @@ function laneNames(cell, view, hasBackward) {
 }
 
 function addLink(scene, from, to, between, lane) {
-  const down = from.y < to.y;
-  const start = [from.x, from.y + (down ? from.h : -from.h) / 2];
-  const end = [to.x, to.y - (down ? to.h : -to.h) / 2];
+  const [start, end] = ends(from, to, lane);
   const link = { from, to, lane, points: [start, ...between, end] };
   const xs = link.points.map((point) => point[0]);
   const ys = link.points.map((point) => point[1]);
@@ -283,20 +285,55 @@ function addLink(scene, from, to, between, lane) {
   to.links.push(link);
 }
 
-/** Backward links run the forward links' ways the other way round, in the second lane. */
-function addBackwardLinks(model, scene, represent, cellOf, routes) {
-  const drawn = new Set();
-  const boxFor = (node) => {
-    const shown = represent(node.home);
+/** Where a link leaves a box and enters another: below and above, or at the sides where it changes lanes. */
+function ends(from, to, lane) {
+  if (lane === "across") {
+    const way = from.x < to.x ? 0.5 : -0.5;
+    return [
+      [from.x + way * from.w, from.y],
+      [to.x - way * to.w, to.y],
+    ];
+  }
+  const way = from.y < to.y ? 0.5 : -0.5;
+  return [
+    [from.x, from.y + way * from.h],
+    [to.x, to.y - way * to.h],
+  ];
+}
+
+/** Finds the box of a node of either lane in a finished scene. */
+function boxFinder(scene, represent) {
+  return (node) => {
+    const home = node.home ?? node;
+    const shown = represent(home);
     if (!shown) return null;
-    if (shown.isGroup) return scene.boxOf.get(`${shown.id}~`);
-    return scene.boxOf.get(shown === node.home ? node.id : shown.backs[node.home.backs.indexOf(node)]?.id);
+    if (shown.isGroup) return scene.boxOf.get(node.backward ? `${shown.id}~` : shown.id);
+    return scene.boxOf.get(node.backward ? shown.backs[home.backs.indexOf(node)]?.id : shown.id);
   };
+}
+
+/** Links from one lane to the other: a gradient that the forward pass goes on with. */
+function addLinksAcross(model, scene) {
+  const drawn = new Set();
+  for (const node of model.nodes) {
+    for (const next of node.outs) {
+      if (node.backward === next.backward) continue;
+      const [from, to] = [scene.boxFor(node), scene.boxFor(next)];
+      if (!from || !to || from.frame || to.frame || drawn.has(`${from.id}>${to.id}`)) continue;
+      drawn.add(`${from.id}>${to.id}`);
+      addLink(scene, from, to, [], "across");
+    }
+  }
+}
+
+/** Backward links run the forward links' ways the other way round, in the second lane. */
+function addBackwardLinks(model, scene, represent, routes) {
+  const drawn = new Set();
   for (const node of model.nodes) {
     if (!node.backward) continue;
     for (const next of node.outs) {
       if (!next.backward || (model.folds.size && crossesFold(node, next))) continue;
-      const [from, to] = [boxFor(node), boxFor(next)];
+      const [from, to] = [scene.boxFor(node), scene.boxFor(next)];
       const key = from && to && `${from.id}>${to.id}`;
       if (!from || !to || from === to || from.frame || to.frame || drawn.has(key)) continue;
       drawn.add(key);
