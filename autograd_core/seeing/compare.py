@@ -104,18 +104,21 @@ class GraphDiff:
         return dot(merged, depth, marks)
 
     def save(self, path, *, depth: int | None = None) -> str:
-        """Write the form that the ending names: svg, png, pdf, dot, txt or json; returns the path."""
+        """Write the form that the ending names: svg, png, pdf, html, dot, txt or json; returns the path."""
+        from .page import page
         from .pictures import render
 
         path = Path(path)
         ending = path.suffix.lstrip(".").lower()
         if ending in ("svg", "png", "pdf"):
             files.write(path, render(self.dot(depth), ending))
+        elif ending == "html":
+            files.write(path, page(*_merged(self)))
         elif ending in ("dot", "gv", "txt", "json"):
             text = str(self) if ending == "txt" else json.dumps(self.json()) if ending == "json" else self.dot(depth)
             files.write(path, text.rstrip() + "\n")
         else:
-            raise ValueError(f"cannot save {path.name}: the endings are .svg, .png, .pdf, .dot, .txt and .json")
+            raise ValueError(f"cannot save {path.name}: the endings are .svg, .png, .pdf, .html, .dot, .txt and .json")
         return str(path)
 
     def json(self) -> dict:

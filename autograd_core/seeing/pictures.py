@@ -42,6 +42,10 @@ def render(source: str, kind: str) -> bytes:
     command = renderer()
     if command is None:
         raise RuntimeError("drawing needs Graphviz' dot on the PATH, or: pip install 'autograd-core[draw]'")
+    if kind == "pdf" and "pure" in Path(command[0]).name:
+        from .pdf import pdf_of
+
+        return pdf_of(render(source, "svg"))
     done = subprocess.run([*command, f"-T{kind}"], input=source.encode(), capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{Path(command[0]).name} could not draw {kind}: {done.stderr.decode().strip()}")
@@ -132,7 +136,7 @@ def _title(scene):
 def _frame_lines(scene, frame: Frame, title: str, marks, indent: int):
     pad = "  " * indent
     folds = frame.module is not None and frame.module.fold is not None
-    look = 'style="rounded", color="#dddddd"' if frame.module is None else 'style="rounded", color="#bbbbbb"'
+    look = f'style="rounded", color="{"#dddddd" if frame.module is None else "#bbbbbb"}", penwidth=1'
     if folds:
         look = 'style="rounded,filled", fillcolor="#f4f6fb", color="#7a8bb8", penwidth=1.5'
     label = quoted(_roomy(title))

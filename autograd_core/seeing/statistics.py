@@ -90,7 +90,7 @@ def statistics(array: np.ndarray) -> dict[str, Any] | None:
 
 
 def _histogram(parts, low, high, scale):
-    """Counts of what lies between edges at equal distances from ``low`` to ``high``, of elements divided by ``scale``."""
+    """Counts between edges at equal distances from ``low`` to ``high``; the parts were divided by ``scale``."""
     count = sum([part.size for part in parts])
     if low == high:
         return {"edges": [low, high], "counts": [count]}
