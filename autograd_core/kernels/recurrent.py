@@ -11,6 +11,7 @@ GRU r, z, n, and the hidden state's share of n before the gate r; the plain laye
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from autograd_core.kernels import host
 from autograd_core.kernels.assembly import Assembly
 from autograd_core.kernels.gemm import gemm
 from autograd_core.kernels.plan import Array, Plan, Ref, Spec, inp, is_c_ordered, out
-from autograd_core.kernels.recurrent_steps import CELLS, begin, lay_rows, pack, scan, scan_back, sum_biases
+from autograd_core.kernels.recurrent_steps import CELLS, begin, lay_before, lay_rows, pack, scan, scan_back, sum_biases
 
 UNIT = 8  # rows of a unit of work, at least: fewer read the weights too often
 PARTS = 4  # units that a batch is cut into where it has the rows
@@ -173,18 +174,21 @@ def _back(cell: str, input: Source, states: list[Source], w_ih: Source, w_hh: So
         work.call(begin(layer.dtype, lanes), (0 if g is None else g.at, out(1 + k)), B * H, 1 << 16)
     of_input = work.memory(layer.bytes(T, B, gates * H))
     of_hidden = work.memory(layer.bytes(T, B, gates * H)) if cell == "gru" else of_input
-    first = work.memory(layer.bytes(B, gates * H))
     terms = gates + (cell == "gru")
     sums = work.memory(layer.bytes(layer.units, terms * H))
-    _add_scan_back(work, layer, w_hh, states, results, saved, grads[0], of_input, of_hidden, first, sums)
+    _add_scan_back(work, layer, w_hh, states, results, saved, grads[0], of_input, of_hidden, sums)
     at = 1 + n
     d_input, d_ih, d_hh = out(0), out(at), out(at + 1)
     if needs[0] and not work.include(gemm(layer.array(T * B, gates * H), w_ih.x), (of_input, w_ih.at), d_input):
         return None
-    if needs[at] and not _add_input_weights(work, layer, input, of_input, gates, d_ih):
+    if cell != "gru" and needs[at] and needs[at + 1] and input.x.strides[2] == size:
+        _add_all_weights(work, layer, input, results.at, states[0].at, of_input, d_ih, d_hh)
+    elif needs[at] and not _add_input_weights(work, layer, input, of_input, gates, d_ih):
         return None
-    if needs[at + 1]:
-        _add_hidden_weights(work, layer, results.at, states[0].at, of_hidden, first, gates, d_hh)
+    elif needs[at + 1]:
+        before = work.memory(layer.bytes(T, B, H))
+        _lay_before(work, layer, results.at, states[0].at, before, H)
+        work.include(gemm(_transposed(layer.array(T * B, gates * H)), layer.array(T * B, H)), (of_hidden, before), d_hh)
     wanted = [b and need for b, need in zip(biases, needs[at + 2:], strict=False)]
     if any(wanted):
         work.call(sum_biases(layer.dtype), (sums, *(out(at + 2 + k) if b else 0 for k, b in enumerate(wanted)),
@@ -196,8 +200,7 @@ def _back(cell: str, input: Source, states: list[Source], w_ih: Source, w_hh: So
 
 
 def _add_scan_back(work: Assembly, layer: Layer, w_hh: Source, states: list[Source], results: Source,
-                   saved: Source | None, sent: Source | None, of_input: Ref, of_hidden: Ref, first: Ref,
-                   sums: Ref) -> None:
+                   saved: Source | None, sent: Source | None, of_input: Ref, of_hidden: Ref, sums: Ref) -> None:
     """The calls that go back through time."""
     lanes, H, B, size = host.lanes(layer.dtype), layer.hidden, layer.batch, layer.dtype.itemsize
     gates = CELLS[layer.cell].gates
@@ -214,7 +217,7 @@ def _add_scan_back(work: Assembly, layer: Layer, w_hh: Source, states: list[Sour
     work.call(scan_back(layer.cell, layer.dtype, lanes, rows, vectors, width > H),
               (0 if sent is None else sent.at, *strides, weights, results.at, 0 if saved is None else saved.at,
                states[0].at, states[1].at if lstm else 0, out(1), out(2) if lstm else 0, direct, of_input, of_hidden,
-               first, sums, room, layer.length, B, H, *layer.times, 0, *layer.sizes), layer.units)
+               sums, room, layer.length, B, H, *layer.times, *layer.sizes), layer.units)
 
 
 def _add_input_weights(work: Assembly, layer: Layer, input: Source, of_input: Ref, gates: int, target: Ref) -> bool:
@@ -227,29 +230,42 @@ def _add_input_weights(work: Assembly, layer: Layer, input: Source, of_input: Re
         x = Array((T * B, width), strides[1:], layer.dtype)
     elif strides[2] == size:
         at = work.memory(layer.bytes(T, B, width))
-        work.call(lay_rows(layer.dtype, host.lanes(layer.dtype)),
-                  (input.at, at, B, width, strides[0] // size, strides[1] // size), T * B, max(1, 16384 // width))
+        _lay_rows(work, layer, input, at, width)
         x = layer.array(T * B, width)
     else:
         return False
     return work.include(gemm(_transposed(layer.array(T * B, gates * layer.hidden)), x), (of_input, at), target)
 
 
-def _add_hidden_weights(work: Assembly, layer: Layer, results: Ref, h0: Ref, of_hidden: Ref, first: Ref, gates: int,
-                        target: Ref) -> None:
-    """The products that are the gradient of w_hh: of all steps but rows' first with the outputs before, then those."""
-    T, B, H = layer.length, layer.batch, layer.hidden
-    begun = gemm(_transposed(layer.array(B, gates * H)), layer.array(B, H))
-    if T == 1:
-        work.include(begun, (first, h0), target)
-        return
-    held = work.memory(layer.bytes(gates * H, H))
-    work.include(begun, (first, h0), held)
-    grads, outputs = (layer.bytes(B, gates * H), 0) if layer.turn == 1 else (0, layer.bytes(B, H))
-    left, right = layer.array((T - 1) * B, gates * H), layer.array((T - 1) * B, H)
-    plan = gemm(_transposed(left), right, None, layer.array(gates * H, H))
-    work.include(plan, (Ref(of_hidden.kind, of_hidden.index, grads), Ref(results.kind, results.index, outputs), None,
-                        held), target)
+def _lay_rows(work: Assembly, layer: Layer, x: Source, target: Ref, row: int) -> None:
+    """The call that copies the rows of a sequence (T, B, ...) to rows of so many elements."""
+    outer, inner, _ = (s // layer.dtype.itemsize for s in x.x.strides)
+    width = x.x.shape[2]
+    work.call(lay_rows(layer.dtype, host.lanes(layer.dtype)), (x.at, target, x.x.shape[1], width, outer, inner, row),
+              math.prod(x.x.shape[:2]), max(1, 16384 // width))
+
+
+def _lay_before(work: Assembly, layer: Layer, results: Ref, h0: Ref, target: Ref, row: int) -> None:
+    """The call that copies the hidden states before each step to rows of so many elements."""
+    context: tuple[int | Ref, ...] = (results, h0, target, layer.length, layer.batch, layer.hidden, row, layer.turn,
+                                      int(bool(layer.sizes)), *layer.sizes)  # fmt: skip
+    work.call(lay_before(layer.dtype, host.lanes(layer.dtype)), context, layer.length * layer.batch,
+              max(1, 16384 // layer.hidden))
+
+
+def _add_all_weights(work: Assembly, layer: Layer, input: Source, results: Ref, h0: Ref, of_gates: Ref, d_ih: Ref,
+                     d_hh: Ref) -> None:
+    """The gradients of both weights as one product: rows of input and hidden state side by side."""
+    (T, B, width), H, size = input.x.shape, layer.hidden, layer.dtype.itemsize
+    gates, both = CELLS[layer.cell].gates, width + H
+    rows, product = work.memory(layer.bytes(T, B, both)), work.memory(layer.bytes(gates * H, both))
+    _lay_rows(work, layer, input, rows, both)
+    _lay_before(work, layer, results, h0, replace(rows, offset=width * size), both)
+    work.include(gemm(_transposed(layer.array(T * B, gates * H)), layer.array(T * B, both)), (of_gates, rows), product)
+    for part, first, target in ((width, 0, d_ih), (H, width, d_hh)):
+        shape, strides = (gates, H, part), (H * both * size, both * size, size)
+        _lay_rows(work, layer, Source(replace(product, offset=first * size), Array(shape, strides, layer.dtype)),
+                  target, part)  # fmt: skip
 
 
 def lstm_backward(*arrays: Array | None, reverse: bool, batch_sizes: tuple[int, ...] | None,

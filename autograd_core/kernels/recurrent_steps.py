@@ -270,8 +270,8 @@ def scan_back(cell, dtype, lanes, rows, vectors, partial):  # noqa: C901 (its br
 
     Context: gradient of the outputs or 0 with strides of a step and a row, panels of recurrent weights, outputs, saved,
     initial h and c, gradients of h and c (begun with those of the last states), direct share of the gradient of h,
-    gradients of the input's and of the hidden state's share of the gates, those of each row's first step, their sums
-    over a unit's rows and steps, room for a tile a unit; T, B, H, chunk, first step, direction, whether rows end early,
+    gradients of the input's and of the hidden state's share of the gates, their sums over a unit's rows and steps, room
+    for a tile a unit; T, B, H, chunk, first step, direction, whether rows end early,
     and then how many live in each step.
     """
     gates, kept, states, _ = CELLS[cell]
@@ -282,26 +282,25 @@ def scan_back(cell, dtype, lanes, rows, vectors, partial):  # noqa: C901 (its br
     terms = gates + gru
     history = kept if states == 2 else 1
 
-    def kernel(context, start, stop):  # noqa: C901 (as above)
+    def kernel(context, start, stop):
         w = simd.words(context)
-        T_, B, H, chunk, turn = w[16], w[17], w[18], w[19], w[21]
+        T_, B, H, chunk, turn = w[15], w[16], w[17], w[18], w[20]
         carry, direct = simd.pointer(w[8], S), simd.pointer(w[10 if gru else 9], S)
         past = simd.pointer(w[5 if states == 2 else 4], S)
         for unit in range(start, stop):
             low, high = unit * chunk, min(unit * chunk + chunk, B)
-            sums = simd.advance(simd.pointer(w[14], S), unit * terms * H)
-            room = simd.advance(simd.pointer(w[15], S), unit * rows * width)
+            sums = simd.advance(simd.pointer(w[13], S), unit * terms * H)
+            room = simd.advance(simd.pointer(w[14], S), unit * rows * width)
             erase(sums, terms * H)
-            erase(simd.advance(simd.pointer(w[13], S), low * gates * H), (high - low) * gates * H)
             if gru:
                 erase(simd.advance(direct, low * H), (high - low) * H)
             for s in range(T_ - 1, -1, -1):
-                t = w[20] + s * turn
+                t = w[19] + s * turn
                 live, known = high, high
-                if w[22] != 0:
-                    live = min(high, w[HEAD + 4 + t])
+                if w[21] != 0:
+                    live = min(high, w[HEAD + 2 + t])
                     if s > 0:
-                        known = min(high, w[HEAD + 4 + t - turn])
+                        known = min(high, w[HEAD + 2 + t - turn])
                 if s == 0:
                     known = low
                 gx = simd.advance(simd.pointer(w[11], S), t * B * gates * H)
@@ -316,8 +315,6 @@ def scan_back(cell, dtype, lanes, rows, vectors, partial):  # noqa: C901 (its br
                     sent = simd.advance(simd.pointer(w[0], S), t * w[1] + r * w[2])
                     x, y = simd.advance(gx, r * gates * H), simd.advance(gh, r * gates * H)
                     row_back(own, sent, w[0] != 0, straight, new, saved, before, x, y, sums, H)
-                    if r >= known:
-                        copy(simd.advance(simd.pointer(w[13], S), r * gates * H), y, gates * H)
                 for r in range(max(low, live), high):
                     erase(simd.advance(gx, r * gates * H), gates * H)
                     erase(simd.advance(gh, r * gates * H), gates * H)
@@ -382,7 +379,10 @@ def sum_biases(dtype):
 
 @range_kernel
 def lay_rows(dtype, lanes):
-    """Copy rows (t, b) that lie anywhere one after the other; context: x, copy, B, length, strides of t and b."""
+    """Copy rows (t, b) that lie anywhere to rows some way apart.
+
+    Context: x, copy, B, length, strides of t and b, of a row of the copy.
+    """
     S, copy = simd.scalar(dtype), copier(dtype, lanes)
 
     def kernel(context, start, stop):
@@ -390,6 +390,30 @@ def lay_rows(dtype, lanes):
         x, target, B, length = simd.pointer(w[0], S), simd.pointer(w[1], S), w[2], w[3]
         for unit in range(start, stop):
             t = unit // B
-            copy(simd.advance(target, unit * length), simd.advance(x, t * w[4] + (unit - t * B) * w[5]), length)
+            copy(simd.advance(target, unit * w[6]), simd.advance(x, t * w[4] + (unit - t * B) * w[5]), length)
+
+    return kernel
+
+
+@range_kernel
+def lay_before(dtype, lanes):
+    """Copy the hidden state that each step (t, b) began with to rows some way apart.
+
+    Context: outputs, initial h, copy, T, B, H, stride of a row of the copy, direction, whether rows end early, and then
+    how many live in each step.
+    """
+    S, copy = simd.scalar(dtype), copier(dtype, lanes)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        outputs, first, target, B, H = simd.pointer(w[0], S), simd.pointer(w[1], S), simd.pointer(w[2], S), w[4], w[5]
+        for unit in range(start, stop):
+            t = unit // B
+            row, before = unit - t * B, t - w[7]
+            known = before >= 0 and before < w[3]
+            if known and w[8] != 0:
+                known = row < w[9 + before]
+            source = simd.advance(outputs, (before * B + row) * H) if known else simd.advance(first, row * H)
+            copy(simd.advance(target, unit * w[6]), source, H)
 
     return kernel
