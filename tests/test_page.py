@@ -488,6 +488,23 @@ def function_with_control_flow():
     return ag.graph(f, ag.tensor([1.0, 2.0], requires_grad=True))
 
 
+@needs_browser
+def test_difference_of_two_graphs(chromium, tmp_path):
+    x = ag.ones(5, 3, requires_grad=True)
+    diff = ag.diff(ag.graph(lambda x: (x * 2).relu(), x), ag.graph(lambda x: ag.tanh(x * 3).exp(), x))
+    chromium.open(diff.save(tmp_path / "diff.html"))
+    assert chromium.run("page.mode") == "change"
+    fills = chromium.run("Object.fromEntries(page.state.scene.boxes.map(box => [box.label, box.fill]))")
+    colours = chromium.run("CHANGES.light")
+    assert fills["relu"] == colours["removed"]
+    assert fills["tanh"] == fills["exp"] == colours["added"]
+    assert fills["x"] == colours["moved"]  # it has another gradient
+    assert "removed" in chromium.run("document.getElementById('legend').innerText")
+    chromium.run("page.search.field.value = 'removed'; page.search.run(); page.search.choose(0)")
+    assert "removed" in panel(chromium)
+    assert chromium.errors == []
+
+
 REAL = {lenet5: "max_pool", lstm_over_64_steps: "lstm", transformer: "layer_norm", function_with_control_flow: "y"}
 
 

@@ -13,13 +13,17 @@ SCRIPTS = ("model", "layout", "colour", "scene", "draw", "panel", "table", "sear
 """Files of the page's program in ``web/``, in the order in which they are read."""
 
 
-def page(graph: Any) -> str:
+def page(graph: Any, marks: dict[str, tuple[str, str]] | None = None) -> str:
     """The interactive page of a graph, as HTML text.
 
     ``graph``: a Graph, or the dict that its ``json()`` gives. The page holds styles, program and data; it draws modules
     that open and close, forward and backward side by side, and colours, details, a search and a table of all nodes.
+    ``marks``: by key, (kind of change, remark), for the difference of two graphs.
     """
     data = graph if isinstance(graph, dict) else graph.json()
+    if marks:
+        nodes = [{**node, "change": _change(marks.get(node["id"]))} for node in data["nodes"]]
+        data = {**data, "nodes": nodes}
     parts = {
         "title": html.escape(str(data.get("title") or "Graph")),
         "style": _web("style.css"),
@@ -41,6 +45,10 @@ def framed(text: str, height: int = 640) -> str:
         f'<iframe sandbox="allow-scripts" style="{style}" '
         f'title="Interactive graph" srcdoc="{html.escape(text)}"></iframe>'
     )
+
+
+def _change(mark):
+    return None if mark is None else {"kind": mark[0], "text": mark[1]}
 
 
 @cache

@@ -169,6 +169,17 @@ const HEALTH = {
   dark: { nan: "#f0386b", inf: "#d98a1c", finite: "#2d5a38" },
 };
 
+const CHANGES = {
+  light: { removed: "#f2a3a3", added: "#9fdcab", changed: "#ffcf8a", moved: "#b5d0f7", same: "#eef0f4" },
+  dark: { removed: "#8c3030", added: "#2a6b3a", changed: "#805614", moved: "#2c4f86", same: "#2a303b" },
+};
+
+/** How an item of a difference of two graphs has changed; of a group, the weightiest of its nodes. */
+function changeOf(item, lane) {
+  const kinds = new Set(nodesOf(item, lane).map((node) => node.change?.kind ?? "same"));
+  return Object.keys(CHANGES.light).find((kind) => kinds.has(kind)) ?? "same";
+}
+
 function kindOf(item) {
   if (item.isGroup) return "module";
   if (item.kind === "op") return item.family in KINDS.light ? item.family : "other";
@@ -179,6 +190,7 @@ function kindOf(item) {
 function makeColouring(mode, scene, theme) {
   if (mode === "kind") return { mode, fill: (box) => KINDS[theme][kindOf(box.item)] };
   if (mode === "nan") return { mode, fill: (box) => HEALTH[theme][healthOf(box.item, box.lane)] ?? null };
+  if (mode === "change") return { mode, fill: (box) => CHANGES[theme][changeOf(box.item, box.lane)] };
   const values = scene.boxes.map((box) => metricOf(mode, box.item, box.lane)).filter(Number.isFinite);
   const high = values.reduce((most, value) => Math.max(most, value), 0);
   const positive = values.filter((value) => value > 0);

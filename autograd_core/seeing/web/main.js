@@ -19,6 +19,7 @@ class Page {
     this.flight = 0;
     this.embedded = window.parent !== window;
     openAtFirst(this.model, this.view);
+    this.showChanges();
     this.setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
     this.search = new Search(this);
     this.table = new Table(document.getElementById("table"), this);
@@ -26,6 +27,16 @@ class Page {
     this.rebuild();
     this.home();
     showDetails(this.panel, this);
+  }
+
+  /** For the difference of two graphs: colour by it, and open what holds the changes where they are few. */
+  showChanges() {
+    const changed = this.model.nodes.filter((node) => node.change);
+    if (!changed.length) return;
+    const choice = document.getElementById("colour");
+    choice.prepend(h("option", { value: "change" }, "change"));
+    this.mode = choice.value = "change";
+    if (changed.length <= 40) for (const node of changed) reveal(node, this.view);
   }
 
   /** Lay out again what is open now; `anchor` (an item) stays where it is on the screen. */

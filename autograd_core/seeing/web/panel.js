@@ -53,6 +53,7 @@ function nodeDetails(node, page) {
       ...Object.entries(node.settings ?? {}).map(([name, value]) => [name, String(value)]),
       ...rows,
     ]),
+    node.change ? h("p", {}, chip(CHANGE_WORDS[node.change.kind]), node.change.text) : null,
     node.error ? h("p", { class: "warning" }, `⚠ ${node.error}`) : null,
     sourceSection(node.source),
     node.lost ? h("p", { class: "hint" }, `The value was not kept: ${node.lost}`) : null,
@@ -242,7 +243,7 @@ function showDetails(panel, page) {
 
 function showLegend(legend, page) {
   const { colouring } = page.state;
-  const content = { kind: kindLegend, nan: healthLegend }[colouring.mode] ?? scaleLegend;
+  const content = { kind: kindLegend, nan: healthLegend, change: changeLegend }[colouring.mode] ?? scaleLegend;
   legend.replaceChildren(...content(page), ...markLegend(page));
   legend.dataset.mode = colouring.mode;
 }
@@ -268,6 +269,18 @@ function healthLegend({ theme }) {
     swatch("transparent", "not looked at", "unknown"),
   ];
 }
+
+function changeLegend({ theme }) {
+  return Object.entries(CHANGES[theme]).map(([kind, colour]) => swatch(colour, CHANGE_WORDS[kind]));
+}
+
+const CHANGE_WORDS = {
+  removed: "removed",
+  added: "added",
+  changed: "changed",
+  moved: "other numbers",
+  same: "the same",
+};
 
 function scaleLegend({ state, theme }) {
   const { mode, low, high, log, any } = state.colouring;

@@ -5,7 +5,9 @@ function searchText(node) {
     const { source } = node;
     const place = source ? `${source.file}:${source.line} ${source.function ?? ""} ${source.text ?? ""}` : "";
     const shapes = node.shapes.map(shapeText).join(" ");
+    const change = node.change ? CHANGE_WORDS[node.change.kind] : null;
     const parts = [
+      change,
       node.id,
       node.label,
       node.op,
