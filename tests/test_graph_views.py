@@ -3,7 +3,7 @@
 import json
 import random
 import re
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -377,7 +377,7 @@ def test_a_chrome_trace_holds_modules_and_operations_in_time(tmp_path):
 
 def test_a_flame_graph_is_as_wide_as_the_time(tmp_path):
     svg = flame_svg([(("a", "b"), 3.0), (("a", "c"), 1.0), (("a", "b"), 1.0, "#ff0000")], "title <&>")
-    boxes = {t.text.split(":")[0]: float(r.get("width")) for g in ElementTree.fromstring(svg).iter()
+    boxes = {t.text.split(":")[0]: float(r.get("width")) for g in ET.fromstring(svg).iter()
              if g.tag.endswith("}g") for t, r in [(g[0], g[1])]}  # fmt: skip
     assert boxes["a"] == pytest.approx(boxes["b"] + boxes["c"], abs=0.1)
     assert boxes["b"] == pytest.approx(4 * boxes["c"], abs=0.1)

@@ -6,7 +6,7 @@ data, and its views as methods), `programs` (compiled programs as graphs).
 What is known of a graph's parts: `statistics` (of values, worked out when looked at), `names` (that the user gave),
 `work` (floating-point operations and bytes), `folding` (repeated blocks).
 
-Views: `scene` (what is shown), `pictures` (DOT and its rendering), `pdf`, `text` (a tree for terminals, Mermaid), `page`
-(HTML), `export` (JSON, its schema, and back), `tables` (``ag.summary``, pandas), `trace` (Chrome traces, flame graphs),
-`compare` (differences and fingerprints).
+Views: `scene` (what is shown), `pictures` (DOT and its rendering), `pdf`, `text` (a tree for terminals, Mermaid),
+`page` (HTML), `export` (JSON, its schema, and back), `tables` (``ag.summary``, pandas), `trace` (Chrome traces, flame
+graphs), `compare` (differences and fingerprints).
 """

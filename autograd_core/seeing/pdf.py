@@ -6,13 +6,13 @@ import math
 import re
 import zlib
 from collections.abc import Iterator
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 WIDTHS = dict(zip(map(chr, range(32, 127)), [
-    278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278, *[556] * 10, 278, 278, 584, 584, 584,
-    556, 1015, 667, 667, 722, 722, 667, 611, 778, 722, 278, 500, 667, 556, 833, 722, 778, 667, 778, 722, 667, 611, 722,
-    667, 944, 667, 667, 611, 278, 278, 278, 469, 556, 333, 556, 556, 500, 556, 556, 278, 556, 556, 222, 222, 500, 222, 833,
-    556, 556, 556, 556, 333, 500, 278, 556, 500, 722, 500, 500, 500, 334, 260, 334, 584], strict=True))  # fmt: skip
+    278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278, *[556] * 10, 278, 278, 584, 584,
+    584, 556, 1015, 667, 667, 722, 722, 667, 611, 778, 722, 278, 500, 667, 556, 833, 722, 778, 667, 778, 722, 667, 611, 722,
+    667, 944, 667, 667, 611, 278, 278, 278, 469, 556, 333, 556, 556, 500, 556, 556, 278, 556, 556, 222, 222, 500, 222,
+    833, 556, 556, 556, 556, 333, 500, 278, 556, 500, 722, 500, 500, 500, 334, 260, 334, 584], strict=True))  # fmt: skip
 """Widths of Helvetica's characters in thousandths of the size."""
 MISSING = {"‖": "||", "→": "->", "≤": "<="}
 """How signs are written that the standard fonts of PDF lack."""
@@ -22,7 +22,7 @@ ROUND = 4 / 3 * (math.sqrt(2) - 1)
 
 def pdf_of(svg: bytes) -> bytes:
     """The picture as a PDF file with one page; texts are in Helvetica and can be searched."""
-    root = ElementTree.fromstring(svg)  # our own renderer has written it
+    root = ET.fromstring(svg)  # our own renderer has written it
     _, _, width, height = map(float, (root.get("viewBox") or "0 0 1 1").split())
     content = "\n".join([f"1 0 0 -1 0 {height:g} cm", *_drawn(root)]).encode("cp1252", "replace")
     packed = zlib.compress(content)
@@ -30,9 +30,8 @@ def pdf_of(svg: bytes) -> bytes:
     page = (f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {width:g} {height:g}] /Contents 4 0 R "
             "/Resources << /Font << /F 5 0 R >> >> >>")  # fmt: skip
     stream = b"<< /Length %d /Filter /FlateDecode >> stream\n%s\nendstream" % (len(packed), packed)
-    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>", page.encode(), stream,
-               font]  # fmt: skip
-    return _file(objects)
+    head = [b"<< /Type /Catalog /Pages 2 0 R >>", b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>"]
+    return _file([*head, page.encode(), stream, font])
 
 
 def _file(objects) -> bytes:

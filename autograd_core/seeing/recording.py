@@ -217,9 +217,9 @@ class Recorder(Watcher):
 
     def maker(self, tensor):
         """The key of what made a tensor; it becomes a leaf where nothing that was seen did."""
-        key = self.nodes.get(tensor.node) if tensor.node is not None else None
-        if key is None and (key := self._maker_of(tensor.array)) is not None and tensor.node is not None:
-            self.nodes[tensor.node] = key  # a checkpoint, or a view that was changed: another node for the same array
+        key = self.nodes.get(tensor.node) or self._maker_of(tensor.array)
+        if key is not None and tensor.node is not None:
+            self.nodes[tensor.node] = key  # of a checkpoint, too: another node for the same array
         return self.leaf(tensor) if key is None else key
 
     def leaf(self, tensor, kind=None, label=None, module=None) -> str:
