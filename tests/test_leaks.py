@@ -107,7 +107,7 @@ def test_closures_generators_nodes_and_errors():
     assert "the variable node of test_closures" in text
     assert "the variable local of fail" in text
     assert "by an error's traceback" in text
-    assert closure and generator and node and error
+    assert all([closure, generator, node, error])
 
 
 def test_what_backward_has_freed_costs_nothing():

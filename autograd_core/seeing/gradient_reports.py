@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from .. import files, generator, ops
 from ..func import tensors_of, with_tensors
-from ..modes import enable_grad, no_grad, set_grad_enabled, unwatched
+from ..modes import enable_grad, no_grad, unwatched
 from ..shapes import ndarray
 from ..tensor import Tensor, wrap
 from . import references
@@ -185,20 +184,21 @@ def gradient_report(model: Callable, loss_fn: Callable, data: tuple, *, optimize
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         raise TypeError(f"gradient_report: data must be (inputs, target), got {type(data).__name__}")
     drawn = generator.default_generator.get_state()
+    subject = _Subject(model, loss_fn, data, drawn)
     try:
         with enable_grad():
-            subject = _Subject(model, loss_fn, data, drawn)
             calls, loss, gradients = subject.watched()
             report = GradientReport(_title(model), loss, [], calls=calls)
             updates, report.update_of = _updates(subject, gradients, optimizer, lr)
-            errors = [None] * len(subject.leaves)
-            if check:
-                errors, report.check = _checked(subject, directions, seed)
-            report.parameters = _rows(subject, gradients, updates, errors)
+            report.parameters = _rows(subject, gradients, updates)
             report.repeated = _repeated(calls)
             if reference or (reference is None and references.is_installed()):
                 report.reference = references.compare(calls)
+            if check:
+                errors, report.check = _checked(subject, directions, seed)
+                report.parameters = [replace(row, error=e) for row, e in zip(report.parameters, errors, strict=True)]
     finally:
+        subject.restore()
         generator.default_generator.set_state(drawn)
     return report
 
@@ -208,35 +208,42 @@ def _title(model):
 
 
 class _Subject:
-    """A copy of the model with its data, which can be evaluated again and again with the same random draws."""
+    """The model with its data, evaluated again and again with the same random draws; `restore` leaves it as it was."""
 
-    def __init__(self, model, loss_fn, data, drawn, double=False):
-        self.given, self.drawn, self.loss_fn = (model, loss_fn, data), drawn, loss_fn
-        self.is_module = hasattr(model, "named_parameters")
-        self.model = copy.deepcopy(model) if self.is_module else model
+    def __init__(self, model, loss_fn, data, drawn):
+        self.model, self.loss_fn, self.drawn = model, loss_fn, drawn
+        self.held = State((model, loss_fn))
         inputs, target = data
-        self.inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-        self.inputs, self.target = _copied(self.inputs, double), _copied(target, double)
-        if self.is_module:
-            if double:
-                self.model.double()
-            for parameter in self.model.parameters():
-                parameter.grad = None
-            named = list(self.model.named_parameters())
-        else:
-            named = []
-        if hasattr(loss_fn, "named_parameters"):
-            self.loss_fn = copy.deepcopy(loss_fn).double() if double else copy.deepcopy(loss_fn)
-        if not named:
-            named = [(t.name or f"input {i}", t) for i, t in enumerate(tensors_of(self.inputs)) if t.requires_grad]
-        self.named = [(name, tensor) for name, tensor in named if tensor.requires_grad]
+        self.inputs = _copied(tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,))
+        self.target = _copied(target)
+        self.named = [(name, tensor) for name, tensor in self._named() if tensor.requires_grad and tensor.is_leaf]
         if not self.named:
             raise ValueError("gradient_report: no parameter of the model, and no input, requires grad")
         self.leaves = [tensor for _, tensor in self.named]
+        for leaf in self.leaves:
+            leaf._grad = None
 
-    def doubled(self):
-        """The same in double precision."""
-        return _Subject(*self.given, self.drawn, double=True)
+    def _named(self):
+        """Parameters of a module; of a function, inputs and the tensors that it holds."""
+        if hasattr(self.model, "named_parameters"):
+            return list(self.model.named_parameters())
+        inputs = [(t.name or f"input {i}", t) for i, t in enumerate(tensors_of(self.inputs))]
+        names: dict[int, str] = {}
+        for module in self.held.modules():
+            for name, tensor in module.named_parameters():
+                names[id(tensor)] = max(names.get(id(tensor), ""), name, key=len)
+        held = [tensor for tensor, *_ in self.held.tensors]
+        return inputs + [(names.get(id(t)) or t.name or f"tensor {i}", t) for i, t in enumerate(held)]
+
+    def double(self) -> None:
+        """Everything in double precision, until `restore`."""
+        for tensor in (*[t for t, *_ in self.held.tensors], *tensors_of((self.inputs, self.target))):
+            if tensor.array.dtype.kind == "f":
+                tensor.array = tensor.array.astype(np.float64)
+
+    def restore(self) -> None:
+        """Parameters, gradients and running statistics as they were."""
+        self.held.restore()
 
     def __call__(self):
         generator.default_generator.set_state(self.drawn)
@@ -249,18 +256,24 @@ class _Subject:
     def watched(self):
         """(calls, loss, gradient of each leaf), operation by operation."""
         kept = self.inputs
-        if self.is_module:  # gradients of the inputs show how far they reach back
-            leaves = [ops.alias(wrap(t.array).requires_grad_()) if t.array.dtype.kind == "f" else t
-                      for t in tensors_of(kept)]  # fmt: skip
-            self.inputs = with_tensors(kept, iter(leaves))
+        if not any(t.requires_grad for t in tensors_of(kept)):  # their gradients show how far gradients reach back
+            given = [ops.alias(wrap(t.array).requires_grad_()) if t.array.dtype.kind == "f" else t
+                     for t in tensors_of(kept)]  # fmt: skip
+            self.inputs = with_tensors(kept, iter(given))
         try:
             with Calls() as watcher:
                 loss = self()
                 loss.backward()
         finally:
             self.inputs = kept
+        return watcher.calls, float(loss.array.reshape(-1)[0]), self.taken()
+
+    def taken(self):
+        """The gradients of the leaves, which then have none."""
         found = [None if leaf._grad is None else leaf._grad.array for leaf in self.leaves]
-        return watcher.calls, float(loss.array.reshape(-1)[0]), found
+        for leaf in self.leaves:
+            leaf._grad = None
+        return found
 
     def value(self):
         """The loss as a number."""
@@ -268,10 +281,9 @@ class _Subject:
             return float(self().array.reshape(-1)[0])
 
 
-def _copied(tree, double):
+def _copied(tree):
     def made(tensor):
-        array = tensor.array
-        found = wrap(array.astype(np.float64) if double and array.dtype.kind == "f" else array.copy())
+        found = wrap(tensor.array.copy())
         found.name = tensor.name
         return found.requires_grad_() if tensor.requires_grad else found
 
@@ -282,17 +294,13 @@ def _updates(subject, gradients, optimizer, lr):
     """The norm of what an update would add to each leaf, and a word on whose."""
     if optimizer is None:
         return [lr * _norm(g) for g in gradients], f"plain SGD, lr={lr:g}"
-    before = State(optimizer)
-    owners = dict(subject.given[0].named_parameters()) if subject.is_module else {}
+    before, old = State(optimizer), [leaf.array.copy() for leaf in subject.leaves]
     try:
-        old = {}
-        for (name, _), gradient in zip(subject.named, gradients, strict=True):
-            owner = owners[name]
-            owner._grad = None if gradient is None else wrap(gradient.copy())
-            old[name] = owner.array.copy()
-        with set_grad_enabled(False):
+        for leaf, gradient in zip(subject.leaves, gradients, strict=True):
+            leaf._grad = None if gradient is None else wrap(gradient.copy())
+        with unwatched():
             optimizer.step()
-        found = [_norm(owners[name].array - old[name]) for name, _ in subject.named]
+        found = [_norm(leaf.array - values) for leaf, values in zip(subject.leaves, old, strict=True)]
     finally:
         before.restore()
     return found, type(optimizer).__name__
@@ -318,21 +326,21 @@ def _relative(analytic, numeric, noise):
 
 def _checked(subject, directions, seed):
     """Relative error of each leaf along a direction, and the check along directions through all of them."""
-    double, rng = subject.doubled(), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
+    subject.double()
     with unwatched():
-        loss = double()
+        loss = subject()
         loss.backward()
     rounding = 64 * np.finfo(np.float64).eps * max(float(np.abs(loss.array).max()), 1e-30)
-    gradients = [np.zeros_like(leaf.array) if leaf._grad is None else leaf._grad.array for leaf in double.leaves]
-    for leaf in double.leaves:
-        leaf._grad = None
+    found = subject.taken()
+    gradients = [np.zeros_like(leaf.array) if g is None else g for leaf, g in zip(subject.leaves, found, strict=True)]
 
     def pair(chosen):
-        drawn = [rng.standard_normal(double.leaves[i].array.shape) * _size(double.leaves[i].array) for i in chosen]
+        drawn = [rng.standard_normal(subject.leaves[i].array.shape) * _size(subject.leaves[i].array) for i in chosen]
         analytic = sum(float((gradients[i] * d).sum()) for i, d in zip(chosen, drawn, strict=True))
         best = None
         for step in (1e-5, 1e-6, 1e-4):
-            numeric = _difference(double, chosen, drawn, step)
+            numeric = _difference(subject, chosen, drawn, step)
             error = _relative(analytic, numeric, rounding / step)
             if best is None or error < best[2]:
                 best = analytic, numeric, error
@@ -340,13 +348,13 @@ def _checked(subject, directions, seed):
                 break
         return best
 
-    everything = range(len(double.leaves))
+    everything = range(len(subject.leaves))
     pairs = tuple([pair(everything) for _ in range(directions)])
     errors = [pair([i])[2] for i in everything]
     wrong = None
     if max([*errors, *[error for _, _, error in pairs]]) > TOLERANCE:
         with unwatched():
-            wrong = first_wrong(double.watched()[0], seed)
+            wrong = first_wrong(subject.watched()[0], seed)
     return errors, Check(pairs, wrong)
 
 
@@ -371,17 +379,17 @@ def _difference(subject, chosen, directions, step):
 # ---------------------------------------------------------------------------------------------------- tables
 
 
-def _rows(subject, gradients, updates, errors):
+def _rows(subject, gradients, updates):
     rms = [np.nan if g is None or not g.size else _norm(g) / np.sqrt(g.size) for g in gradients]
-    sizes = [r for r, leaf in zip(rms, subject.leaves, strict=True) if np.isfinite(r) and r > 0 and leaf.array.ndim > 1]
-    usual = sizes[-1] if sizes else 0.0
+    usual = {leaf.array.ndim > 1: float(size) for size, leaf in zip(rms, subject.leaves, strict=True)
+             if np.isfinite(size) and size > 0}  # fmt: skip
     rows = []
-    for (name, leaf), gradient, size, update, error in zip(subject.named, gradients, rms, updates, errors, strict=True):
+    for (name, leaf), gradient, size, update in zip(subject.named, gradients, rms, updates, strict=True):
         weight = _norm(leaf.array)
         dead, units = _dead(gradient)
         rows.append(ParameterRow(name, tuple(leaf.array.shape), weight, _norm(gradient), float(size),
-                                 update / weight if weight else float("nan"), dead, units, error,
-                                 _remark(gradient, float(size), usual, dead, units)))  # fmt: skip
+                                 update / weight if weight else float("nan"), dead, units,
+                                 remark=_remark(gradient, float(size), usual.get(leaf.array.ndim > 1, 0.0), dead, units)))  # fmt: skip
     return rows
 
 

@@ -203,6 +203,10 @@ class State:
         """The floating-point tensors as they are now."""
         return [t.array for t, _, c, _ in self.tensors if c.dtype.kind == "f"]
 
+    def modules(self) -> list[Any]:
+        """The modules that are held."""
+        return [thing for thing in self._seen.values() if hasattr(type(thing), "named_parameters")]
+
     def has_gone_bad(self) -> bool:
         """Whether a tensor that was finite is not finite any more."""
         return any(good and not np.isfinite(a).all() for a, good in zip(self.floats(), self.finite, strict=True))
