@@ -122,8 +122,9 @@ class Roof(NamedTuple):
         return max(flops / self.flops, moved / self.bandwidth(moved))
 
     def __str__(self):
-        speeds = ", ".join(f"{speed / 1e9:.0f} GB/s at {size / 1e6:.3g} MB" for size, speed in self.speeds)
-        return f"{self.flops / 1e9:.0f} GFLOP/s (float32), {speeds}"
+        (small, fast), (large, slow) = self.speeds[0], self.speeds[-1]
+        return (f"{self.flops / 1e9:.0f} GFLOP/s (float32), {fast / 1e9:.0f} to {slow / 1e9:.0f} GB/s "
+                f"(moving {small / 1e6:.0f} to {large / 1e6:.0f} MB)")
 
 
 @functools.cache
