@@ -28,6 +28,8 @@ class _Loss(Wrapper, shown=""):
         for name in ("weight", "pos_weight"):
             if name in given:
                 self.register_buffer(name, given.pop(name))
+        if isinstance(given.get("delta"), complex):
+            raise TypeError(f"delta must be a float or int, got: {type(given['delta'])}")
         self.__dict__.update(given)
 
     def forward(self, input, target):

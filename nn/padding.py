@@ -18,6 +18,9 @@ class _Pad(Module):
 
     def forward(self, input):
         """Pad."""
+        if input.ndim not in (self._dims + 1, self._dims + 2):
+            raise ValueError(f"{type(self).__name__}: expected {self._dims + 1}D or {self._dims + 2}D input "
+                             f"(got {input.ndim}D input of shape {list(input.shape)})")  # fmt: skip
         return F.pad(input, self.padding, self._mode)
 
     def extra_repr(self):

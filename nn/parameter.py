@@ -22,7 +22,7 @@ def empty(shape, device=None, dtype=None) -> Tensor:
     out = object.__new__(Tensor)
     sizes = as_shape(tuple(shape)) if shape != () else ()
     if any(n < 0 for n in sizes):
-        raise ValueError(f"sizes of a parameter must not be negative, got {list(sizes)}")
+        raise RuntimeError(f"sizes of a parameter must not be negative, got {list(sizes)}")
     out.array = np.empty(sizes, numpy_dtype(dtype))
     return out
 

@@ -47,6 +47,8 @@ class RNNBase(Module):
         super().__init__()
         if mode not in GATES:
             raise ValueError(f"Unrecognized RNN mode: {mode}")
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        self._check_sizes(sizes, {"bias": bias, "batch_first": batch_first})
         self._check(hidden_size, num_layers, dropout, proj_size, mode)
         self.mode, self.input_size, self.hidden_size, self.num_layers = mode, input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
@@ -68,17 +70,22 @@ class RNNBase(Module):
                 self._all_names.append(list(names))
         self.reset_parameters()
 
+    @staticmethod
+    def _check_sizes(sizes, switches):
+        for wanted, values in ((int, sizes), (bool, switches)):
+            for name, value in values.items():
+                if not isinstance(value, wanted):
+                    raise TypeError(f"{name} should be of type {wanted.__name__}, got: {type(value).__name__}")
+        for name, size in sizes.items():
+            if size <= 0:
+                raise ValueError(f"{name} must be greater than zero, got {size}")
+
     def _check(self, hidden_size, num_layers, dropout, proj_size, mode):
         if not isinstance(dropout, (int, float)) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError(f"{mode}: dropout should be a number in range [0, 1] representing the probability of an "
                              f"element being zeroed, got {dropout!r}")  # fmt: skip
         if dropout > 0 and num_layers == 1:
             warnings.warn(f"dropout={dropout} has no effect: it acts between layers, there is one", stacklevel=4)
-        if not isinstance(hidden_size, int):
-            raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
-        for name, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if size <= 0:
-                raise ValueError(f"{name} must be greater than zero, got {size}")
         if proj_size < 0:
             raise ValueError(f"proj_size should be a positive integer or zero to disable projections, got {proj_size}")
         if proj_size and mode != "LSTM":

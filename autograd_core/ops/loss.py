@@ -294,6 +294,9 @@ def _class_dim(name, input, target, weight):
         raise RuntimeError(
             f"{name}: weight must have shape [{input.shape[dim]}], one for each class, got {list(weight.shape)}"
         )
+    if weight is not None and weight.dtype != input.dtype:
+        raise RuntimeError(f"{name}: weight must have the dtype of input, expected scalar type {input.dtype} but found "
+                           f"{weight.dtype}")  # fmt: skip
     if numpy_dtype(target.dtype).kind not in "iu":
         raise RuntimeError(f"{name}: target must hold class indices (int64), got {target.dtype}")
     return dim
@@ -455,6 +458,9 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-1
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"cross_entropy: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
     if tuple(target.shape) == tuple(input.shape) and numpy_dtype(target.dtype).kind == "f":
+        if ignore_index >= 0:
+            raise RuntimeError("cross_entropy: ignore_index is not supported for floating point target, "
+                               f"got {ignore_index}")  # fmt: skip
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     alone = _class_dim("cross_entropy", input, target, weight) == 0
     if alone:

@@ -267,6 +267,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         if running_mean is None or running_var is None:
             raise RuntimeError("batch_norm: running_mean and running_var are needed when training=False, got None")
         return _by_running(input, running_mean, running_var, weight, bias, eps)
+    if eps <= 0:
+        raise ValueError(f"batch_norm: eps must be positive during training, got {eps}")
     count = input.shape[0] * prod(input.shape[2:])
     if count == 1:
         raise ValueError(

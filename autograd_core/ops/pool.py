@@ -455,6 +455,8 @@ def _fractional(rank, input, kernel_size, output_size, output_ratio, return_indi
         )
     if samples is None:
         samples = ops.rand(input.shape[0], input.shape[1], rank, dtype=input.dtype)
+    if samples.shape[0] > input.shape[0] == 1:
+        samples = samples[:1]  # the module draws for the channels of an image without a batch, too
     if tuple(samples.shape) != (*input.shape[:2], rank):
         raise RuntimeError(
             f"{function}: _random_samples must have shape {[*input.shape[:2], rank]}, got {list(samples.shape)}"
