@@ -61,26 +61,24 @@ class RandomAffine:
         """Return the varied pictures; the given ones are left as they are."""
         count, channels, height, width = pictures.shape
         matrix, move = self._draw(count)
-        rows, columns = np.meshgrid(
-            np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij"
-        )
-        spots = np.stack([rows.ravel(), columns.ravel()]).astype(np.float32)
+        spots = np.indices((height, width), dtype=np.float32).reshape(2, -1)
+        spots -= spots.max(1, keepdims=True) / 2  # from the middle
         sides = np.array([[height], [width]], dtype=np.float32)
         places = matrix @ spots + (move * sides + (sides - 1) / 2)  # where each new pixel comes from: (N, 2, H * W)
         fill = pictures.min() if self.fill is None else self.fill
-        framed = np.pad(pictures, [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=fill)
-        y = np.clip(places[:, 0] + 1, 0, height + 0.999)
-        x = np.clip(places[:, 1] + 1, 0, width + 0.999)
+        framed = np.pad(pictures, [(0, 0), (0, 0), (1, 2), (1, 2)], constant_values=fill)
+        y, x = np.clip(places[:, 0] + 1, 0, height + 1), np.clip(places[:, 1] + 1, 0, width + 1)
         top, left = y.astype(np.int32), x.astype(np.int32)
         down, right = (y - top)[:, None], (x - left)[:, None]
+        row = width + 3
         flat = framed.reshape(count, channels, -1)
-        corner = (top * (width + 2) + left)[:, None]
+        corner = (top * row + left)[:, None]
 
         def at(offset: int) -> np.ndarray:
             return np.take_along_axis(flat, corner + offset, axis=2)
 
         upper = at(0) + right * (at(1) - at(0))
-        lower = at(width + 2) + right * (at(width + 3) - at(width + 2))
+        lower = at(row) + right * (at(row + 1) - at(row))
         return (upper + down * (lower - upper)).reshape(pictures.shape).astype(np.float32, copy=False)
 
     def _draw(self, count: int) -> tuple[np.ndarray, np.ndarray]:
