@@ -5,14 +5,17 @@ from __future__ import annotations
 import dis
 import os
 import sys
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import CodeType, FrameType
 from typing import Any
 
-from .. import provenance
+from .. import ops, provenance
+from ..registry import OPS
 
 _PASSED_OVER = ("CACHE", "NOP", "COPY", "EXTENDED_ARG", "SWAP")
 _STORES = ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF")
+
+_OPS = os.path.dirname(ops.__file__) + os.sep
 
 _of_code: dict[CodeType, dict[int, tuple[str, ...]]] = {}
 
@@ -70,6 +73,29 @@ def name_of(value: Any, frame: FrameType | None) -> str | None:
         for name, held in list(variables.items()):
             if held is value and name.isidentifier() and not name.startswith("_"):
                 return name
+    return None
+
+
+@cache
+def _public_names() -> frozenset[str]:
+    return frozenset([record.name for record in OPS.values() if record.namespace != "internal"])
+
+
+def called(depth: int = 1) -> str | None:
+    """The innermost public function of `ops` on the way to an operation, such as ``conv2d``; or None."""
+    frame: FrameType | None = sys._getframe(depth)
+    inside = False
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename.startswith((_OPS, provenance.GENERATED)):
+            inside = True
+            if code.co_name in ("get_item", "set_item"):
+                return code.co_name.replace("_", "")
+            if code.co_name in _public_names():
+                return code.co_name
+        elif inside:
+            return None
+        frame = frame.f_back
     return None
 
 

@@ -16,16 +16,15 @@ import numpy as np
 from .. import provenance, storage
 from ..backward import _Pass
 from ..modes import BackwardScope, Watcher, state, unwatched
-from ..registry import OPS, network
+from ..registry import network
 from ..registry import index as index_family
 from ..shapes import ndarray
 from ..tensor import Node, Tensor
 from .graphs import Graph, Module, Vertex
-from .names import assigned_names, name_of, users_frame
+from .names import assigned_names, called, name_of, users_frame
 from .statistics import Kept
 from .work import backward_flops, bytes_of, flops
 
-ENTRANCES = {"get_item": "getitem", "set_item": "setitem"}
 SETITEM = SimpleNamespace(name="setitem", qualified="setitem", family=index_family, parameters=())
 UPDATE = SimpleNamespace(name="step", qualified="step", family=network, parameters=())
 
@@ -152,7 +151,7 @@ class Recorder(Watcher):
         self.graph.edges += [(source, vertex.key) for source in sources]
 
     def _vertex(self, kind, op, arrays, place, module):
-        label = _called(provenance.entrance(3), op.name) if op.qualified.startswith("internal.") else op.name
+        label = (called(3) if op.qualified.startswith("internal.") else None) or op.name
         vertex = Vertex(f"n{len(self.graph.vertices)}", kind, label, tuple([a.shape for a in arrays]),
                         str(arrays[0].dtype) if arrays else "", op.qualified, op.family.name, op.family.colour,
                         module=module, place=place)  # fmt: skip
@@ -563,12 +562,6 @@ class WatchedPass(_Pass):
         for leaf, (gradient,) in self.pending.items():
             self.recorder.arrive_at_leaf(leaf, gradient)
         return None if self.accumulate and self.recorder.holds_back else super()._hand_out()
-
-
-def _called(entrance, name) -> str:
-    """The function that the user has called, where the operation is a part of it."""
-    known = entrance in OPS or f"nn.functional.{entrance}" in OPS
-    return ENTRANCES.get(entrance, entrance if known else name)
 
 
 def settings_of(static) -> dict[str, str]:
