@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from . import ops, provenance
+from . import ops
 from .backward import grad as grad_of
-from .modes import Watcher, enable_grad, no_grad
-from .provenance import site
+from .modes import enable_grad, no_grad
 from .tensor import Tensor, wrap
 
 
@@ -241,40 +239,11 @@ _NO_CULPRIT = (
 )
 
 
-class _Calls(Watcher):
-    """Notes every operation with its arguments and the user's line."""
-
-    def __init__(self):
-        self.seen = []
-
-    def _note(self, name, call, args, static):
-        kept = [wrap(a.array.copy()) if isinstance(a, Tensor) else a for a in args]
-        tracked = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
-        self.seen.append((name, call, kept, static, tracked, site(3)))
-
-    def call(self, op, args, static):
-        self._note(op.name, op.public_call, args, static)
-        return super().call(op, args, static)
-
-    def call_function(self, function, args, kwargs):
-        self._note(function.__name__, function.apply, args, kwargs)
-        return super().call_function(function, args, kwargs)
-
-
 def first_wrong_op(func, inputs) -> str | None:
     """The first operation of ``func(*inputs)`` whose own rule disagrees with central differences, and its line."""
-    calls = _Calls()
-    with enable_grad(), calls:
+    from .seeing.calls import Calls, first_wrong
+
+    with enable_grad(), Calls() as watcher:
         func(*inputs)
-    for name, call, args, static, tracked, place in calls.seen:
-        if not tracked:
-            continue
-        local = [a.requires_grad_() if i in tracked else a for i, a in enumerate(args)]
-        alone = partial(call, **static)
-        worst = _fast_mismatch(alone, local, tracked, 1e-6, 1e-4, 1e-3)
-        if worst is not None:
-            where = provenance.describe(place)
-            values = f"(along a random direction: analytic {worst.analytic:.8g}, numeric {worst.numeric:.8g})"
-            argument = f"{name}, argument {worst.input}"
-            return f"first operation with a wrong rule: {argument}, at {where or 'unknown'} {values}"
-    return None
+    found = first_wrong(watcher.calls)
+    return None if found is None else str(found)

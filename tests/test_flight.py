@@ -242,8 +242,8 @@ def test_settings_that_are_types_records_arrays_or_nothing():
 
 
 LAYOUTS = {"dense": lambda a: a, "turned": lambda a: a.T, "backwards": lambda a: a[::-1, ::-2],
-           "gaps": lambda a: a[:, ::2], "broadcast": lambda a: np.broadcast_to(a[:, :1, None], (4, 6, 5)), "empty": lambda a: a[:0],
-           "scalar": lambda a: a[1, 2]}  # fmt: skip
+           "gaps": lambda a: a[:, ::2], "broadcast": lambda a: np.broadcast_to(a[:, :1, None], (4, 6, 5)),
+           "empty": lambda a: a[:0], "scalar": lambda a: a[1, 2]}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -387,9 +387,9 @@ def _rows(subject, gradients, updates):
     for (name, leaf), gradient, size, update in zip(subject.named, gradients, rms, updates, strict=True):
         weight = _norm(leaf.array)
         dead, units = _dead(gradient)
+        remark = _remark(gradient, float(size), usual.get(leaf.array.ndim > 1, 0.0), dead, units)
         rows.append(ParameterRow(name, tuple(leaf.array.shape), weight, _norm(gradient), float(size),
-                                 update / weight if weight else float("nan"), dead, units,
-                                 remark=_remark(gradient, float(size), usual.get(leaf.array.ndim > 1, 0.0), dead, units)))  # fmt: skip
+                                 update / weight if weight else float("nan"), dead, units, remark=remark))  # fmt: skip
     return rows
 
 

@@ -138,7 +138,8 @@ def leaks(*, minimum: int = 0) -> Leaks:
         count, size = _cost(node)
         if size >= minimum:
             shape, dtype = node.meta[end.index if isinstance(end, Tensor) else 0] or ((), "")
-            found.append(Held(weakref.ref(end), node.op.name, f"{np.dtype(dtype).name if dtype else ''}{list(shape)}", count, size,
+            kind = f"{np.dtype(dtype).name if dtype else ''}{list(shape)}"
+            found.append(Held(weakref.ref(end), node.op.name, kind, count, size,
                               provenance.describe(node.site), str(node.scope or ""), paths.of(end)))  # fmt: skip
     return Leaks(sorted(found, key=lambda held: (-held.bytes, -held.nodes)))
 
