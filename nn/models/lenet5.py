@@ -24,8 +24,10 @@ class LeNet5(nn.Module):
         self.fc1 = nn.Linear(16 * 5 * 5, 120)
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, classes)
-        norms = (nn.BatchNorm2d(6), nn.BatchNorm2d(16), nn.BatchNorm1d(120), nn.BatchNorm1d(84))
-        self.norm1, self.norm2, self.norm3, self.norm4 = norms if batch_norm else [nn.Identity() for _ in norms]
+        self.norm1 = nn.BatchNorm2d(6) if batch_norm else nn.Identity()
+        self.norm2 = nn.BatchNorm2d(16) if batch_norm else nn.Identity()
+        self.norm3 = nn.BatchNorm1d(120) if batch_norm else nn.Identity()
+        self.norm4 = nn.BatchNorm1d(84) if batch_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, x):
