@@ -42,6 +42,7 @@ from .seeing.making import draw as draw
 from .seeing.making import graph as graph
 from .seeing.making import record as record
 from .seeing.pictures import Drawing as Drawing
+from .seeing.profiler import profile as profile
 from .seeing.tables import summary as summary
 from .portability import autocast as autocast
 
