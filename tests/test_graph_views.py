@@ -13,10 +13,13 @@ import autograd_core as ag
 import nn
 import nn.functional as F
 from autograd_core.seeing.compare import largest_ulp
+from autograd_core.seeing.export import from_json
 from autograd_core.seeing.folding import stand_ins
 from autograd_core.seeing.pictures import renderer
 from autograd_core.seeing.scene import MOST, ROOM, Scene
 from autograd_core.seeing.trace import chrome_trace, flame_svg, spans_of
+from nn.models.lenet5 import LeNet5
+from nn.models.resnet import resnet20
 
 needs_renderer = pytest.mark.skipif(renderer() is None, reason="neither dot nor graphviz-pure is installed here")
 
@@ -54,6 +57,44 @@ def two_models():
     second = nn.Sequential(nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 2), nn.LogSoftmax(1))
     second.load_state_dict(first.state_dict())
     return first, second, ag.randn(5, 4)
+
+
+def plain_function():
+    def collatz(x):
+        steps = 0
+        while x.item() > 1.5 and steps < 20:
+            x = x / 2 if int(x.item()) % 2 == 0 else 3 * x + 1
+            steps += 1
+        return x
+
+    return collatz, ag.tensor(6.0, requires_grad=True)
+
+
+MODELS = {
+    "LeNet-5": lambda: (LeNet5(), ag.randn(1, 1, 28, 28)),
+    "ResNet": lambda: (resnet20(), ag.randn(2, 3, 4, 4)),
+    "LSTM": lambda: (nn.LSTM(2, 3), ag.randn(64, 1, 2)),
+    "LSTM by hand": lambda: recurrent_loop(64),
+    "Transformer": encoder,
+    "control flow": plain_function,
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_view_of_every_kind_of_model(name):
+    model, x = MODELS[name]()
+    graph = ag.graph(model, x)
+    for parameter in [v for v in graph.vertices.values() if v.kind == "parameter"]:
+        assert parameter.gradient is not None, parameter.label
+    scene = Scene(graph)
+    assert 4 < len(scene.boxes) <= ROOM
+    assert {key for start, end, _ in scene.edges for key in (start, end)} <= set(scene.boxes)
+    for text in (graph.dot(), graph.mermaid(), str(graph), graph.dot(0)):
+        assert text
+    assert from_json(json.loads(json.dumps(graph.json(), allow_nan=False))).fingerprint() == graph.fingerprint()
+    again = ag.graph(model, x)
+    assert again.fingerprint() == graph.fingerprint()
+    assert not ag.diff(graph, again)
 
 
 # ---------------------------------------------------------------------------------------------------- complaints

@@ -16,8 +16,8 @@ import numpy as np
 from .. import provenance, storage
 from ..backward import _Pass
 from ..modes import BackwardScope, Watcher, state, unwatched
-from ..registry import network
 from ..registry import index as index_family
+from ..registry import network
 from ..shapes import ndarray
 from ..tensor import Node, Tensor
 from .graphs import Graph, Module, Vertex
@@ -25,6 +25,7 @@ from .names import assigned_names, called, name_of, users_frame
 from .statistics import Kept
 from .work import backward_flops, bytes_of, flops
 
+RENAMED = {"scatter_view": "setitem"}  # a part of a tensor is written whose history goes on
 SETITEM = SimpleNamespace(name="setitem", qualified="setitem", family=index_family, parameters=())
 UPDATE = SimpleNamespace(name="step", qualified="step", family=network, parameters=())
 
@@ -151,7 +152,7 @@ class Recorder(Watcher):
         self.graph.edges += [(source, vertex.key) for source in sources]
 
     def _vertex(self, kind, op, arrays, place, module):
-        label = (called(3) if op.qualified.startswith("internal.") else None) or op.name
+        label = (called(3) if op.qualified.startswith("internal.") else None) or RENAMED.get(op.name, op.name)
         vertex = Vertex(f"n{len(self.graph.vertices)}", kind, label, tuple([a.shape for a in arrays]),
                         str(arrays[0].dtype) if arrays else "", op.qualified, op.family.name, op.family.colour,
                         module=module, place=place)  # fmt: skip
