@@ -505,6 +505,20 @@ def test_difference_of_two_graphs(chromium, tmp_path):
     assert chromium.errors == []
 
 
+@needs_browser
+def test_a_loop_that_shares_its_weight_folds(opened):
+    def f(x, w):
+        for _ in range(9):
+            x = ag.tanh(x @ w) + x * 0.5
+        return x.sum()
+
+    graph = ag.graph(f, ag.ones(2, 3, requires_grad=True), ag.ones(3, 3, requires_grad=True))
+    b = opened(graph.json())
+    assert b.run("[...page.model.folds.values()].map(fold => fold.groups.length)") == [9]
+    links = b.run("page.state.scene.links.map(({ from, to }) => [from.label, to.label].join(' > '))")
+    assert {"w > matmul", "matmul > tanh", "x = add > sum", "sum backward > add backward"} <= set(links)
+
+
 REAL = {lenet5: "max_pool", lstm_over_64_steps: "lstm", transformer: "layer_norm", function_with_control_flow: "y"}
 
 

@@ -5,7 +5,7 @@ class Page {
     this.model = buildModel(data);
     this.view = {
       open: new Set(),
-      leaves: this.model.nodes.length <= 1500,
+      leaves: unfoldedCount(this.model) <= 1000,
       lanes: this.model.hasBackward ? "both" : "forward",
     };
     this.canvas = document.getElementById("graph");

@@ -10,6 +10,9 @@ function number(value) {
   return { nan: NaN, inf: Infinity, "-inf": -Infinity }[value] ?? NaN;
 }
 
+const isLeaf = (node) => LEAVES.has(node.kind);
+const isOp = (node) => !isLeaf(node);
+
 class Group {
   /** @param {object} module an entry of the export's modules, or the like of it */
   constructor(module) {
@@ -46,12 +49,16 @@ class Fold {
   match() {
     for (const group of this.groups) {
       if (group === this.first) continue;
-      const alike = group.members.length === this.first.members.length;
-      group.members.forEach((node, k) => {
-        const twin = alike ? this.first.members[k] : null;
-        this.images.set(node, twin && twin.label === node.label ? twin : this.first);
-      });
+      this.matchLists(group.members.filter(isOp), this.first.members.filter(isOp));
+      this.matchLists(group.members.filter(isLeaf), this.first.members.filter(isLeaf)); // shared ones are in the first alone
     }
+  }
+
+  matchLists(nodes, firsts) {
+    nodes.forEach((node, k) => {
+      const twin = nodes.length === firsts.length && firsts[k].label === node.label ? firsts[k] : this.first;
+      this.images.set(node, twin);
+    });
   }
 }
 
@@ -232,6 +239,13 @@ function openToDepth(model, view, depth) {
 
 function depthOf(model) {
   const visit = (group) => 1 + Math.max(-1, ...group.children.filter((child) => child.isGroup).map(visit));
+  return visit(model.root);
+}
+
+/** Nodes that are drawn when all modules are open and repeats are folded. */
+function unfoldedCount(model) {
+  const visit = (group) =>
+    group.children.reduce((sum, child) => sum + (child.isGroup ? (child.isFoldedAway ? 0 : visit(child)) : 1), 0);
   return visit(model.root);
 }
 

@@ -35,7 +35,11 @@ class Box {
 }
 
 function titleOf(item) {
-  if (item.isGroup) return item.type && item.type !== item.label ? `${item.label} ${item.type}` : item.label;
+  if (item.isGroup) {
+    const folded = item.fold && !item.fold.open && item.repeat.names;
+    const name = folded ? item.repeat.names.join(" … ") : item.label;
+    return item.type && item.type !== "repeat" && item.type !== name ? `${name} ${item.type}` : name;
+  }
   if (LEAVES.has(item.kind)) return shortName(item);
   if (item.kind === "gradient") return LEAVES.has(item.home?.kind) ? `∂ ${shortName(item.home)}` : item.label;
   return item.name && !item.backward && item.name !== item.label ? `${item.name} = ${item.label}` : item.label;
