@@ -97,6 +97,7 @@ def _parser():
     check.add_argument("model", help="name of the model")
     check.add_argument("--elements", type=_positive, default=24, help="elements of each parameter to check one by one")
     check.add_argument("--all", action="store_true", help="check every element (LeNet-5: some minutes)")
+    check.add_argument("--report", metavar="FILE", help="also write a gradient report: .html, .md, .txt, .png or .svg")
     check.set_defaults(run=_check)
 
     bench = commands.add_parser(
@@ -292,11 +293,18 @@ def _graph_of(recipe, model, batch):
 def _check(options):
     recipe = _recipe(options.model)
     ag.manual_seed(0)
-    text, worst = _gradients(recipe, recipe.model(), sys.maxsize if options.all else options.elements)
+    model = recipe.model()
+    text, worst = _gradients(recipe, model, sys.maxsize if options.all else options.elements)
     print(text, end="")
-    if worst > 1e-4:
-        print("agrad: a gradient is wrong", file=sys.stderr)
-        return 1
+    if options.report or worst > 1e-4:
+        *inputs, target = recipe.sample(2)
+        found = ag.gradient_report(model, recipe.loss, (inputs, target))
+        if options.report:
+            found.save(options.report)
+            print(options.report)
+        if worst > 1e-4:
+            print("\n".join(["agrad: a gradient is wrong", *found.problems]), file=sys.stderr)
+            return 1
     return 0
 
 

@@ -223,6 +223,16 @@ def test_plots(tmp_path):
     assert "data:image/png;base64," in report.html()
 
 
+def test_the_command_line_writes_it(tmp_path, capsys, broken):
+    from nn.cli import main
+
+    assert main(["check", "xor", "--report", str(tmp_path / "xor.md")]) == 0
+    assert (tmp_path / "xor.md").read_text().startswith("# Gradients of XorNet")
+    broken("sigmoid", [lambda g, out: g * out])
+    assert main(["check", "xor"]) == 1
+    assert "the rule of sigmoid for input is wrong: " in capsys.readouterr().err
+
+
 def test_several_inputs_frozen_parameters_and_what_is_refused():
     double = nn.Bilinear(2, 3, 1)
     double.bias.requires_grad_(False)
