@@ -168,11 +168,19 @@ def test_arrays_stay_arrays():
         assert x[ag.tensor(1)].item() == 2.0
 
 
-def test_profiles_nest_and_a_recording_inside_sees_all():
+def test_profiles_nest_and_a_recording_outside_sees_all(fixed_roof):
     model, optimizer, x, y = made()
     with ag.profile() as outer, ag.profile() as inner:
         step(model, optimizer, x, y)
     assert [e.name for e in inner.events] == [e.name for e in outer.events]
+    with ag.record() as g, ag.profile() as p:
+        model(x).sum().backward()
+    assert g.backward
+    assert [e.calls for e in p.rows() if e.name == "backward"] == [1]
+
+
+def test_recording_a_compiled_function_is_one_row():
+    model, _, x, _ = made()
     compiled = ag.compile(lambda a: model(a).sum())
     with ag.profile() as p:
         first = compiled(x)  # records: the profile sees one row

@@ -161,15 +161,21 @@ class profile(Watcher):
 
     def backward(self, walk, roots):
         """Time a backward on arrays, node by node."""
-        profiles, watch = [self], self.outer  # no watcher outside of one that does not steer steers
-        while watch is not None:
-            profiles += [watch] if isinstance(watch, profile) else []
+        profiles, watch = [self], self.outer
+        while isinstance(watch, profile):
+            profiles.append(watch)
             watch = watch.outer
-        state.watch = None
+        state.watch, start = watch, clock()
         try:
-            return _TimedPass(walk, profiles).run(roots)
+            if watch is None:
+                return _TimedPass(walk, profiles).run(roots)
+            found = watch.backward(walk, roots)  # another observer walks in a way of its own: one row in all
         finally:
             state.watch = self
+        for watching in profiles:
+            watching.raw.append((_Named("backward", "engine"), BACKWARD, state.scope, site(2), start, clock(), (), (),
+                                 {}, 0, 0, 0, None, None))  # fmt: skip
+        return found
 
     def update(self, optimizer, place):
         """Time an optimizer's step as one row: it reads and writes parameters and state, and reads gradients."""
