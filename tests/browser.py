@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import select
@@ -34,6 +33,8 @@ class Browser:
     """One page in one browser; use it with ``with``."""
 
     def __init__(self, width=1400, height=900, dark=False):
+        import fcntl  # there is none on Windows, where these tests are skipped
+
         self.folder = tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True)
         to_read, self.to = os.pipe()
         self.out, to_write = os.pipe()
