@@ -21,7 +21,7 @@ demo: .venv/demo.stamp  ## train LeNet-5 on MNIST and leave a report in runs/len
 
 test: .venv/test.stamp lint  ## ruff, mypy and the whole test suite
 	@echo "test: pytest, $(JOBS) processes"
-	@$(BIN)/python -m pytest -n $(JOBS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: .venv/test.stamp  ## ruff and mypy alone
 	@echo "lint: ruff"
