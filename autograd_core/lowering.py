@@ -213,11 +213,11 @@ class NativeLowered(Lowered):
 
     def wrong_indices(self, number: int) -> tuple[Instruction, np.ndarray]:
         """The instruction whose indices failed a check, and these."""
-        row, _, _, _, _ = self.layout.checks[number]
-        address, count = self._checks[4 * number : 4 * number + 2].tolist()
-        memory = (ctypes.c_int64 * count).from_address(address)
+        row = self.layout.checks[number][0]
+        address, count, step = self._checks[5 * number : 5 * number + 3].tolist()
+        memory = (ctypes.c_int64 * ((count - 1) * step + 1)).from_address(address)
         (at,) = [i for i, a in enumerate(row.args) if type(a) is Value and a.dtype == np.int64]
-        return row, np.array(memory, np.int64).reshape(row.args[at].shape)
+        return row, np.array(memory, np.int64)[::step].reshape(row.args[at].shape)
 
     def _rows(self, layout):
         waiting: list = []

@@ -18,8 +18,8 @@ import numpy as np
 
 from .clusters import Fused
 from .epilogues import Ended
-from .kernels import draws, gemm
-from .kernels.elementwise import plan_loop
+from .kernels import draws, gemm, moves
+from .kernels.elementwise import collapsed, plan_loop
 from .kernels.loop_text import Loop, Output
 from .kernels.plan import ALIGN, Array, Plan, Ref, Spec
 from .kernels.plan import Program as Table
@@ -30,6 +30,10 @@ from .shapes import ndarray
 SMALL = 1 << 12
 """Bytes of an output up to which it is copied from the arena for the caller, rather than made in memory of its own."""
 
+
+MOVES: dict[str, Callable] = {"join": moves.join, "pile": moves.pile,
+                              "in_zeros": lambda *a, **k: moves.in_zeros(*a, **k) if len(a) == 1 else None}  # fmt: skip
+"""Operations that move elements and nothing else, with their planners."""
 
 DRAWS = ("coins", "uniform01")
 """Random operations that have a kernel."""
@@ -149,6 +153,8 @@ def planned(row: Instruction, inputs: list[Array | None], numbers: int) -> Plan 
         if x is None or weight is None or len(weight.shape) != 2:
             return None
         return gemm.gemm(x, Array(weight.shape[::-1], weight.strides[::-1], weight.dtype), *bias)
+    if name in MOVES:
+        return MOVES[name](*inputs, **row.static) if len(inputs) == len(row.args) and None not in inputs else None
     kernel = row.op.kernel
     if kernel is None:
         return None
@@ -205,7 +211,7 @@ class Layout:
         self.needed: set[Value] = set()  # of these, the ones that kernels read
         self.moving: list[Root] = []  # whose memory is another one at each run: arguments, outputs, gradients
         self.finals: dict[int, Place] = {}  # of outputs and gradients that kernels make, by position among them
-        self.checks: list[tuple[Instruction, Place, int, int, int]] = []  # of indices: count, limit, one that may occur
+        self.checks: list[tuple] = []  # of indices: (row, place, count, step, limit, one that may occur)
         self.direct: set[Value] = set()  # targets of effects that a kernel writes itself
         self.copies: list[tuple[Value, Value]] = []  # effects that Python does
         self.numbers: list[Number] = []
@@ -381,8 +387,11 @@ class Layout:
         if kernel.indices is not None:
             described = [self.describe(a) if type(a) is Value else a for a in row.args]
             at, limit, other = kernel.indices(*described, **row.static)
-            if inputs[at].root.kind in ("argument", "captured", "constant"):
-                self.checks.append((row, inputs[at], row.args[at].size, limit, other))
+            place, indices = self.place(row.args[at]), row.args[at]
+            sizes, steps = collapsed(indices.shape, [list(place.strides)], -1)
+            if place.root.kind in ("argument", "captured", "constant") and len(sizes) <= 1:
+                step = steps[0][0] // 8 if sizes else 1
+                self.checks.append((row, place, indices.size, step, limit, other))
                 return None
         return kernel.when
 
@@ -540,11 +549,11 @@ class Layout:
                 for root in self.moving for block, word, offset in root.words]  # fmt: skip
 
     def check_block(self) -> ndarray:
-        """What `kernels.replay` is to check: (address, count, limit, one that may occur) of each array of indices."""
-        block = np.zeros(4 * len(self.checks), np.int64)
-        for number, (_, place, count, limit, other) in enumerate(self.checks):
-            block[4 * number : 4 * number + 4] = place.root.address + place.offset, count, limit, other
-            place.root.words.append((block, 4 * number, place.offset))
+        """What `kernels.replay` is to check: (address, count, step, limit, one that may occur) of arrays of indices."""
+        block = np.zeros(5 * len(self.checks), np.int64)
+        for number, (_, place, *facts) in enumerate(self.checks):
+            block[5 * number : 5 * number + 5] = place.root.address + place.offset, *facts
+            place.root.words.append((block, 5 * number, place.offset))
         return block
 
     def _assign(self):

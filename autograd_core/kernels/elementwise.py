@@ -142,7 +142,7 @@ def plan_update(*arrays: Array, loop: Loop, targets: tuple[int, ...]) -> Plan | 
     return Plan((), (Call(kernel, context, units, GRAIN // FLAT_BLOCK),))
 
 
-def _collapsed(sizes: Sequence[int], strides: Sequence[Sequence[int]],
+def collapsed(sizes: Sequence[int], strides: Sequence[Sequence[int]],
                border: int) -> tuple[list[int], list[list[int]]]:  # fmt: skip
     """Merge neighbouring dimensions that are one for every array, none across ``border``; those of size 1 go."""
     kept: list[int] = []
@@ -174,7 +174,7 @@ def _plan_rows(loop: Loop, shape: tuple[int, ...], given: Sequence[Array], axes:
             return None
         strides.append(padded)
     reduced = axes > 0 and any(output.reduce for output in loop.outputs)
-    sizes, steps = _collapsed(shape, strides, border if reduced else -1)
+    sizes, steps = collapsed(shape, strides, border if reduced else -1)
     inner = math.prod(shape[border:]) if reduced else 0
     if not sizes or (reduced and inner == 1):  # nothing along a row: a row of one element
         sizes, steps = [*sizes, 1], [[*s, 0] for s in steps]

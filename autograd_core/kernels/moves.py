@@ -1,0 +1,110 @@
+"""Copies between strided memory: arrays joined, piled, and put into zeros, in compiled programs."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from autograd_core.kernels.elementwise import collapsed
+from autograd_core.kernels.lazy import simd
+from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, out
+from autograd_core.kernels.runner import range_kernel
+
+GRAIN = 16384  # elements of a chunk
+
+
+@range_kernel
+def move(itemsize, contiguous):
+    """Copy rows, the last dimension; a unit is a row.
+
+    Context: source, target, length of a row, steps along it (source, target), dimensions, then length and strides
+    (source, target) of each, all in elements.
+    """
+    S = simd.scalar(np.dtype(f"u{itemsize}"))
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        length, source_step, target_step = w[2], w[3], w[4]
+        for unit in range(start, stop):
+            source, target, rest = simd.pointer(w[0], S), simd.pointer(w[1], S), unit
+            for d in range(w[5] - 1, -1, -1):
+                at = 6 + 3 * d
+                following = rest // w[at]
+                i, rest = rest - following * w[at], following
+                source, target = simd.advance(source, i * w[at + 1]), simd.advance(target, i * w[at + 2])
+            if contiguous:
+                for i in range(length):
+                    target[i] = source[i]
+            else:
+                for i in range(length):
+                    target[i * target_step] = source[i * source_step]
+
+    return kernel
+
+
+def copying(source: Ref, a: Array, target: Ref, strides: Sequence[int]) -> Call | None:
+    """The call that copies ``a`` to where ``strides`` (in bytes) look; None where strides are no whole elements."""
+    size = a.dtype.itemsize
+    if size not in (1, 2, 4, 8) or any([s % size for s in (*a.strides, *strides)]) or 0 in a.shape:
+        return None
+    sizes, steps = collapsed(a.shape, [[s // size for s in a.strides], [s // size for s in strides]], -1)
+    length, sizes = (sizes[-1], sizes[:-1]) if sizes else (1, [])
+    along = [s[-1] if s else 1 for s in steps]
+    outer = [x for d, n in enumerate(sizes) for x in (n, steps[0][d], steps[1][d])]
+    context: tuple[int | Ref, ...] = (source, target, length, *along, len(sizes), *outer)
+    return Call(move(size, along == [1, 1]), context, math.prod(sizes), max(1, GRAIN // length))
+
+
+def _plan(arrays: Sequence[Array | None], shape: tuple[int, ...], parts: Sequence[tuple[int, tuple[int, ...]]],
+          zero: tuple[int, ...] = ()) -> Plan | None:  # fmt: skip
+    """The plan that copies each array to its part, (offset, strides), of a C-ordered result."""
+    calls = []
+    for number, (a, (offset, strides)) in enumerate(zip(arrays, parts, strict=True)):
+        if a is None or a.dtype != arrays[0].dtype:  # type: ignore[union-attr]
+            return None
+        call = copying(inp(number), a, out(0, offset), strides)
+        if call is None:
+            return None
+        calls.append(call)
+    return Plan((Spec(shape, arrays[0].dtype),), tuple(calls), (), zero)  # type: ignore[union-attr]
+
+
+def _dense(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    return tuple([itemsize * math.prod(shape[d + 1 :]) for d in range(len(shape))])
+
+
+def join(*arrays: Array | None, dim: int) -> Plan | None:
+    """Plan ``ops.join``: arrays one after the other along ``dim``."""
+    first = arrays[0]
+    if first is None or any([a is None or len(a.shape) != len(first.shape) for a in arrays]):
+        return None
+    dim %= len(first.shape)
+    lengths = [a.shape[dim] for a in arrays if a is not None]
+    shape = (*first.shape[:dim], sum(lengths), *first.shape[dim + 1 :])
+    strides = _dense(shape, first.dtype.itemsize)
+    return _plan(arrays, shape, [(sum(lengths[:i]) * strides[dim], strides) for i in range(len(arrays))])
+
+
+def pile(*arrays: Array | None, dim: int) -> Plan | None:
+    """Plan ``ops.pile``: arrays of one shape side by side along a new ``dim``."""
+    first = arrays[0]
+    if first is None:
+        return None
+    dim %= len(first.shape) + 1
+    shape = (*first.shape[:dim], len(arrays), *first.shape[dim:])
+    strides = _dense(shape, first.dtype.itemsize)
+    own = strides[:dim] + strides[dim + 1 :]
+    return _plan(arrays, shape, [(i * strides[dim], own) for i in range(len(arrays))])
+
+
+def in_zeros(x: Array, *, shape: tuple[int, ...], spec: tuple) -> Plan | None:
+    """Plan ``ops.in_zeros`` at a basic index: zeros but for the part that ``x`` fills."""
+    if 0 in shape or x.dtype.char not in "fd":
+        return None
+    whole = np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), shape, _dense(shape, x.dtype.itemsize))
+    part = whole[spec]  # never read: it says where the part lies
+    offset = part.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    if not isinstance(part, np.ndarray) or part.shape != x.shape:
+        return None
+    return _plan([x], tuple(shape), [(offset, part.strides)], (0,))
