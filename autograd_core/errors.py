@@ -36,11 +36,11 @@ def explain(error, op, args, static):
     return explaining.explained(error, op, args, static)
 
 
-def placed(error, given=(), settings=None):
-    """``error`` with what was given, the module and the user's line added to its message."""
+def placed(error, given=(), settings=None, function=None):
+    """``error`` with what was given (to ``function``), the module and the user's line added to its message."""
     from . import explaining
 
-    return explaining.placed(error, given, settings or {})
+    return explaining.placed(error, given, settings or {}, function)
 
 
 def placing(function):
@@ -51,6 +51,6 @@ def placing(function):
         try:
             return function(*args, **kwargs)
         except EXPLAINED as error:
-            raise placed(error, args, kwargs)  # noqa: B904 (it is the same error)
+            raise placed(error, args, kwargs, function)  # noqa: B904 (it is the same error)
 
     return public

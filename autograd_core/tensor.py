@@ -116,7 +116,7 @@ def apply(op, args, static, watched=True):  # noqa: C901 (each branch is one thi
             arrays = op.promote(arrays)
         result = op.run(*arrays, **static)
     except EXPLAINED as error:
-        raise explain(error, op, args, static) from (None if isinstance(error, OpError) else error)
+        raise explain(error, op, args, static)  # noqa: B904 (its cause is set)
     finally:
         quiet_off(token)
 

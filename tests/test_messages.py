@@ -1,5 +1,7 @@
 """Errors a person can act on: each names the function, what it got and what it needs, in our words, not NumPy's."""
 
+import traceback
+
 import numpy as np
 import pytest
 
@@ -100,3 +102,150 @@ def test_messages(call, message):
         call()
     assert not any(words in str(caught.value) for words in NUMPYS_WORDS)
     assert caught.value.__cause__ is None or not str(caught.value.__cause__).startswith("gufunc")
+
+
+# ---------------------------------------------------------------------------------------------------- places
+
+
+def message_of(call):
+    with pytest.raises((RuntimeError, ValueError, TypeError, IndexError)) as caught:
+        call()
+    error = caught.value
+    return str(error) + "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+
+
+OTHERS = ("ones: dtype", "device", "manual_seed", "sizes of", "Conv2d", "Dropout", "Multi", "Embedding:", "Sequential",
+          "forward", "Missing", "uniform_", "clipping", "vector_to", "optim", "Invalid", "param_group", "load_state",
+          "int is", "got batch", "default_coll", "cannot write")  # fmt: skip
+"""What constructors, optimizers, loaders and files say: there the call itself is what is wrong."""
+
+ENGINE = [call for call, message in WRONG if not message.startswith(OTHERS)]
+
+
+@pytest.mark.parametrize("call", ENGINE, ids=range(len(ENGINE)))
+def test_every_error_of_an_operation_names_the_users_line(call):
+    assert "test_messages.py" in message_of(call)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(5, 2))
+
+    def forward(self, x):
+        return self.encoder(x)
+
+
+def test_operation_arguments_module_line_and_origin():
+    text = message_of(lambda: Net()(x))
+    assert text.startswith(
+        "linear: input must end in the 5 features that weight of shape [2, 5] takes, got shape [2, 4]"
+    )
+    assert "\n  arguments: input float32[2, 4], weight float32[2, 5], bias float32[2]\n" in text
+    assert "\n  in module: encoder.2\n" in text
+    assert "return self.encoder(x)" in text
+    assert "\n  argument 0 comes from relu in module encoder.1, made at " in text
+
+
+def test_errors_in_backward_name_the_line_of_the_forward():
+    class Wrong(ag.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            return g + ag.ones(7)
+
+    w = ag.ones(3, requires_grad=True)
+
+    def step():
+        loss = Wrong.apply(w).sum()
+        loss.backward()
+
+    text = message_of(step)
+    assert "add: shapes [3] and [7] cannot be broadcast" in text
+    assert "return g + ag.ones(7)" in text
+    assert "in the gradient of Wrong, made at " in text
+    assert "loss = Wrong.apply(w).sum()" in text
+
+
+def test_a_gradient_rule_that_fails(monkeypatch):
+    monkeypatch.setattr(ag.sin.record, "vjp", [lambda g, input: g * np.ones(17, np.float32)])
+    monkeypatch.setattr(ag.sin.record, "plans", {})
+    w = ag.ones(3, requires_grad=True)
+
+    def step():
+        loss = w.sin().sum()
+        loss.backward()
+
+    text = message_of(step)
+    assert text.startswith("gradient of sin: shapes [3] and [17] cannot be broadcast")
+    assert "arguments: gradient float32[3]; inputs that want one: float32[3]" in text
+    assert "loss.backward()" in text
+    assert "in the gradient of sin, made at" in text
+    assert "loss = w.sin().sum()" in text
+
+
+def test_a_graph_that_was_freed_names_the_line_that_made_it():
+    w = ag.ones(3, requires_grad=True)
+    with ag.scope("head"):
+        loss = w.exp().sum()
+    loss.backward()
+    text = message_of(loss.backward)
+    assert "the saved values of exp in module head, made at" in text
+    assert "loss = w.exp().sum()" in text
+
+
+def test_in_place_errors_name_both_lines():
+    w, value = ag.ones(3, requires_grad=True), ag.ones(4)
+    product = w * value[:3]
+    value[1] = 5
+    text = message_of(product.sum().backward)
+    assert "input float32[3] of mul, made at" in text
+    assert "product = w * value[:3]" in text
+    assert "changed at" in text
+    assert "value[1] = 5" in text
+    assert "noticed at" in text
+    result = w.exp()
+    result.mul_(2)
+    text = message_of(result.sum().backward)
+    assert "output float32[3] of exp" in text
+    assert "result.mul_(2)" in text
+
+
+def test_parts_that_do_not_overlap_raise_no_alarm():
+    w, value = ag.ones(3, requires_grad=True), ag.ones(4, 6)
+    loss = (w * value[0, ::2]).sum() + (w * value[2, :3]).sum()
+    value[0, 1::2] = 7
+    value[1] = 7
+    value[2, 3:].add_(1)
+    value[3].zero_()
+    loss.backward()
+    assert w.grad.tolist() == [2, 2, 2]
+
+
+def test_what_numpy_says_is_not_shown():
+    for call in (lambda: x @ y, lambda: x + y, lambda: ag.cat([x, ag.ones(2)]), lambda: ag.linalg.inv(ag.zeros(2, 2))):
+        with pytest.raises((RuntimeError, ValueError)) as caught:
+            call()
+        shown = "".join(traceback.format_exception(caught.value))
+        assert not any(words in shown for words in (*NUMPYS_WORDS[:-1], "direct cause", "During handling"))
+
+
+def test_what_the_users_own_rule_says_is_shown():
+    """The line of a record of the user's that fails is what its author needs to see."""
+
+    def rule(g, input):
+        return g * np.ones(17)
+
+    record = ag.cos.record
+    before, plans = record.vjp, record.plans
+    record.vjp, record.plans = [rule], {}
+    try:
+        loss = ag.ones(3, requires_grad=True).cos().sum()
+        with pytest.raises(ag.OpError) as caught:
+            loss.backward()
+    finally:
+        record.vjp, record.plans = before, plans
+    assert "return g * np.ones(17)" in "".join(traceback.format_exception(caught.value))
