@@ -371,8 +371,8 @@ def _columns(x: Array, lanes: int, view: View, arrays: tuple[int | Ref, ...], ep
     block, blocks = blocks_of(samples, n)
     calls = (
         Call(column_parts(x.dtype, lanes, centred, partial), (inp(0), scratch(0), n, block, samples), blocks, 1),
-        Call(column_moments(x.dtype, centred),
-             (scratch(0), out(1), out(2), out(3), out(4), n, blocks, block, samples, bits(eps)), n, 4096),
+        Call(column_moments(x.dtype, lanes, centred),
+             (scratch(0), out(1), out(2), out(3), out(4), n, blocks, block, samples, bits(eps)), -(-n // lanes), 64),
         Call(columns(x.dtype, lanes, centred, partial), (*arrays[:4], out(1), out(4), n), samples,
              max(1, GRAIN // n)),
     )

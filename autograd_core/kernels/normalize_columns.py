@@ -70,30 +70,32 @@ def column_parts(dtype, lanes, centred, partial):
 
 
 @range_kernel
-def column_moments(dtype, centred):
-    """Combine the parts of :func:`column_parts`; a unit is a column. Context: parts, mean, variance, mean again, rstd,
-    n, blocks, rows of a block, rows, eps.
+def column_moments(dtype, lanes, centred):
+    """Combine the parts of :func:`column_parts` in float64; a unit is a vector of columns. Context: parts, mean,
+    variance, mean again, rstd, n, blocks, rows of a block, rows, eps.
     """
-    S, D = simd.scalar(dtype), simd.scalar(np.float64)
+    V, S, D = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.float64)
+    W = simd.vector(np.float64, lanes)
 
     def kernel(context, start, stop):
         w = simd.words(context)
         parts, n = simd.pointer(w[0], S), w[5]
-        for j in range(start, stop):
-            mean, squares, count = D(0), D(0), 0
+        for j in range(start * lanes, min(stop * lanes, n), lanes):
+            mean, squares, count, left = simd.full(D(0), W), simd.full(D(0), W), 0, n - j
             for block in range(w[6]):
                 size = min(w[7], w[8] - block * w[7])
-                apart = D(parts[block * 2 * n + j]) - mean
+                part = simd.advance(parts, block * 2 * n + j)
+                apart = simd.convert(simd.load_part(part, 0, left, V), D) - mean
                 share = D(size) / D(count + size)
                 mean += apart * share
-                squares += D(parts[block * 2 * n + n + j]) + apart * apart * share * D(count)
+                squares += simd.convert(simd.load_part(part, n, left, V), D) + apart * apart * (share * D(count))
                 count += size
-            variance = S(squares / D(count))
+            variance = simd.convert(squares / D(count), S)
             if centred:
-                simd.pointer(w[1], S)[j] = S(mean)
-                simd.pointer(w[3], S)[j] = S(mean)
-            simd.pointer(w[2], S)[j] = variance
-            simd.pointer(w[4], S)[j] = S(1) / simd.sqrt(variance + S(simd.real(w[9])))
+                simd.store_part(simd.pointer(w[1], S), j, simd.convert(mean, S), left)
+                simd.store_part(simd.pointer(w[3], S), j, simd.convert(mean, S), left)
+            simd.store_part(simd.pointer(w[2], S), j, variance, left)
+            simd.store_part(simd.pointer(w[4], S), j, 1 / simd.sqrt(variance + S(simd.real(w[9]))), left)
 
     return kernel
 

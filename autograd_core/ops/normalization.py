@@ -9,9 +9,10 @@ import numpy as np
 
 from .. import ops
 from ..inplace import write_out
-from ..modes import no_grad
+from ..modes import no_grad, state
 from ..registry import Kernel, composite, network, op
 from ..shapes import normalize_dim, numpy_dtype
+from ..tensor import Tensor, wrap
 from .samples import distinct, positive, real, sample
 from .second_order import gradient_of
 
@@ -40,7 +41,8 @@ SOFTMAX = [sample(real(3, 4), 1), sample(real(2, 3, 4), -2), sample(real(), 0), 
 
 
 @op(network, signature="input, dim=None, _stacklevel=3, dtype=None", prepare=_softmax_setting, samples=SOFTMAX,
-    kernel=Kernel("softmax:softmax", above=512), vjp=[lambda g, out, dim: ops.softmax_backward(g, out, dim=dim)], onnx="Softmax",
+    kernel=Kernel("softmax:softmax", above=512), onnx="Softmax",
+    vjp=[lambda g, out, dim: ops.softmax_backward(g, out, dim=dim)],
     aliases=["nn.functional.softmax", "special.softmax"])  # fmt: skip
 def softmax(input, *, dim, dtype, _stacklevel=3):
     """Exponentials scaled to sum 1 along ``dim``: exp(x) / sum(exp(x)). ``dtype``: what to cast the input to first."""
@@ -64,8 +66,9 @@ def softmax_backward(g, out, *, dim):
 
 
 @op(network, signature="input, dim=None, _stacklevel=3, dtype=None", prepare=_softmax_setting, samples=SOFTMAX,
-    kernel=Kernel("softmax:log_softmax", above=512), vjp=[lambda g, out, dim: ops.log_softmax_backward(g, out, dim=dim)],
-    onnx="LogSoftmax", aliases=["nn.functional.log_softmax", "special.log_softmax"])  # fmt: skip
+    kernel=Kernel("softmax:log_softmax", above=512), onnx="LogSoftmax",
+    vjp=[lambda g, out, dim: ops.log_softmax_backward(g, out, dim=dim)],
+    aliases=["nn.functional.log_softmax", "special.log_softmax"])  # fmt: skip
 def log_softmax(input, *, dim, dtype, _stacklevel=3):
     """Logarithm of softmax along ``dim``: x - log(sum(exp(x))), without overflow or loss of small probabilities."""
     values = _in_type("log_softmax", input, dtype)
@@ -214,11 +217,18 @@ def assign(target, value):
         target._become(value)
 
 
-def _update_running(running, value, momentum):
-    """running <- (1 - momentum) * running + momentum * value."""
-    if running is not None:
+def _update_running(running, value, momentum, factor=1.0):
+    """running <- (1 - momentum) * running + momentum * factor * value."""
+    if running is None:
+        return
+    if state.watch is None and isinstance(running, Tensor) and isinstance(value, Tensor):  # not through the door
+        before, array = running.array, value.array.reshape(running.array.shape)
+        value = wrap(before * (1 - momentum) + (array * factor if factor != 1 else array) * momentum)
+    else:
+        value = value * factor if factor != 1 else value
         with no_grad():
-            assign(running, running * (1 - momentum) + ops.reshape(value, running.shape) * momentum)
+            value = running * (1 - momentum) + ops.reshape(value, running.shape) * momentum
+    assign(running, value)
 
 
 def _by_channel(values, ndim):
@@ -279,7 +289,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
                                      dims=(0, *range(2, input.ndim)), eps=eps, centred=True)  # fmt: skip
     if count:  # an empty batch says nothing
         _update_running(running_mean, mean, momentum)
-        _update_running(running_var, var * (count / (count - 1)), momentum)
+        _update_running(running_var, var, momentum, count / (count - 1))
     return out
 
 
@@ -312,7 +322,7 @@ def instance_norm(
     if running_mean is not None:
         _update_running(running_mean, ops.mean(mean, 0), momentum)
     if running_var is not None:
-        _update_running(running_var, ops.mean(var, 0) * (count / (count - 1)), momentum)
+        _update_running(running_var, ops.mean(var, 0), momentum, count / (count - 1))
     return out
 
 
