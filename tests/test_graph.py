@@ -1,6 +1,7 @@
 """Graphs: what is recorded of a computation, forward and backward, and that recording changes nothing."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import autograd_core as ag
 import nn
 import nn.functional as F
 import optim
-from autograd_core.seeing.names import assigned_names
+from autograd_core.seeing.names import _stored_after, assigned_names
 from autograd_core.seeing.statistics import Kept, statistics
 
 
@@ -131,6 +132,18 @@ def test_assigned_names_are_read_from_the_code():
 
     found = {assigned_names((statements.__code__, offset)) for offset in range(0, len(statements.__code__.co_code), 2)}
     assert {("a",), ("b", "c", "d"), ("e", "g")} <= found
+
+
+@pytest.mark.parametrize("steps", [
+    [("CALL", 0), ("CACHE", 0), ("UNPACK_SEQUENCE", 3), ("STORE_FAST_STORE_FAST", ("a", "b")), ("STORE_FAST", "c")],
+    [("CALL", None), ("STORE_FAST_LOAD_FAST", ("a", "x")), ("RETURN_VALUE", None)],
+    [("BINARY_OP", None), ("COPY", 1), ("STORE_NAME", "a"), ("STORE_GLOBAL", "b")],
+])  # fmt: skip
+def test_instructions_of_other_versions_of_python_are_understood(steps):
+    listed = [SimpleNamespace(opname=name, argval=value, arg=value) for name, value in steps]
+    wanted = tuple([name for _, value in steps[1:] if isinstance(value, (str, tuple))
+                    for name in ((value,) if isinstance(value, str) else value)])  # fmt: skip
+    assert _stored_after(listed, 0) == (("a",) if "x" in wanted else wanted)
 
 
 def test_any_function_is_traced_with_its_control_flow():
@@ -307,6 +320,25 @@ def test_a_function_that_runs_its_own_backward_gets_no_other():
     graph = ag.graph(step)
     assert labels(graph, "backward") == ["sum backward", "mul backward"]
     assert (w.grad.array == 2).all()
+
+
+def test_recorders_nest_and_stand_beside_other_observers():
+    w = ag.ones(2, requires_grad=True)
+    optimizer = optim.SGD([w], lr=1.0)
+    with ag.record() as outer, ag.record() as inner:
+        (w * 2).sum().backward()
+        optimizer.step()
+    for graph in (outer, inner):
+        assert labels(graph) == ["mul", "sum", "SGD step"]
+        assert labels(graph, "backward") == ["sum backward", "mul backward"]
+    assert w.tolist() == [-1, -1]
+    with ag.profile(), ag.record() as graph:
+        (w * 2).sum().backward()
+        optimizer.step()
+    assert labels(graph, "backward") == ["sum backward", "mul backward"]
+    with ag.record() as graph, ag.profile():
+        (w * 2).sum().backward()
+    assert labels(graph, "backward") == ["sum backward", "mul backward"]
 
 
 def test_gradients_of_gradients_know_what_they_belong_to():

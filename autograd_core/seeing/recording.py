@@ -362,24 +362,31 @@ class Recorder(Watcher):
     # -------------------------------------------------- backward
 
     def backward(self, walk, roots):
-        """A backward on arrays runs, and tells where it is."""
-        if self.pending is not None:
-            self._settle()
+        """A backward on arrays runs, and tells this recorder and those right outside of it where it is."""
+        recorders, outer = [self], self.outer
+        while isinstance(outer, Recorder):
+            recorders.append(outer)
+            outer = outer.outer
         seen = WatchedPass(walk.retain, walk.create, walk.wanted, walk.accumulate)
-        seen.recorder = self
-        for parent, index, gradient in roots:
-            self._start(parent, index, gradient)
+        seen.recorders = recorders
+        for recorder in recorders:
+            if recorder.pending is not None:
+                recorder._settle()
+            for parent, _, gradient in roots:
+                recorder._start(parent, gradient)
         with unwatched():
             try:
                 return seen.run(roots)
             except BaseException as error:
-                if self.current is not None:
-                    self.current.error = f"{type(error).__name__}: {error}"
+                for recorder in recorders:
+                    if recorder.current is not None:
+                        recorder.current.error = f"{type(error).__name__}: {error}"
                 raise
             finally:
-                self.depart()
+                for recorder in recorders:
+                    recorder.depart()
 
-    def _start(self, parent, index, gradient):
+    def _start(self, parent, gradient):
         """The gradient with which backward begins."""
         forward = self._forward_of(parent)
         array = gradient if isinstance(gradient, ndarray) else gradient.array
@@ -483,7 +490,11 @@ class Recorder(Watcher):
         for parameter in parameters:
             self.about_to_change(parameter.array)
         started = perf_counter()
-        super().update(optimizer, place)
+        if self.outer is None:
+            super().update(optimizer, place)
+        else:
+            self.outer.update(optimizer, place)
+            state.watch = self
         vertex = self._vertex("op", UPDATE, [], place, self._here(state.scope))
         vertex.label, vertex.op = f"{type(optimizer).__name__} step", None
         vertex.started, vertex.seconds = started - self.zero, perf_counter() - started
@@ -546,23 +557,25 @@ class Recorder(Watcher):
 
 
 class WatchedPass(_Pass):
-    """A backward on arrays that tells a recorder where it is."""
+    """A backward on arrays that tells recorders where it is."""
 
-    __slots__ = ("recorder",)
+    __slots__ = ("recorders",)
 
-    recorder: Recorder
+    recorders: list[Recorder]  # the innermost first
 
     def _enter(self, node, slots):
         runs = super()._enter(node, slots)
         if runs:
-            self.recorder.arrive(node, slots)
+            for recorder in self.recorders:
+                recorder.arrive(node, slots)
         return runs
 
     def _hand_out(self):
-        self.recorder.depart()
-        for leaf, (gradient,) in self.pending.items():
-            self.recorder.arrive_at_leaf(leaf, gradient)
-        return None if self.accumulate and self.recorder.holds_back else super()._hand_out()
+        for recorder in self.recorders:
+            recorder.depart()
+            for leaf, (gradient,) in self.pending.items():
+                recorder.arrive_at_leaf(leaf, gradient)
+        return None if self.accumulate and self.recorders[0].holds_back else super()._hand_out()
 
 
 def settings_of(static) -> dict[str, str]:

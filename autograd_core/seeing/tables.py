@@ -103,8 +103,8 @@ def summary(model: Any, *inputs: Any, kwargs: dict[str, Any] | None = None, loss
 
     Each line is a call of a module: its output's shape, parameters, floating-point operations of the forward, times of
     forward and backward (the shortest of ``repeat`` runs, after one that warms up), bytes kept for backward, and the
-    peak of memory while it ran (NumPy's allocations, above what was in use before, in a run of its own). Equal blocks
-    are one line, with their count. Arguments as in `graph`: without ``loss``, backward starts from ones.
+    peak of memory while it ran (allocations of NumPy and Python, above what was in use before, in a run of its own).
+    Equal blocks are one line, with their count. Arguments as in `graph`: without ``loss``, backward starts from ones.
 
     The model is run ``repeat`` + 2 times; its buffers, gradients and the default generator stay as they were.
     """
