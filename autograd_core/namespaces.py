@@ -24,6 +24,7 @@ autograd = _module(
     Function=function.Function,
     Variable=portability.Variable,
     backward=backward,
+    **_members(portability, "detect_anomaly set_detect_anomaly"),
     detect_writes=writes.detect_writes,
     function=_module("autograd.function", Function=function.Function),
     functional=functional,

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from . import info, ops
+from .registry import namespace
 from .shapes import DTYPES, set_default_dtype
 from .tensor import Tensor
 
@@ -168,6 +169,45 @@ def typename(obj) -> str:
     return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
 
 
+# ---------------------------------------------------------------------------------------------------- anomalies
+
+
+def detect_anomaly(check_nan: bool = True):
+    """PyTorch's name for `ag.debug`."""
+    from .seeing.debugging import debug
+
+    return debug(check_nan)
+
+
+class set_detect_anomaly:
+    """Turn `ag.debug` on or off in this thread: as a statement or a context manager."""
+
+    active: Any = None
+
+    def __init__(self, mode: bool, check_nan: bool = True):
+        self.before = set_detect_anomaly.active
+        self._switch(detect_anomaly(check_nan) if mode else None)
+
+    @staticmethod
+    def _switch(wanted):
+        if set_detect_anomaly.active is not None:
+            set_detect_anomaly.active.__exit__(None, None, None)
+        set_detect_anomaly.active = wanted
+        if wanted is not None:
+            wanted.__enter__()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._switch(self.before)
+
+
+def is_anomaly_enabled() -> bool:
+    """Whether ``set_detect_anomaly(True)`` is in force."""
+    return set_detect_anomaly.active is not None
+
+
 # ---------------------------------------------------------------------------------------------------- older names
 
 
@@ -202,12 +242,19 @@ def Variable(data, requires_grad=False):
     return data.requires_grad_(True) if requires_grad else data
 
 
+_functional = namespace("nn.functional")
+
 NAMES: dict[str, Any] = {
     **TENSOR_TYPES,
     **{member.__name__: member for member in (
         autocast, use_deterministic_algorithms, are_deterministic_algorithms_enabled, set_float32_matmul_precision,
         get_float32_matmul_precision, set_default_device, get_default_device, set_default_tensor_type, is_complex,
-        typename)},
-    **{namespace.__name__.partition(".")[2]: namespace for namespace in (accelerator, amp, backends, mps, xpu)},
+        typename, is_anomaly_enabled)},
+    **{name: _functional[name] for name in (
+        "adaptive_avg_pool1d", "adaptive_max_pool1d", "avg_pool1d", "max_pool1d", "max_pool2d", "max_pool3d",
+        "bilinear")},
+    **{name: getattr(Tensor, name) for name in dir(Tensor) if name in ("detach", "is_signed", "get_device")
+       or (name[0] != "_" and name.endswith("_") and hasattr(ops, name[:-1]))},  # ag.exp_(x) and the like
+    **{known.__name__.partition(".")[2]: known for known in (accelerator, amp, backends, mps, xpu)},
 }  # fmt: skip
 """What ``ag`` has from here."""

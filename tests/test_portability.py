@@ -140,3 +140,28 @@ def test_assert_close():
         close(1, 2, msg="mine")
     with pytest.raises(ValueError, match="rtol and atol must be given together"):
         close(1, 1, rtol=1e-3)
+
+
+def test_anomaly_detection_is_a_statement_and_a_context():
+    x = ag.tensor([0.0], requires_grad=True)
+    ag.autograd.set_detect_anomaly(True)
+    try:
+        assert ag.is_anomaly_enabled()
+        with pytest.raises(RuntimeError, match="log"):
+            (x - 1).log()
+    finally:
+        ag.autograd.set_detect_anomaly(False)
+    assert (x - 1).log().isnan().item()
+    with ag.autograd.set_detect_anomaly(True), pytest.raises(RuntimeError, match="log"):
+        (x - 1).log()
+    assert not ag.is_anomaly_enabled()
+    with ag.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="sqrt"):
+        x.sqrt().backward()
+    x.sqrt()
+
+
+def test_in_place_methods_are_functions_too():
+    x = ag.tensor([-1.0, 2.0])
+    assert ag.relu_(x) is x
+    assert x.tolist() == [0.0, 2.0]
+    assert ag.zeros(3, 2).fill_diagonal_(4).tolist() == [[4.0, 0.0], [0.0, 4.0], [0.0, 0.0]]

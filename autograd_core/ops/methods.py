@@ -448,6 +448,16 @@ def zero_(self):
     return self.fill_(0)
 
 
+@method
+def fill_diagonal_(self, fill_value, wrap=False):
+    """Write ``fill_value`` where all indices are equal; ``wrap`` begins again below the bottom of a tall matrix."""
+    if self.ndim < 2 or (self.ndim > 2 and len(set(self.shape)) > 1):
+        raise RuntimeError(f"fill_diagonal_: needs a matrix, or more dims of equal sizes, got shape {list(self.shape)}")
+    mask = np.zeros(self.shape, bool)
+    np.fill_diagonal(mask, True, wrap)
+    return self.masked_fill_(Tensor(mask), fill_value)
+
+
 def _relaid(known):
     """The in-place form of a view: the tensor itself gets another shape on the same memory."""
 
