@@ -101,7 +101,7 @@ def apply(op, args, static, watched=True):  # noqa: C901 (each branch is one thi
                 mask |= bit
                 tracked.append(arg)
         else:
-            arrays.append(arg)
+            arrays.append(arg if type(arg) is not np.float64 else float(arg))  # a Python float to Python, too: weak
         bit += bit
     if mask:
         if op.vjp is None or not local.grad:

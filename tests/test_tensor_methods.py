@@ -76,6 +76,7 @@ def test_foreign_operands():
 def test_weak_numbers():
     assert (ag.ones(2) * 2.5).dtype is ag.float32
     assert (np.float64(2.5) * ag.ones(2)).dtype is ag.float32
+    assert (ag.ones(()) * np.float64(2.5)).dtype is (np.float64(2.5) + ag.ones(())).dtype is ag.float32
     assert (ag.ones(2, dtype=ag.int64) + 0.5).dtype is ag.float32
     assert (ag.ones(2) + np.ones(2)).dtype is ag.float64
 
