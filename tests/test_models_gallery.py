@@ -20,16 +20,13 @@ def _seed():
     ag.manual_seed(0)
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES))
-def test_a_step_of_every_recipe_lowers_its_loss(name):
+NAMES = ("autoencoder", "dates", "dbn", "factorisation", "gpt", "lstm", "recommender", "vae", "vowels")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_few_steps_of_a_recipe_lower_its_loss(name):
     recipe = RECIPES[name]
-    if name == "resnet20":
-        model = models.ResNet((1, 1), (4, 8), 10, small=True, channels=1)
-    elif name == "dbn":
-        model = models.DeepBeliefNetwork((784, 12, 8))
-    else:
-        model = recipe.model()
-    model.train()
+    model = recipe.model().train()
     *inputs, target = recipe.sample(3)
     optimizer = optim.Adam(model.parameters(), lr=1e-3)
     losses = []
