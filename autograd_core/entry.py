@@ -48,7 +48,7 @@ def pattern_of(args: tuple, kwargs: dict) -> list[tuple] | None:
             found.append(("array", ndarray, arg.shape, arg.dtype, arg.strides, None))
         elif type(arg) in PLAIN and (type(arg) is not float or arg not in (0.0, arg + 1)) and arg == arg:
             found.append(("equal", arg))
-        elif arg is None or (type(arg).__eq__ is object.__eq__ and type(arg).__hash__ is object.__hash__):
+        elif arg is None or [type(arg).__eq__, type(arg).__hash__] == [object.__eq__, object.__hash__]:
             found.append(("is", arg))
         else:
             return None
@@ -67,7 +67,7 @@ class Function:
         self.names = source.names
         self.names |= {"getrefcount": getrefcount, "explain": self._explain, "trapped": self._trapped}
         texts = {v: f"a_{i}" for i, v in enumerate(program.arguments)} | self._captured_texts()
-        self.lowered = NativeLowered(program, source, texts, tick) if native else Lowered(program, source, texts)
+        self.lowered: Any = NativeLowered(program, source, texts, tick) if native else Lowered(program, source, texts)
         self.moving: list[_Memory] = []
         self._globals: list[str] = []  # names that the text sets for the next run
         self._write()
@@ -75,10 +75,9 @@ class Function:
             source.lines.insert(1, f"    global {', '.join(self._globals)}")
             source.rows = {line + 1: row for line, row in source.rows.items()}
         self.run = source.function()
-        if self.lowered.native:
-            self.lowered.finish()
-            for memory in self.moving:
-                memory.renew()
+        self.lowered.finish()
+        for memory in self.moving:
+            memory.renew()
 
     @property
     def text(self) -> str:

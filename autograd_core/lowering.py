@@ -129,6 +129,9 @@ class Lowered:
         for target, value in self.program.effects:
             self.source.add(f"copyto({self._text[target]}, {self._operand(value)})")
 
+    def finish(self) -> None:
+        """Make what the lines call ready, once all of them are written."""
+
     def finals(self) -> list[str]:
         """What stands for each output, then for each gradient: an array that nobody else has, or None."""
         owned: set[Value] = set()
@@ -276,16 +279,17 @@ class NativeLowered(Lowered):
         return number
 
     def finish(self) -> None:
-        """Make the native calls ready; called when all lines are written."""
+        """See `Lowered`: what binds the addresses is known when all segments are."""
         from .kernels import replay, threads
 
         layout, names = self.layout, self.source.names
         self._checks = checks = layout.check_block()
         for number, (segment, _) in enumerate(self.headers):
             first = number == self._first
-            table = (segment._table, segment._rows, segment._shared) if segment is not None else (0, 0, False)
-            header = replay.Header(*table, len(layout.moving) if first else 0, layout.bindings() if first else [],
-                                   checks if first else checks[:0])  # fmt: skip
+            table, rows = (segment._table, segment._rows) if segment is not None else (0, 0)
+            shared = segment is not None and segment._shared
+            header = replay.Header(table, rows, shared, len(layout.moving) if first else 0,
+                                   layout.bindings() if first else [], checks if first else checks[:0])  # fmt: skip
             self._views.append(header)
             names |= {f"native_{number}": header.enter, f"at_{number}": header.address}
             if first:
@@ -338,7 +342,7 @@ class NativeLowered(Lowered):
             place = self.layout.finals.get(number)
             if place is None:
                 texts.append("None" if value is None else self._final(value, owned))
-            elif place.root.kind == "fresh":
+            elif place.root.kind == "fresh" or value is None:
                 texts.append(f"o_{place.root.number}")
             else:
                 texts.append(f"{self.source.name(self._kept(self.layout.view(value, place)), 'w')}.copy()")

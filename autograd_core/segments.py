@@ -358,6 +358,7 @@ class Layout:
             if is_dense(value, place.strides) and place.root.kind == "arena":
                 return place
             plan = copy_plan(self.describe(value), ordered=True)
+            assert plan is not None
             made = Place(self._root("arena", value.nbytes), 0, dense(value.shape, value.dtype.itemsize))
             if value in self.python:
                 self.needed.add(value)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import gc
 import sys
+import weakref
 from types import FrameType
 from typing import Any
 
@@ -33,24 +34,27 @@ class CompileError(RuntimeError):
 
 
 class Cell:
-    """One piece of memory: its value now, how often it was written, and what it belongs to."""
+    """One piece of memory: its value now, how often it was written, and (by id) the array that owns it.
+
+    Memory from outside is kept alive by ``array``; what the call makes may go when the call is done with it.
+    """
 
     __slots__ = ("array", "first", "owner", "value", "version")
 
     def __init__(self, array: ndarray, value: Value, owner: ndarray):
-        self.array = array
+        self.array = None if value.kind == "result" else array
         self.first = self.value = value
-        self.owner = owner
+        self.owner = id(owner)
         self.version = 0
 
 
 class Look:
     """An array as a look at a cell: the views that lead from the cell to it, and the value that this gives."""
 
-    __slots__ = ("array", "cell", "path", "value", "version")
+    __slots__ = ("cell", "path", "reference", "value", "version")
 
-    def __init__(self, array, cell, value, path=()):
-        self.array = array  # stays alive, so that its id stays its own
+    def __init__(self, reference, cell, value, path=()):
+        self.reference = reference  # weak: the look is forgotten with its array, before another one gets its id
         self.cell = cell
         self.path = path
         self.value = value
@@ -84,6 +88,7 @@ class Tracer(Watcher):
         self.instructions: list[Instruction] = []
         self.looks: dict[int, Look] = {}
         self.cells: dict[int, list[Cell]] = {}  # by the id of the array that owns the memory
+        self._owners: dict[int, weakref.ref] = {}
         self.captured: list[Value] = []
         self.guards: list = []  # comparisons of run-time numbers
         self.settings_rows: dict = {}
@@ -136,9 +141,16 @@ class Tracer(Watcher):
     def _cell(self, array, value, owner=None):
         owner = storage.owner_of(array) if owner is None else owner
         cell = Cell(array, value, owner)
-        self.cells.setdefault(id(owner), []).append(cell)
-        self.looks[id(array)] = Look(array, cell, value)
+        key = id(owner)
+        if key not in self.cells:
+            self._owners[key] = weakref.ref(owner, lambda _: self.cells.pop(key, None))
+        self.cells.setdefault(key, []).append(cell)
+        self._look(array, cell, value)
         return cell
+
+    def _look(self, array, cell, value, path=()):
+        key = id(array)
+        self.looks[key] = Look(weakref.ref(array, lambda _: self.looks.pop(key, None)), cell, value, path)
 
     def value_of(self, array: ndarray) -> Value:
         """What an array holds now; one that nobody knows is captured if it existed before, else a constant."""
@@ -169,7 +181,7 @@ class Tracer(Watcher):
         )
         owner = storage.owner_of(array)
         for other in self.cells.get(id(owner), ()):
-            if other.version and np.may_share_memory(other.array, array):
+            if other.version and other.array is not None and np.may_share_memory(other.array, array):
                 self.refuse("a tensor is read that shares memory with one that was written")
         self.captured.append(value)
         self._cell(array, value, owner)
@@ -323,7 +335,7 @@ class Tracer(Watcher):
             look = self.looks[id(arrays[alias])]
             rest = tuple([None if i == alias else a for i, a in enumerate(operands)])
             step = (op, alias, rest, static, number, len(outs), out.shape, out.dtype)
-            self.looks[id(array)] = Look(array, look.cell, out, (*look.path, step))
+            self._look(array, look.cell, out, (*look.path, step))
 
     def _source(self, array, arrays):
         """The position of the operand whose memory a result looks at."""
@@ -362,7 +374,7 @@ class Tracer(Watcher):
         if look.path:
             if any([isinstance(r, Value) for step in look.path for r in step[2]]):
                 self.refuse("a view that depends on other tensors is written in place")
-            order = "C" if look.cell.owner.flags.c_contiguous else "K"
+            order = "C" if storage.owner_of(array).flags.c_contiguous else "K"
             path = tuple([step[:5] for step in look.path])
             whole = Value("result", look.cell.value.shape, look.cell.value.dtype)
             given = (look.cell.value, value)
@@ -375,7 +387,7 @@ class Tracer(Watcher):
         self._writes = None  # the engine logs this write when it has happened
 
     def _keep_constants(self, cell):
-        for other in self.cells[id(cell.owner)]:
+        for other in self.cells[cell.owner]:
             if other.first.kind == "constant" and not other.version:
                 other.first.array = other.first.held.copy()
 
@@ -384,8 +396,8 @@ class Tracer(Watcher):
         for other in self.looks.values():
             if (
                 other.cell is not look.cell
-                and other.cell.owner is look.cell.owner
-                and np.shares_memory(other.array, array)
+                and other.cell.owner == look.cell.owner
+                and np.shares_memory(other.reference(), array)
             ):
                 self.refuse("a tensor is written that shares memory with another one in a way that is not known")
 
