@@ -364,6 +364,17 @@ def test_lenet_with_and_without_helps():
     assert nn.models.MLP((3, 4, 2), nn.Tanh).layers[1].__class__ is nn.Tanh
 
 
+def test_recipe_of_tumours_trains_and_is_listed(tmp_path, capsys):
+    from nn.cli import main
+
+    assert main(["train", "--list"]) == 0
+    assert "tumours      logistic regression on breast cancer" in capsys.readouterr().out
+    assert main(["train", "tumours", "--epochs", "8", "--out", str(tmp_path)]) == 0
+    assert float(capsys.readouterr().out.rsplit(":", 1)[1]) > 0.9
+    assert main(["predict", "a.png", "--model", str(tmp_path)]) == 1
+    assert "which reads no pictures" in capsys.readouterr().err
+
+
 def test_or_stand_in_without_a_stand_in():
     def fails(*_):
         raise FetchError("gone")

@@ -89,6 +89,16 @@ def mirrored_splits(seed: int = 0) -> Splits:
     return apart(Mirrored(train), Mirrored(test), seed)
 
 
+def tumour_splits(seed: int = 0) -> Splits:
+    """Breast cancer."""
+    return apart(*nn.data.breast_cancer(), seed)
+
+
+def diamond_splits(seed: int = 0) -> Splits:
+    """Prices of diamonds."""
+    return apart(*nn.data.diamonds(), seed)
+
+
 def fashion_splits(seed: int = 0) -> Splits:
     """Fashion-MNIST."""
     return apart(*nn.data.fashion_mnist(), seed)
