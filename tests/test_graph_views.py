@@ -383,6 +383,19 @@ def test_numbers_that_moved_are_found_and_where_they_began():
     assert "linear in Sequential.2" in str(diff)
 
 
+def test_a_graph_from_a_file_is_compared_by_structure(tmp_path):
+    run, sequence = recurrent_loop(8)
+    graph = ag.graph(run, sequence)
+    stored = ag.load_graph(graph.save(tmp_path / "g.json"))
+    diff = ag.diff(stored, graph)
+    assert not diff
+    assert diff.value is None
+    assert "nothing to compare" in str(diff)
+    longer = ag.diff(stored, ag.graph(*recurrent_loop(9)))
+    assert len(longer.added) == len(ag.graph(*recurrent_loop(9)).vertices) - len(graph.vertices)
+    assert longer.removed == []
+
+
 def test_the_difference_of_tensors_stays_what_it_was():
     assert ag.diff(ag.tensor([1.0, 4.0, 9.0])).tolist() == [3, 5]
     assert ag.tensor([1, 4, 9]).diff(n=2).tolist() == [2]

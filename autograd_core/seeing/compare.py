@@ -157,14 +157,22 @@ def difference(before: Graph, after: Graph) -> GraphDiff:
     return GraphDiff(before, after, added, removed, sorted(pairs, key=lambda p: order[p.after.key]))
 
 
+def _module_path(graph: Graph, vertex: Vertex) -> str:
+    """The path of the module around a vertex; rounds of a loop are not modules of the user's."""
+    key = vertex.module
+    while key is not None and graph.modules[key].type == "repeat":
+        key = graph.modules[key].parent
+    return "" if key is None else graph.modules[key].path
+
+
 def _where(graph: Graph, vertex: Vertex) -> str:
-    inside = f" in {graph.modules[vertex.module].path}" if vertex.module else ""
-    return f"{vertex.label}{inside}"
+    path = _module_path(graph, vertex)
+    return f"{vertex.label} in {path}" if path else vertex.label
 
 
 def _path(graph: Graph, vertex: Vertex) -> str:
     """The path of a vertex's module below the outermost one, whose name is the model's."""
-    return graph.modules[vertex.module].path.partition(".")[2] if vertex.module else ""
+    return _module_path(graph, vertex).partition(".")[2]
 
 
 def _sign(graph: Graph, vertex: Vertex) -> Hashable:

@@ -19,7 +19,7 @@ class Kept:
 
     A later in-place write, by an operation or an optimizer, is known from the log of writes: then the value is gone and
     `array` is None, never the wrong number. Writes while the graph is being recorded are no loss: `keep` copies what
-    they are about to change.
+    they are about to change. Writes through plain NumPy arrays are seen by nobody.
     """
 
     __slots__ = ("_array", "_number", "_statistics")
