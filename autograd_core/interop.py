@@ -80,7 +80,7 @@ class _Elsewhere:
     def exec_module(self, module):
         """Put the other module in its place."""
         found = import_module(self.name)
-        if found.__name__ == self.name and self.name != "autograd_core.namespaces":
+        if self.name != "autograd_core.namespaces":
             sys.modules[module.__name__] = found
         elif sys.modules[module.__name__] is module:
             raise ModuleNotFoundError(f"No module named {module.__name__!r}", name=module.__name__)

@@ -172,7 +172,7 @@ from .transformer import (
     TransformerEncoderLayer,
 )
 
-_LATER = frozenset(["cli", "data", "models", "report", "train"])
+_LATER = frozenset(["cli", "data", "models", "modules", "report", "train"])
 
 
 def __getattr__(name):

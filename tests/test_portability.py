@@ -21,6 +21,8 @@ from autograd_core.autograd.functional import hessian
 from autograd_core.cuda.amp import GradScaler
 from autograd_core.func import grad
 from autograd_core.linalg import inv
+from autograd_core.nn.modules.batchnorm import _BatchNorm
+from autograd_core.nn.modules.utils import _pair
 from autograd_core.nn.utils.rnn import pad_sequence
 from autograd_core.testing import assert_close
 from autograd_core.utils.checkpoint import checkpoint
@@ -28,6 +30,8 @@ from autograd_core.utils.data.sampler import RandomSampler
 import autograd_core as ag, nn, optim
 assert a is nn and F is nn.functional and schedules is optim.lr_scheduler
 assert ag.utils.data is nn.data and ag.utils.checkpoint.checkpoint is checkpoint
+assert issubclass(nn.BatchNorm2d, _BatchNorm) and _pair(3) == (3, 3) and nn.modules.Linear is nn.Linear
+assert issubclass(nn.MSELoss, nn.modules.loss._Loss)
 assert a.Linear is nn.Linear and pad_sequence is nn.utils.rnn.pad_sequence
 """
 
