@@ -142,7 +142,7 @@ def _train(options):
     console = Console(highlight=False, soft_wrap=True)
     if options.list or options.model is None:
         for name, recipe in RECIPES.items():
-            console.print(f"{name:12} {recipe.title}")
+            console.print(f"{name:14} {recipe.title}")
         return 0 if options.list else 2
     recipe = _recipe(options.model)
     folder = Path(options.out or Path("runs") / options.model)

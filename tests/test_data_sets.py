@@ -368,7 +368,7 @@ def test_recipe_of_tumours_trains_and_is_listed(tmp_path, capsys):
     from nn.cli import main
 
     assert main(["train", "--list"]) == 0
-    assert "tumours      logistic regression on breast cancer" in capsys.readouterr().out
+    assert "tumours        logistic regression on breast cancer" in capsys.readouterr().out
     assert main(["train", "tumours", "--epochs", "8", "--out", str(tmp_path)]) == 0
     assert float(capsys.readouterr().out.rsplit(":", 1)[1]) > 0.9
     assert main(["predict", "a.png", "--model", str(tmp_path)]) == 1
