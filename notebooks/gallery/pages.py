@@ -201,6 +201,7 @@ def index(site: Path, names: list[str]) -> None:
         picture = next((p for p in ("thumbnail.png", "figure-01.png") if (page / p).exists()), None)
         image = f'<img src="{name}/{picture}" alt="">' if picture else ""
         state = '<span class="bad">failed</span>' if about["failed"] else f"{about['seconds']:.0f} s"
+        state += f", {about['cpu']:.0f} s of processor time"
         state += " with small budgets" if about["fast"] else ""
         cards.append(
             f'<li class="card"><a href="{name}/index.html">{image}<div><h2>{html.escape(heading)}</h2>'
