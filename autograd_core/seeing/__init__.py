@@ -1,7 +1,7 @@
 """Looking at a computation: graphs and their views.
 
-Graphs: `making` (``ag.graph``, ``ag.record``, ``ag.draw``), `recording` (a watcher that notes what runs), `graphs` (the
-data, and its views as methods), `programs` (compiled programs as graphs).
+Graphs: `making` (``ag.graph``, ``ag.record``, ``ag.draw``), `recording` and `notes` (a watcher of what runs), `graphs`
+(the data, and its views as methods), `programs` (compiled programs as graphs).
 
 What is known of a graph's parts: `statistics` (of values, worked out when looked at), `names` (that the user gave),
 `work` (floating-point operations and bytes), `folding` (repeated blocks).

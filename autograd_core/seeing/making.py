@@ -152,14 +152,13 @@ def _declare_one(recorder, value, formal, frame):
 
 def _conclude(recorder, outs):
     """Vertices of the outputs."""
-    if recorder.pending is not None:
-        recorder._settle()
+    recorder.settle()
     for number, tensor in enumerate(outs):
         maker = recorder.maker(tensor)
         key = f"y{number}"
         array = tensor.array
         made = Vertex(key, "output", f"output {number}" if len(outs) > 1 else "output", (array.shape,),
-                      str(array.dtype), value=recorder._hold(array) if recorder.values else None)  # fmt: skip
+                      str(array.dtype), value=recorder.hold(array))  # fmt: skip
         recorder.graph.add(made)
         recorder.graph.edges.append((maker, key))
 
@@ -175,7 +174,7 @@ def _differentiate(recorder, outs):
     for tensor, one in zip(roots, ones, strict=True):
         for number, out in enumerate(outs):
             if out is tensor and recorder.values:
-                recorder.graph.vertices[f"y{number}"].gradient = recorder._hold(one)
+                recorder.graph.vertices[f"y{number}"].gradient = recorder.hold(one)
 
 
 def _graph_of_tensor(tensor, model, title, backward, values):
@@ -209,7 +208,7 @@ def _graph_of_tensor(tensor, model, title, backward, values):
 
 def _recall(recorder, node):
     """The vertex of a node, with edges from what it got."""
-    sources = [recorder._forward_of(parent) for parent, _ in node.edges]
+    sources = [recorder.forward_of(parent) for parent, _ in node.edges]
     key = recorder.recall(node)
     recorder.graph.edges += [(source, key) for source in sources]
 
@@ -218,7 +217,7 @@ def _sketch_backward(recorder, seen):
     """The backward of a history that has been freed: its structure is known, nothing else."""
     leaves: dict[Tensor, None] = {}
     for node in sorted(seen, key=lambda n: -n.number):
-        recorder._back_of(node)
+        recorder.back_of(node)
         leaves |= {parent: None for parent, _ in node.edges if isinstance(parent, Tensor)}
     for leaf in leaves:
         there = recorder.graph.vertices[recorder.nodes[leaf]]
