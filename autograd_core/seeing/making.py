@@ -38,7 +38,8 @@ class record:
 
 
 def graph(target: Any, *inputs: Any, kwargs: dict[str, Any] | None = None, loss: Callable | None = None,
-          backward: bool = True, values: bool = True, model: Any = None, title: str = "") -> Graph:  # fmt: skip
+          backward: bool = True, values: bool = True, warm: bool = False, model: Any = None,
+          title: str = "") -> Graph:  # fmt: skip
     """The graph of a computation, forward and backward: what ran, with shapes, values, gradients, times and lines.
 
     target: a function or module, which is run once on ``inputs`` and ``kwargs``; a compiled function (without inputs:
@@ -46,8 +47,9 @@ def graph(target: Any, *inputs: Any, kwargs: dict[str, Any] | None = None, loss:
 
     loss: makes a single number of what the target returns, for the backward; without it, every output is weighed with
     ones, as if the sum of all outputs were the loss. ``backward=False``: forward alone. A function that has run a
-    backward itself gets no other. ``values=False`` holds no arrays: no statistics, less memory. ``model`` lends its
-    parameters' names where the target is a tensor or a plain function.
+    backward itself gets no other. ``values=False`` holds no arrays: no statistics, less memory. ``warm=True`` runs it
+    once before, so that times are free of the loading of kernels. ``model`` lends its parameters' names where the
+    target is a tensor or a plain function.
 
     Looking changes nothing: gradients of the leaves, the default generator and the buffers of a module stay as they
     were. (What a plain function itself changes, it changes.)
@@ -60,6 +62,8 @@ def graph(target: Any, *inputs: Any, kwargs: dict[str, Any] | None = None, loss:
         return target.graph()
     if not callable(target):
         raise TypeError(f"graph: needs a Tensor, a module or a function, got {type(target).__name__}")
+    if warm:
+        graph(target, *inputs, kwargs=kwargs, loss=loss, backward=backward, values=False, model=model)
     found = model if model is not None else target if hasattr(target, "named_parameters") else None
     made = Graph(title or getattr(target, "__name__", type(target).__name__))
     recorder = Recorder(made, values, names_in(found))

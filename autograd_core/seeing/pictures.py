@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from functools import cache
+from inspect import signature
 from pathlib import Path
 
 import graphviz
 
+from ..registry import OPS
 from .graphs import Graph, Vertex
 from .scene import Box, Frame, Scene
 from .texts import count_text, module_title, number_text, size_text, time_text
@@ -192,7 +195,8 @@ def _roomy(text: str) -> str:
 
 
 def _open(vertex: Vertex, module: str):
-    settings = [f"{k}={v}" for k, v in vertex.settings.items() if len(k) + len(v) < 28][:4]
+    usual = _defaults(vertex.op)
+    settings = [f"{k}={v}" for k, v in vertex.settings.items() if usual.get(k) != v and len(k) + len(v) < 28][:4]
     lines = [", ".join(settings[:2]), ", ".join(settings[2:])] if not vertex.is_backward else []
     small = [_type(vertex), *lines, _measures(vertex)]
     title = f"{vertex.title} ({module})" if module and module not in vertex.title else vertex.title
@@ -201,6 +205,13 @@ def _open(vertex: Vertex, module: str):
     shape = SHAPES.get(vertex.kind, "box")
     style = "rounded,filled" if shape == "box" else "filled"
     return title, small, f'shape={shape}, style="{style}", fillcolor="{FILLS.get(vertex.kind, vertex.colour)}"'
+
+
+@cache
+def _defaults(op: str | None) -> dict[str, str]:
+    """The settings of an operation that it has by default, as texts: they go without saying."""
+    record = OPS.get(op or "")
+    return {} if record is None else {p.name: repr(p.default) for p in signature(record.public).parameters.values()}
 
 
 def _closed(box: Box, ops: list[Vertex]):

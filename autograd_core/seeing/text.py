@@ -33,7 +33,9 @@ def _head(graph: Graph) -> list[str]:
         facts.append(f"{size_text(graph.saved_bytes)} kept for backward")
     if graph.seconds:
         facts.append(time_text(graph.seconds))
-    first = f"{graph.title or 'graph'}: {', '.join(ins) or 'nothing'} -> {', '.join(outs) or 'nothing'}"
+    first = (
+        (graph.title or "graph") + (f": {', '.join(ins)}" if ins else "") + (f" -> {', '.join(outs)}" if outs else "")
+    )
     return [first, "  " + ", ".join([graph.passes, *facts]), *([f"  ends early: {graph.error}"] if graph.error else [])]
 
 
