@@ -15,6 +15,7 @@ from typing import Any
 from ..backward import _Pass
 from ..modes import BackwardScope, Watcher, state
 from ..provenance import site
+from ..registry import FAMILIES, Family
 from ..shapes import ndarray
 from ..storage import owner_of
 from ..tensor import Node, Tensor, apply
@@ -31,8 +32,8 @@ class profile(Watcher):
     that this machine can do; ``p.save("x.json")`` is a Chrome trace, ``.svg`` a flame graph, ``.html`` a page.
 
     ``memory=True`` also measures the most memory that each operation holds while it runs, temporary arrays included,
-    with `tracemalloc`, which slows small operations down. Results are the same bits as without the profile. Costs about
-    2 us an operation.
+    with `tracemalloc`, which slows small operations down. Results are the same bits as without the profile. It costs about
+    as much time as a tiny operation does, for each operation: 2 us on a Xeon, so 4 % of operations of 50 us.
     """
 
     def __init__(self, memory: bool = False, title: str = ""):
@@ -231,9 +232,10 @@ class _Named:
     hidden = ()
 
     def __init__(self, name, family):
-        from ..registry import FAMILIES, Family
-
         self.name, self.family = name, FAMILIES.get(family) or Family(family)
+
+
+HAND_OUT = _Named("hand out gradients", "engine")
 
 
 def _is_new(array, given):
@@ -300,8 +302,8 @@ class _TimedPass(_Pass):
         stop = clock()
         for watching in self.profiles:
             watching.known.clear()
-            watching.raw.append((_Named("hand out gradients", "engine"), BACKWARD, state.scope, None, start, stop, (),
-                                 (), {}, 0, 0, 0, None, None))  # fmt: skip
+            watching.raw.append((HAND_OUT, BACKWARD, state.scope, None, start, stop, (), (), {}, 0, 0, 0, None,
+                                 None))  # fmt: skip
         return found
 
 
