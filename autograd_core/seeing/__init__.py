@@ -9,4 +9,6 @@ What is known of a graph's parts: `statistics` (of values, worked out when looke
 Views: `scene` (what is shown), `pictures` (DOT and its rendering), `pdf`, `text` (a tree for terminals, Mermaid),
 `page` (HTML), `export` (JSON, its schema, and back), `tables` (``ag.summary``, pandas), `trace` (Chrome traces, flame
 graphs), `compare` (differences and fingerprints).
+
+Time: `profiler` (``ag.profile``, measuring), `events` (what was measured, and its tables), `profile_page` (HTML).
 """

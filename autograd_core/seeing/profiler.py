@@ -32,8 +32,8 @@ class profile(Watcher):
     that this machine can do; ``p.save("x.json")`` is a Chrome trace, ``.svg`` a flame graph, ``.html`` a page.
 
     ``memory=True`` also measures the most memory that each operation holds while it runs, temporary arrays included,
-    with `tracemalloc`, which slows small operations down. Results are the same bits as without the profile. Measuring costs
-    about as much as a tiny operation takes: 2 us on a Xeon, 4 % of an operation of 50 us.
+    with `tracemalloc`, which slows small operations down. Results are the same bits as without the profile. Measuring
+    costs about as much as a tiny operation takes: 2 us on a Xeon, 4 % of an operation of 50 us.
     """
 
     def __init__(self, memory: bool = False, title: str = ""):
