@@ -13,10 +13,7 @@ from .recipe import Splits
 
 def mnist_splits(seed: int = 0, held_out: int = 5000) -> Splits:
     """MNIST with ``held_out`` of the training pictures set aside for validation (a tenth of a smaller set)."""
-    train, test = nn.data.mnist()
-    held_out = min(held_out, len(train) // 10)
-    parts = nn.data.random_split(train, [len(train) - held_out, held_out], generator=ag.Generator().manual_seed(seed))
-    return Splits(parts[0], parts[1], test, train.source)
+    return apart(*nn.data.mnist(), seed, held_out)
 
 
 def xor_splits(seed: int = 0) -> Splits:
