@@ -11,6 +11,7 @@ from .. import ops
 from ..kernels.blas import blas_one_thread
 from ..registry import Kernel, composite, contraction, op
 from ..shapes import ndarray, normalize_dim
+from .reduce import LARGE
 from .samples import real, sample
 
 blas_one_thread()  # its pool would fight with ours, and its bits depend on the number of threads
@@ -118,16 +119,31 @@ def _linear_weight(g, input, weight_shape):
         return ops.matmul(ops.reshape(g, (-1,)), _rows(input)) if input.ndim > 1 else g * input
     if g.ndim == 1:
         return ops.reshape(g, (-1, 1)) * input
-    if type(input) is ndarray and input.ndim > 2 and not input.flags.c_contiguous:  # a sum over rows in any order
-        order = *sorted(range(input.ndim - 1), key=lambda d: -input.strides[d]), input.ndim - 1
-        g, input = g.transpose(order), input.transpose(order)
+    if type(input) is ndarray:
+        input, g = _in_order(input, g)
     return ops.matmul(ops.transpose(_rows(g), 0, 1), _rows(input))
+
+
+def _linear_bias(g, bias_shape):
+    """The gradient summed over rows where that is worth a kernel; else the engine sums what was broadcast."""
+    if type(g) is ndarray and g.ndim > 1 and g.size >= LARGE and bias_shape == g.shape[-1:]:
+        return ops.sum(_rows(*_in_order(g)), 0)
+    return g
+
+
+def _in_order(*arrays):
+    """Arrays with their leading dims in the order that the first has in memory, for sums over rows in any order."""
+    first = arrays[0]
+    if first.ndim < 3 or first.flags.c_contiguous:
+        return arrays
+    order = *sorted(range(first.ndim - 1), key=lambda d: -first.strides[d]), first.ndim - 1
+    return tuple([a.transpose(order) for a in arrays])
 
 
 @op(contraction, namespace="nn.functional", promote=False, out=False, signature="input, weight, bias=None", onnx="Gemm",
     kernel=Kernel("gemm:linear"),
     vjp=[lambda g, weight: _linear_input(g, weight),
-         lambda g, input, weight_shape: _linear_weight(g, input, weight_shape), lambda g: g],
+         lambda g, input, weight_shape: _linear_weight(g, input, weight_shape), _linear_bias],
     samples=[sample(real(3, 4), real(2, 4), real(2)), sample(real(5, 3, 4), real(2, 4)),
              sample(real(4), real(2, 4), real(2)),
              sample(real(3, 4), real(4))])  # fmt: skip
