@@ -98,7 +98,8 @@ def test_dates_are_spelled_and_coded():
     day = dt.date(2003, 5, 22)
     made = [dates.spell(day, kind) for kind in range(len(dates.SPELLINGS))]
     assert made == ["22 May 2003", "22 May 2003", "May 22, 2003", "May 22, 03", "Thursday, 22 May 2003",
-                    "the 22nd of May 2003", "22.5.2003", "22.05.03", "5/22/2003", "05/22/03", "2003 May 22"]  # fmt: skip
+                    "the 22nd of May 2003", "22.5.2003", "22.05.03", "5/22/2003", "05/22/03",
+                    "2003 May 22"]  # fmt: skip
     longest = [dates.spell(dt.date(1999, 9, 22), kind) for kind in range(len(dates.SPELLINGS))]
     assert max(map(len, longest)) == dates.LONGEST
     parts = dates.date_parts([40, 10], seed=3)
