@@ -100,6 +100,7 @@ class Drawing(graphviz.Source):
 def dot(graph: Graph, depth: int | None = None, marks: dict[str, tuple[str, str]] | None = None) -> str:
     """The graph as DOT text. ``marks``: (kind of change, remark) by key, for the picture of a difference."""
     scene = Scene(graph, depth)
+    shown = _on_what_is_shown(scene, marks or {})
     look = 'rankdir=TB, fontname="Helvetica,Arial,sans-serif", fontsize=12, nodesep=0.25, ranksep=0.3, labelloc=t'
     lines = [
         "digraph {",
@@ -109,7 +110,7 @@ def dot(graph: Graph, depth: int | None = None, marks: dict[str, tuple[str, str]
     ]
     for name, frame in (("forward", scene.forward), ("backward", scene.backward)):
         if frame.items:
-            lines += _frame_lines(scene, frame, name, marks or {}, 1)
+            lines += _frame_lines(frame, name, shown, 1)
     for start, end, again in scene.edges:
         looks = ["style=dashed", "constraint=false"] if again else []
         if scene.boxes[end].is_backward:
@@ -136,7 +137,7 @@ def _title(scene):
     return "\n".join([*lines, *([f"ends early: {graph.error.splitlines()[0]}"] if graph.error else [])])
 
 
-def _frame_lines(scene, frame: Frame, title: str, marks, indent: int):
+def _frame_lines(frame: Frame, title: str, marks, indent: int):
     pad = "  " * indent
     folds = frame.module is not None and frame.module.fold is not None
     look = f'style="rounded", color="{"#dddddd" if frame.module is None else "#bbbbbb"}", penwidth=1'
@@ -146,17 +147,17 @@ def _frame_lines(scene, frame: Frame, title: str, marks, indent: int):
     yield f'{pad}subgraph {frame.key} {{ graph [label={label}, {look}, fontcolor="#444444", fontsize=11];'
     for item in frame.items:
         if isinstance(item, Box):
-            yield f"{pad}  {_box(scene, item, '', marks)}"
+            yield f"{pad}  {_box(item, '', marks)}"
         elif item.module is not None:
             inside = item.items[0]
             if len(item.items) == 1 and isinstance(inside, Box) and not item.module.fold:
-                yield f"{pad}  {_box(scene, inside, item.module.name, marks)}"  # a frame around one box adds nothing
+                yield f"{pad}  {_box(inside, item.module.name, marks)}"  # a frame around one box adds nothing
             else:
-                yield from _frame_lines(scene, item, module_title(item.module), marks, indent + 1)
+                yield from _frame_lines(item, module_title(item.module), marks, indent + 1)
     yield pad + "}"
 
 
-def _box(scene, box: Box, module: str, marks):
+def _box(box: Box, module: str, marks):
     ops = [v for v in box.held if v.kind in ("op", "backward")]
     if box.module is not None and len(ops) != 1:
         title, small, look = _closed(box, ops)
@@ -164,7 +165,7 @@ def _box(scene, box: Box, module: str, marks):
         title, small, look = _open(box.vertex or ops[0], box.module.name if box.module else module)
     for leaf in box.leaves:
         small.append(_leaf_line(leaf))
-    mark = _mark(scene, box, marks)
+    mark = _mark(box, marks)
     border = '"#888888"'
     if any([_is_bad(v) for v in box.held]):
         border = '"#d00000", penwidth=2.5'
@@ -175,13 +176,24 @@ def _box(scene, box: Box, module: str, marks):
     return f"{box.key} [label=<{html.escape(_roomy(title))}{below}>, {look}, color={border}];"
 
 
-def _mark(scene, box: Box, marks):
+def _mark(box: Box, marks):
     """The weightiest mark of what a box stands for."""
-    if not marks:
-        return None
     found = [marks[v.key] for v in (*box.held, *box.leaves) if v.key in marks]
-    found += [marks[key] for key, shown in scene.hidden.items() if key in marks and shown in {v.key for v in box.held}]
-    return min(found, key=lambda mark: list(CHANGES).index(mark[0]), default=None)
+    return min(found, key=_weight, default=None)
+
+
+def _weight(mark) -> int:
+    return list(CHANGES).index(mark[0])
+
+
+def _on_what_is_shown(scene: Scene, marks):
+    """Marks of hidden blocks go to the block that is shown for them; the weightier one counts."""
+    found: dict[str, tuple[str, str]] = {}
+    for key, mark in marks.items():
+        shown = scene.hidden.get(key, key)
+        if shown not in found or _weight(mark) < _weight(found[shown]):
+            found[shown] = mark
+    return found
 
 
 def _small(text: str) -> str:
@@ -236,23 +248,22 @@ def _measures(vertex: Vertex) -> str:
         facts.append(time_text(vertex.seconds))
     if vertex.saved_bytes:
         facts.append(f"keeps {size_text(vertex.saved_bytes)} for backward")
-    if vertex.is_backward and vertex.value is not None and (found := vertex.value.statistics()):
-        facts.append(f"‖g‖ {number_text(found['norm'])}")
+    if vertex.is_backward and vertex.value is not None and (norm := vertex.value.norm()) is not None:
+        facts.append(f"‖g‖ {number_text(norm)}")
     return "  ·  ".join(facts)
 
 
 def _leaf_line(leaf: Vertex) -> str:
     name = (leaf.name or leaf.label).rpartition(".")[2]
     shape = "×".join(map(str, leaf.shapes[0])) if leaf.shapes and leaf.shapes[0] else "scalar"
-    if leaf.kind == "gradient" and leaf.value is not None and (found := leaf.value.statistics()):
-        return f"{name.removeprefix('grad of ')}: ‖g‖ {number_text(found['norm'])}"
+    if leaf.kind == "gradient" and leaf.value is not None and (norm := leaf.value.norm()) is not None:
+        return f"{name.removeprefix('grad of ')}: ‖g‖ {number_text(norm)}"
     return f"{name} {shape}"
 
 
 def _is_bad(vertex: Vertex) -> bool:
     """Whether its value is known to hold a NaN."""
-    found = vertex.value.statistics() if vertex.value is not None else None
-    return bool(found and found["nan"])
+    return vertex.value is not None and vertex.value.has_nan()
 
 
 # ---------------------------------------------------------------------------------------------------- small texts

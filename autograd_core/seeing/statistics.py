@@ -10,7 +10,7 @@ import numpy as np
 from .. import provenance, storage
 
 BINS = 32
-CHUNK = 1 << 20
+CHUNK = 1 << 15
 """Elements that are looked at together: temporary arrays stay small."""
 
 
@@ -50,6 +50,18 @@ class Kept:
         if (found := self.array) is not None:
             self._array = found.copy()
 
+    def norm(self) -> float | None:
+        """The root of the sum of squares; None where it is unknown, or nothing is finite."""
+        known = self.statistics()
+        return known["norm"] if known else None
+
+    def has_nan(self) -> bool:
+        """Whether an element is known to be NaN."""
+        array = self.array
+        if self._statistics is None and array is not None:
+            return array.dtype.kind == "f" and bool(np.isnan(array).any())
+        return bool(self._statistics and self._statistics["nan"])
+
     def statistics(self) -> dict[str, Any] | None:
         """Count, extremes, mean, spread, norm and histogram; None where the values are gone or no numbers."""
         if self._statistics is None and (array := self.array) is not None:
@@ -67,38 +79,38 @@ def statistics(array: np.ndarray) -> dict[str, Any] | None:
         return None
     flat = array.reshape(-1)
     found: dict[str, Any] = {"count": flat.size, "nan": 0, "inf": 0, "zeros": int(flat.size - np.count_nonzero(flat))}
-    parts = [flat[i : i + CHUNK].astype(np.float64) for i in range(0, flat.size, CHUNK)]
-    if array.dtype.kind == "f":
-        found["nan"] = int(sum([np.isnan(part).sum() for part in parts]))
-        found["inf"] = int(sum([np.isinf(part).sum() for part in parts]))
-        if found["nan"] or found["inf"]:
-            parts = [part[np.isfinite(part)] for part in parts]
-    count = sum([part.size for part in parts])
-    if not count:
+    if flat.size and array.dtype.kind == "f" and not (np.isfinite(flat.min()) and np.isfinite(flat.max())):
+        found["nan"], found["inf"] = int(np.isnan(flat).sum()), int(np.isinf(flat).sum())
+        flat = flat[np.isfinite(flat)]
+    if not flat.size:
         return found | dict.fromkeys(("min", "max", "mean", "std", "norm", "absolute", "histogram"))
-    low, high = min([p.min() for p in parts if p.size]), max([p.max() for p in parts if p.size])
-    scale = float(max(abs(low), abs(high))) or 1.0  # squares and ranges of what is scaled do not overflow
-    parts = [part / scale for part in parts]
-    mean = sum([part.sum() for part in parts]) / count
-    spread = sum([np.square(part - mean).sum() for part in parts]) / count
-    squares = sum([np.square(part).sum() for part in parts])
-    absolute = sum([np.abs(part).sum() for part in parts]) / count
-    measures = {"min": low, "max": high, "mean": mean * scale, "std": math.sqrt(spread) * scale,
-                "norm": math.sqrt(squares) * scale, "absolute": absolute * scale}  # fmt: skip
-    found |= {key: float(value) for key, value in measures.items()}
-    return found | {"histogram": _histogram(parts, float(low), float(high), scale)}
+    return found | _moments(flat, float(flat.min()), float(flat.max()))
 
 
-def _histogram(parts, low, high, scale):
-    """Counts between edges at equal distances from ``low`` to ``high``; the parts were divided by ``scale``."""
-    count = sum([part.size for part in parts])
-    if low == high:
-        return {"edges": [low, high], "counts": [count]}
-    bins = min(BINS, count)
-    start, width = low / scale, (high / scale - low / scale) / bins
+def _moments(flat, low, high):
+    """The measures of finite elements, chunk by chunk, which stays in the cache."""
+    scale = max(abs(low), abs(high)) or 1.0  # squares and ranges of what is scaled do not overflow
+    bins = min(BINS, flat.size) if low < high else 1
+    start, width = low / scale, (high / scale - low / scale) / bins or 1.0
     counts = np.zeros(bins, np.int64)
-    for part in parts:
-        counts += np.bincount(np.clip((part - start) / width, 0, bins - 1).astype(np.int64), minlength=bins)
+    seen = total = spread = squares = absolute = 0.0
+    for at in range(0, flat.size, CHUNK):
+        part = (
+            flat[at : at + CHUNK] / scale if flat.dtype == np.float64 else flat[at : at + CHUNK].astype(float) / scale
+        )
+        own = part.sum()
+        apart = part - own / part.size
+        if seen:  # spreads of two parts, and of their means (Chan, Golub and LeVeque 1983)
+            spread += (total / seen - own / part.size) ** 2 * seen * part.size / (seen + part.size)
+        spread += apart @ apart
+        squares += part @ part
+        absolute += np.abs(part).sum()
+        seen, total = seen + part.size, total + own
+        part -= start
+        part /= width
+        counts += np.bincount(np.clip(part, 0, bins - 1).astype(np.intp), minlength=bins)
     edges = (start + width * np.arange(bins + 1)) * scale
     edges[0], edges[-1] = low, high
-    return {"edges": edges.tolist(), "counts": counts.tolist()}
+    return {"min": low, "max": high, "mean": float(total / seen * scale), "std": math.sqrt(spread / seen) * scale,
+            "norm": math.sqrt(squares) * scale, "absolute": float(absolute / seen * scale),
+            "histogram": {"edges": edges.tolist(), "counts": counts.tolist()}}  # fmt: skip

@@ -88,8 +88,8 @@ class _Branches:
         backs = [b.seconds for b in self.backs.get(vertex.key, ()) if b.seconds is not None]
         if backs:
             facts.append(f"{time_text(sum(backs))} backward")
-        if vertex.gradient is not None and (found := vertex.gradient.statistics()):
-            facts.append(f"‖g‖ {number_text(found['norm'])}")
+        if vertex.gradient is not None and (norm := vertex.gradient.norm()) is not None:
+            facts.append(f"‖g‖ {number_text(norm)}")
         leaves = [self.graph.vertices[k] for k in self.leaves[vertex.key]]
         if names := [v.name or v.label for v in leaves if v.module is None or v.kind != "parameter"]:
             facts.append(f"of {', '.join(names)}")
