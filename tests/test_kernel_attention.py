@@ -35,6 +35,9 @@ def test_forward_and_gradients(sizes, mask, causal, dtype, lanes):
         np.testing.assert_allclose(got, expected, rtol=bound, atol=bound)
     result, lse = execute(attention, (query, key, value, mask), **settings)
     inputs = [query, key, value]
+    for x in (result, *execute(attention_backward, (*inputs, mask, result, lse, g), needs=(True, True, True, False),
+                               **settings)[:3]):
+        assert not causal or np.moveaxis(x, -2, 0).flags.c_contiguous, "heads are not where they were in memory"
     for _, gradients in run_everywhere(attention_backward, (*inputs, mask, result, lse, g), lanes=lanes[-1:],
                                        needs=(True, True, True, False), **settings):
         for k, x in enumerate(inputs):

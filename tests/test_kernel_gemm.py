@@ -7,7 +7,7 @@ import pytest
 from kernel_kit import run_everywhere, strided_like
 
 from autograd_core.kernels import host
-from autograd_core.kernels.gemm import gemm, tile_shape
+from autograd_core.kernels.gemm import gemm, linear, matmul, tile_shape
 from autograd_core.kernels.plan import Array, execute
 
 SIZES = [(1, 1, 1), (3, 5, 7), (2, 9, 1), (1, 40, 30), (30, 40, 1), (17, 33, 19), (13, 64, 70), (40, 20, 100)]
@@ -81,6 +81,23 @@ def test_long_inner_dimensions_are_cut_into_blocks(monkeypatch):
     for m, n, layout in ((20, 70, "C"), (40, 300, "F")):
         a, b = normal(m, 700), normal(700, n, seed=1)
         check(strided_like(a, layout), b, bias=normal(n, seed=2), activation="relu")
+
+
+def test_columns_far_apart_are_packed_in_batches(monkeypatch):
+    monkeypatch.setattr(host, "caches", lambda: (1 << 15, 1 << 16, 1 << 20))
+    a, b = normal(3, 300, 40), normal(300, 70, seed=1)
+    check(a.swapaxes(1, 2), b)
+    check(np.broadcast_to(a[0].T, (2, 40, 300)), normal(2, 300, 70, seed=1))
+
+
+def test_rows_keep_the_order_that_they_have_in_memory():
+    x, weight, bias = normal(20, 30, 4, 64), normal(48, 64, seed=1), normal(48, seed=2)
+    for turned in (x.transpose(1, 0, 2, 3), x.transpose(2, 0, 1, 3), x[:, ::2].transpose(1, 0, 2, 3)):
+        expected = naive.gemm(turned, weight.T)
+        for got, wanted in ((execute(linear, (turned, weight, bias)), expected + bias),
+                            (execute(matmul, (turned, weight.T)), expected)):
+            np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+            assert np.argsort(got.strides).tolist() == np.argsort(turned.strides).tolist()
 
 
 def test_no_terms_give_the_bias_and_no_rows_nothing():
