@@ -197,6 +197,19 @@ def test_as_a_decorator_and_nested():
     assert state.watch is None
 
 
+def test_under_pytorchs_names():
+    with pytest.raises(RuntimeError, match="log: made 2 infinite values"), ag.autograd.detect_anomaly():
+        ag.zeros(2).log()
+    ag.autograd.set_detect_anomaly(True)
+    with pytest.raises(RuntimeError, match="log: made 2 infinite values"):
+        ag.zeros(2).log()
+    ag.autograd.set_detect_anomaly(False)
+    assert state.watch is None
+    with ag.autograd.set_detect_anomaly(True), pytest.raises(ag.NonFiniteError):
+        ag.zeros(2).log()
+    assert state.watch is None
+
+
 # ---------------------------------------------------------------------------------------------------- writes
 
 

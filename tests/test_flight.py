@@ -51,6 +51,24 @@ def test_a_step_gives_the_same_bits(name, tmp_path):
     assert np.array_equal(again.values["x"], x.array)
 
 
+def test_a_compiled_step_is_recorded_as_its_operations(tmp_path):
+    model, _, x, _ = SUBJECTS["branching"]()
+    forward = ag.compile(lambda v: (v * model.scale).sin().sum())
+    forward(x)
+    with ag.record_step(tmp_path / "step.zip"):
+        loss = forward(x)
+        loss.backward()
+    again = ag.replay(tmp_path / "step.zip")
+    assert again.same
+    assert again.operations >= 5
+
+
+def test_recording_leaves_no_copy_of_the_users_variables(tmp_path):
+    with ag.record_step(tmp_path / "step.zip"):
+        made = ag.ones(3) * 2
+    assert sys.getrefcount(made) == 2
+
+
 REPLAY = """
 import sys
 import numpy as np

@@ -3,6 +3,7 @@
 import gc
 import re
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -156,3 +157,13 @@ def test_saved_memory_counts_once():
     loss = (x * x * x).sum()
     (held,) = [h for h in ag.leaks() if h.tensor is loss]
     assert held.bytes == np.zeros(1000, np.float32).nbytes * 2
+
+
+def test_dead_proxies_elsewhere_do_no_harm():
+    class Thing:
+        pass
+
+    gone = weakref.proxy(Thing())
+    loss = loss_of(nn.Linear(3, 1))
+    assert [held.tensor for held in new()] == [loss]
+    assert type(gone) is weakref.ProxyType

@@ -22,6 +22,7 @@ from ..modes import QUIET, BackwardScope, Watcher, quiet_off, quiet_on, state
 from ..shapes import ndarray
 from ..tensor import Tensor, apply, wrap
 from . import bundles
+from .leaks import variables_of
 
 
 def _checksum(array):
@@ -247,17 +248,17 @@ class record_step(Watcher):
 
     def _name_variables(self, frame):
         """Variables of the user's code that hold tensors of the step, and the gradients of named leaves."""
-        held = frame.f_locals if provenance.written_by_user(frame.f_code.co_filename) else {}
-        for name, value in list(held.items()):
+        held = variables_of(frame) if provenance.written_by_user(frame.f_code.co_filename) else []
+        for name, value in held:
             if isinstance(value, Tensor) and id(value.array) in self.known:
                 self.names.setdefault(name, self.known[id(value.array)].number)
                 self.leaves.setdefault(id(value), value)
         numbers = {number: name for name, number in reversed(self.names.items())}
         for leaf in self.leaves.values():
             known = self.known.get(id(leaf.array))
-            name = numbers.get(known.number) if known is not None else None
-            if name and leaf._grad is not None and id(leaf._grad.array) in self.known:
-                self.names.setdefault(f"{name}.grad", self.known[id(leaf._grad.array)].number)
+            own = numbers.get(known.number) if known is not None else None
+            if own and leaf._grad is not None and id(leaf._grad.array) in self.known:
+                self.names.setdefault(f"{own}.grad", self.known[id(leaf._grad.array)].number)
 
     def _write_file(self, error):
         arrays = {known.number: known.array for known in self.known.values()}

@@ -124,7 +124,7 @@ def leaks(*, minimum: int = 0) -> Leaks:
     """
     gc.collect()
     everything = gc.get_objects()
-    tensors = [o for o in everything if isinstance(o, Tensor) and getattr(o, "node", None) is not None]
+    tensors = [o for o in everything if issubclass(type(o), Tensor) and o.node is not None]  # proxies may be dead
     nodes = [o for o in everything if type(o) is Node]
     alive = {id(o) for o in everything} - {id(everything)}
     del everything
@@ -310,7 +310,7 @@ def _local_variables() -> dict[int, list[str]]:
         up: FrameType | None = frame
         while up is not None:
             if up.f_code.co_filename != __file__ and up.f_code.co_flags & CO_OPTIMIZED:  # modules are found as such
-                for name, value in _variables(up):
+                for name, value in variables_of(up):
                     found.setdefault(id(value), []).append(_named(up, name))
             up = up.f_back
     del frame, up  # a frame that holds itself would keep everything here until the next collection
@@ -325,11 +325,11 @@ def _named(frame, name):
 
 
 def _variable(frame, thing):
-    name = next((n for n, v in _variables(frame) if v is thing), "?")
+    name = next((n for n, v in variables_of(frame) if v is thing), "?")
     return f"{_named(frame, name)}, which has ended but is kept (by an error's traceback)"
 
 
-def _variables(frame) -> list[tuple[str, Any]]:
+def variables_of(frame) -> list[tuple[str, Any]]:
     """Names and values of the variables of a frame, without leaving a copy of them behind.
 
     Up to Python 3.12, looking at the variables of a running function makes a dict that lives as long as the frame, and

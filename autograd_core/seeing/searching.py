@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
@@ -142,7 +143,7 @@ class State:
         stack = [start]
         while stack:
             thing = stack.pop()
-            if id(thing) in self._seen or isinstance(thing, _PLAIN):
+            if id(thing) in self._seen or type(thing) in _WEAK or isinstance(thing, _PLAIN):
                 continue
             self._seen[id(thing)] = thing
             if len(self._seen) > MOST_OBJECTS:
@@ -238,6 +239,7 @@ class State:
                 generator.setstate(known)
 
 
+_WEAK = (weakref.ProxyType, weakref.CallableProxyType, weakref.ref)
 _PLAIN = (int, float, str, bytes, bool, type(None), ModuleType, type, BuiltinFunctionType, Node, np.dtype, np.generic)
 
 
