@@ -79,7 +79,8 @@ class Row:
         self.allocated += event.allocated
         self.saved += event.saved
         self.peak = max(self.peak, event.peak or 0)
-        self.least += min(roof.seconds(event.flops or 0, event.bytes), event.seconds)
+        wide = 2 if event.type.startswith(("float64", "f64")) else 1  # half as many numbers fit into a register
+        self.least += min(roof.seconds(wide * (event.flops or 0), event.bytes), event.seconds)
 
 
 @dataclass

@@ -12,8 +12,8 @@ STYLE = """
 .agp th, .agp td { padding: 2px 10px; text-align: right; white-space: nowrap; border: 0; }
 .agp th { cursor: pointer; border-bottom: 1px solid #999; }
 .agp th:last-child, .agp td:last-child { text-align: left; white-space: pre; font-family: ui-monospace, monospace; }
-.agp tr:nth-child(even) td { background: #f6f6f6; }
-.agp td.share { background-image: linear-gradient(to right, #f6b26b99 var(--part), transparent var(--part)); }
+.agp tr:nth-child(even) td { background-color: #f6f6f6; }
+.agp td.part { background-image: linear-gradient(to right, var(--bar) var(--part), transparent var(--part)); }
 .agp svg { max-width: 100%; height: auto; }
 @media (prefers-color-scheme: dark) { body.agp { background: #fff; } }
 """
@@ -65,6 +65,12 @@ def _table(profile, by):
     return "".join([*lines, "</tbody></table>"])
 
 
+BARS = {"share": "#f6b26b99", "of best": "#93c47d99"}
+
+
 def _cell(column, row, whole):
-    part = f' class="share" style="--part: {row.seconds / whole:.1%}"' if column.name == "share" else ""
+    part = ""
+    if column.name in BARS:
+        length = column.number(row) / (whole if column.name == "share" else 1)
+        part = f' class="part" style="--part: {length:.1%}; --bar: {BARS[column.name]}"'
     return f'<td{part} data-value="{column.number(row):.6g}">{html.escape(column.of(row, whole))}</td>'
