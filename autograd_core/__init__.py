@@ -77,7 +77,7 @@ _AT_FIRST_USE = {
     "record_step": "seeing.flight", "replay": "seeing.flight", "gradient_report": "seeing.gradient_reports",
     "leaks": "seeing.leaks",
     "graph": "seeing.making", "record": "seeing.making", "draw": "seeing.making", "summary": "seeing.tables",
-    "load_graph": "seeing.export", "profile": "seeing.profiler",
+    "load_graph": "seeing.export", "Graph": "seeing.graphs", "Drawing": "seeing.pictures", "profile": "seeing.profiler",
     "compile": "compiler", "CompileError": "tracing",
     "set_printoptions": "printing",
     "set_num_threads": "kernels.threads", "get_num_threads": "kernels.threads",

@@ -392,6 +392,17 @@ def test_scopes_that_the_user_names_are_modules():
     assert [(m.path, m.type) for m in graph.modules.values()] == [("encoder", "scope"), ("decoder", "scope")]
 
 
+def test_a_warm_run_comes_before_the_recorded_one():
+    calls = []
+
+    def network(x):
+        calls.append(len(calls))
+        return x * 2
+
+    assert labels(ag.graph(network, ag.ones(2), warm=True)) == ["mul"]
+    assert calls == [0, 1]
+
+
 def test_without_values_nothing_is_held():
     graph = ag.graph(lambda x: (x * 2).exp().sum(), ag.ones(3, requires_grad=True), values=False)
     assert labels(graph) == ["mul", "exp", "sum"]

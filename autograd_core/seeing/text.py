@@ -119,7 +119,8 @@ def mermaid(graph: Graph, depth: int | None = None) -> str:
     for box in scene.boxes.values():
         if box.vertex is not None and box.vertex.colour != "#ffffff":
             colours.setdefault(box.vertex.colour, []).append(box.key)
-    lines += [f"  style {','.join(keys)} fill:{colour},color:#222222" for colour, keys in colours.items()]
+    for number, (colour, keys) in enumerate(colours.items()):
+        lines += [f"  classDef family{number} fill:{colour},color:#222222", f"  class {','.join(keys)} family{number}"]
     return "\n".join(lines) + "\n"
 
 
