@@ -26,7 +26,8 @@ MOST_PROGRAMS = 8
 
 
 def compile(function: Any = None, *, fallback: str | None = None, passes: Iterable[str] | None = None,
-            disable: Iterable[str] = (), check_nan: bool = False, name: str | None = None) -> Any:  # fmt: skip
+            disable: Iterable[str] = (), check_nan: bool = False, memory_budget: int | None = None,
+            name: str | None = None) -> Any:  # fmt: skip
     """Record a function (or a module) at its first call, and replay the recording at further calls.
 
     The function may do anything with tensors: a forward, a whole training step with ``backward`` and
@@ -39,8 +40,9 @@ def compile(function: Any = None, *, fallback: str | None = None, passes: Iterab
     What cannot be recorded (a tensor's value that decides in Python, NumPy arrays from outside) raises `CompileError`;
     with ``fallback="eager"`` such a function runs eagerly, with one warning. ``passes`` names the passes to run (all),
     ``disable`` those to leave out. ``check_nan`` looks for NaN after every operation and raises FloatingPointError,
-    which names the operation and the line; nothing is written then. Returns a `Compiled`; without ``function``, a
-    decorator.
+    which names the operation and the line; nothing is written then. ``memory_budget``: bytes into which the values
+    between operations should fit; what is kept for long is then worked out again, as far as that helps. Returns a
+    `Compiled`; without ``function``, a decorator.
     """
     if fallback not in (None, "eager"):
         raise ValueError(f"compile: fallback must be None or 'eager', got {fallback!r}")
@@ -51,19 +53,21 @@ def compile(function: Any = None, *, fallback: str | None = None, passes: Iterab
             raise ValueError(f"compile: there is no pass {one!r}; passes are {', '.join(known)}")
     chosen = [p for p in chosen if p not in set(disable)] + [CHECKED] * check_nan
     if function is None:
-        return lambda f: Compiled(f, fallback, chosen, name)
-    return Compiled(function, fallback, chosen, name)
+        return lambda f: Compiled(f, fallback, chosen, name, memory_budget)
+    return Compiled(function, fallback, chosen, name, memory_budget)
 
 
 class Compiled:
     """A compiled function: called like the function. Other attributes are those of the function or module."""
 
-    def __init__(self, function: Callable, fallback: str | None, passes: list[str], name: str | None) -> None:
+    def __init__(self, function: Callable, fallback: str | None, passes: list[str], name: str | None,
+                 memory_budget: int | None = None) -> None:  # fmt: skip
         if not callable(function):
             raise TypeError(f"compile: needs a function or a module, got {type(function).__name__}")
         self.function = function
         self.fallback = fallback
         self.passes = passes
+        self.memory_budget = memory_budget
         self.recordings = 0
         self._name = str(name or getattr(function, "__name__", type(function).__name__))
         self._programs: list[Recording] = []
@@ -124,7 +128,7 @@ class Compiled:
             self._eager.append(key)
             warnings.warn(f"{tracer.error}\n  it runs eagerly instead", stacklevel=3)
             return result
-        if recording.finish(self.passes):
+        if recording.finish(self.passes, self.memory_budget):
             self._programs.insert(0, recording)
             del self._programs[MOST_PROGRAMS:]
         return result

@@ -9,6 +9,7 @@ import numpy as np
 
 from .modes import QUIET, quiet_off, quiet_on
 from .program import CHECK_NAN, COPY, Instruction, Program, Value
+from .recomputing import recompute
 from .runtime import Number
 from .shapes import ndarray
 
@@ -196,7 +197,7 @@ CHECKED = "check_nan"
 """The name by which the search for NaN is switched on; each operation is then done by itself."""
 
 
-def run_passes(program: Program, names: list[str]) -> None:
+def run_passes(program: Program, names: list[str], memory_budget: int | None = None) -> None:
     """Run the passes that are named, checking the program after each; then what every program needs."""
     if CHECKED in names:
         names = [n for n in names if n not in ("fusion", "epilogues")]
@@ -208,6 +209,8 @@ def run_passes(program: Program, names: list[str]) -> None:
     safe_effects(program)
     if "dead_code" in names:
         dead_code(program)
+    if memory_budget is not None:
+        recompute(program, memory_budget)
     if CHECKED in names:
         check_nan(program)
     program.check()

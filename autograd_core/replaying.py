@@ -93,7 +93,7 @@ class Recording:
 
     # -------------------------------------------------- finishing
 
-    def finish(self, passes: list[str]) -> bool:
+    def finish(self, passes: list[str], memory_budget: int | None = None) -> bool:
         """Optimise and lower the program; False where it can never run again, as the first step of an optimizer."""
         tracer, program = self.tracer, self.program
         self.guards = Guards(tracer, program, self.outside, self.held, self.leaves)
@@ -102,7 +102,7 @@ class Recording:
         if self.backward is not None:
             self.backward.split(program)
         name_captured(program, tracer.modules.values())
-        run_passes(program, passes)
+        run_passes(program, passes, memory_budget)
         self.native = NATIVE in passes
         self.comparisons = tracer.guards
         self.modes = tracer.modes

@@ -13,6 +13,7 @@ import nn.functional as F
 import optim
 from autograd_core.ops.random import coins, uniform01
 from autograd_core.passes import NATIVE, PASSES
+from autograd_core.recomputing import _Liveness
 from autograd_core.storage import version
 
 
@@ -192,6 +193,29 @@ def test_results_that_are_held_are_not_written_again():
     del held
     assert [a.max() for a in arrays] == [0, 1, 2, 3]
     assert [a.min() for a in grads] == [0, 1, 2, 3]
+
+
+def peak(compiled):
+    """The largest sum of bytes between two instructions."""
+    return max(_Liveness(compiled.program()).sizes)
+
+
+def deep():
+    layers = [nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 16), nn.GELU(), nn.Dropout(0.1))
+              for _ in range(4)]  # fmt: skip
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), *layers, nn.Linear(16, 4))
+
+
+def test_a_memory_budget_is_kept_and_changes_no_bit():
+    kept, whole = train(model=deep, disable=[NATIVE])
+    needed = peak(whole)
+    again, small = train(model=deep, disable=[NATIVE], memory_budget=int(0.8 * needed))
+    assert again == kept
+    assert peak(small) <= 0.8 * needed
+    assert len(small.program().instructions) > len(whole.program().instructions)
+    native, least = train(model=deep, memory_budget=0)  # as little as can be
+    np.testing.assert_allclose(native, kept, rtol=3e-6)
+    assert peak(least) < 0.8 * needed
 
 
 def test_writes_of_programs_count_as_writes():
