@@ -256,6 +256,7 @@ def test_files(tmp_path, fixed_roof):
     assert page.count("<table>") == 4
     assert "http" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert p._repr_html_().count("<table>") == 2
+    assert page.count("<circle") == len([e for e in p.events if e.flops])
     with pytest.raises(ValueError, match=r"the endings are \.json, \.svg, \.html, \.txt"):
         p.save(tmp_path / "p.doc")
 

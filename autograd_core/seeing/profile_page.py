@@ -1,10 +1,11 @@
-"""A profile as HTML: tables that sort by a click on a head, and the flame graph; one file, no network."""
+"""A profile as HTML: flame graph, roofline, and tables that sort by a click on a head; one file, no network."""
 
 from __future__ import annotations
 
 import html
 
 from .events import KEYS, Profile, flame, label_of
+from .roofline import roofline_svg
 
 STYLE = """
 .agp { font: 14px/1.4 system-ui, sans-serif; color: #222; }
@@ -41,7 +42,7 @@ def page(profile: Profile) -> str:
 
 
 def fragment(profile: Profile) -> str:
-    """What a notebook shows: flame graph and the tables by operation and module."""
+    """What a notebook shows: the pictures and the tables by operation and module."""
     return f'<div class="agp">{_style()}{_parts(profile, ("operation", "module"))}</div>'
 
 
@@ -51,7 +52,10 @@ def _style():
 
 def _parts(profile, kinds):
     head = "".join([f"<p>{html.escape(line)}</p>" for line in profile.head()])
-    return head + flame(profile) + "".join([_table(profile, by) for by in kinds])
+    roofline = roofline_svg(profile.rows("call"), profile.roof())
+    if roofline:
+        roofline = f"<h2>Beside what this machine can do</h2>{roofline}"
+    return head + flame(profile) + roofline + "".join([_table(profile, by) for by in kinds])
 
 
 def _table(profile, by):
