@@ -179,12 +179,12 @@ def test_parameters_work_and_memory_are_in_the_summary_with_the_backward():
 def test_peaks_of_memory_are_measured():
     class Wide(nn.Module):
         def forward(self, x):
-            return (x.expand(1000, 1000) + 1).sum()
+            return (x.expand(100, 300) + 1)[0, 0]
 
     model = nn.Sequential(nn.Identity(), Wide(), nn.Identity())
     table = ag.summary(model, ag.ones(1), repeat=1)
     peaks = {row.name.partition(":")[0]: row.peak for row in table.rows}
-    assert 4e6 <= peaks["1"] < 1e7
+    assert 1.2e5 <= peaks["1"] < 3e5
     assert table.peak >= peaks["1"]
 
 
