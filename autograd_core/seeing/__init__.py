@@ -10,5 +10,6 @@ Views: `scene` (what is shown), `pictures` (DOT and its rendering), `pdf`, `text
 `page` (HTML), `export` (JSON, its schema, and back), `tables` (``ag.summary``, pandas), `trace` (Chrome traces, flame
 graphs), `compare` (differences and fingerprints).
 
-Time: `profiler` (``ag.profile``, measuring), `events` (what was measured, and its tables), `profile_page` (HTML), `roofline`.
+Time: `profiler` (``ag.profile``, measuring), `events` (what was measured, and its tables), `profile_page` (HTML),
+`roofline`.
 """
