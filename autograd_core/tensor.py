@@ -89,7 +89,7 @@ def apply(op, args, static, watched=True):  # noqa: C901 (each branch is one thi
     local = state
     if watched and local.watch is not None:
         return local.watch.call(op, args, static)
-    arrays = []
+    arrays: list = []
     tracked = []
     mask, bit = 0, 1
     for arg in args:
