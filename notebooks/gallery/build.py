@@ -10,6 +10,7 @@ Each notebook runs in a process of its own. A notebook that fails has its error 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -73,6 +74,9 @@ def main() -> int:
     given = parser.parse_args()
     if given.page:
         return pages.run(*map(Path, given.page))
+    missing = [name for name in ("matplotlib", "latex2mathml") if importlib.util.find_spec(name) is None]
+    if missing:
+        parser.error(f"needs {' and '.join(missing)}: pip install 'autograd-core[demo,gallery]'")
     site = Path(given.out).resolve()
     known = {path.stem: path for path in notebooks()}
     for name in given.names:
