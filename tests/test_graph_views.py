@@ -12,6 +12,7 @@ import pytest
 import autograd_core as ag
 import nn
 import nn.functional as F
+import optim
 from autograd_core.seeing.compare import largest_ulp
 from autograd_core.seeing.export import from_json
 from autograd_core.seeing.folding import stand_ins
@@ -128,6 +129,22 @@ def test_the_rounds_of_a_loop_are_collapsed_be_they_modules_or_operations():
     assert len(Scene(graph).boxes) < 20
     again = [(a, b) for a, b, again in Scene(graph).edges if again]
     assert again, "an edge says that the next round takes what this one made"
+
+
+def test_the_steps_of_a_training_loop_are_one_with_their_gradients_and_the_update():
+    first, _, x = two_models()
+    optimizer = optim.SGD(first.parameters(), lr=0.1)
+    with ag.record() as graph:
+        for _ in range(4):
+            first(x).sum().backward()
+            optimizer.step()
+    assert folds(graph) == [("round 1", 4)]
+    shown = [box.vertex.label for box in Scene(graph).boxes.values()]
+    assert shown.count("linear") == 2
+    for name, _ in first.named_parameters():
+        assert shown.count(f"grad of {name}") == 1
+    assert shown.count("SGD step") == 1
+    assert sum(label.startswith("gradient of") for label in shown) == 1
 
 
 def test_blocks_that_are_wired_otherwise_are_not_collapsed():

@@ -238,18 +238,30 @@ def _begins(first, usual):
 
 def stand_ins(graph: Graph) -> dict[str, str]:
     """For everything in a folded block that is not shown: the key of its counterpart in the block that is."""
-    tree, inputs = Tree(graph), graph.inputs_of()
+    tree, inputs, outputs = Tree(graph), graph.inputs_of(), graph.outputs_of()
     backs: dict[str, list[str]] = {}
     for vertex in graph.vertices.values():
         if vertex.forward is not None and not vertex.begins:
             backs.setdefault(vertex.forward, []).append(vertex.key)
     found: dict[str, str] = {}
+    vertices = graph.vertices
 
     def match(key, shown):
         if key != shown and key not in found:
             found[key] = shown
             for a, b in zip(backs.get(key, ()), backs.get(shown, ()), strict=False):
                 found.setdefault(a, b)
+                match_gradients(a, b)
+
+    def match_gradients(key, shown):
+        """Of several backwards: what starts and ends in a hidden block stands beside the same of the one shown."""
+        for side in (inputs, outputs):
+            there = {vertices[k].forward: k for k in side[shown] if vertices[k].kind == "gradient"}
+            for k in [k for k in side[key] if vertices[k].kind == "gradient"]:
+                leaf = vertices[k].forward or ""
+                other = there.get(found.get(leaf, leaf))
+                if other is not None and other != k:
+                    found.setdefault(k, other)
 
     for module in graph.modules.values():
         if module.fold is None or module.fold["first"] == module.key:

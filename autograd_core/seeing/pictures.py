@@ -11,6 +11,7 @@ import sysconfig
 from functools import cache
 from inspect import signature
 from pathlib import Path
+from textwrap import wrap
 
 import graphviz
 
@@ -116,6 +117,8 @@ def dot(graph: Graph, depth: int | None = None, marks: dict[str, tuple[str, str]
         if scene.boxes[end].is_backward:
             # drawn upwards, so that an operation and its backward stand at the same height
             start, end, looks = end, start, [*looks, "dir=back", 'color="#c0562b"']
+        elif scene.boxes[start].is_backward and not again:
+            looks.append("constraint=false")  # an update, which stands in the forward, above its gradients
         lines.append(f"  {start} -> {end} [{', '.join(looks)}];")
     return "\n".join([*lines, "}"]) + "\n"
 
@@ -134,7 +137,7 @@ def _title(scene):
     if scene.is_closed:
         facts.append(f"modules below depth {scene.depth} are closed")
     lines = ["   ·   ".join(facts[i : i + 3]) for i in range(0, len(facts), 3)]  # a title does not widen a picture
-    return "\n".join([*lines, *([f"ends early: {graph.error.splitlines()[0]}"] if graph.error else [])])
+    return "\n".join(lines + (wrap(f"ends early: {graph.error.splitlines()[0]}", 60) if graph.error else []))
 
 
 def _frame_lines(frame: Frame, title: str, marks, indent: int):
@@ -213,7 +216,7 @@ def _open(vertex: Vertex, module: str):
     small = [_type(vertex), *lines, _measures(vertex)]
     title = f"{vertex.title} ({module})" if module and module not in vertex.title else vertex.title
     if vertex.error:
-        small.append(vertex.error.splitlines()[0][:80])
+        small += wrap(vertex.error.splitlines()[0], 60)
     shape = SHAPES.get(vertex.kind, "box")
     style = "rounded,filled" if shape == "box" else "filled"
     return title, small, f'shape={shape}, style="{style}", fillcolor="{FILLS.get(vertex.kind, vertex.colour)}"'
