@@ -62,6 +62,7 @@ def _parser():
     train.add_argument("--batch-size", type=_positive, help="samples a step (default: the model's own)")
     train.add_argument("--lr", type=float, help="largest learning rate (default: the model's own)")
     train.add_argument("--seed", type=int, default=0, help="seed of weights, split and shuffling")
+    train.add_argument("--eager", action="store_true", help="run each step operation by operation, not compiled")
     train.add_argument("--threads", type=_positive, help="threads to use (default: all cores, or $AG_NUM_THREADS)")
     train.set_defaults(run=_train)
 
@@ -198,6 +199,7 @@ def _fit(recipe, options, folder, console):
         metrics=recipe.metrics,
         scheduler=schedule,
         callbacks=[history, stopping, nn.train.ProgressBar(console)],
+        compile=recipe.compiled and not options.eager,
     )
     about = {"recipe": options.model}
     if recipe.pictures:

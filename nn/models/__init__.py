@@ -183,6 +183,7 @@ RECIPES = {
         lr=0.01,
         patience=10,
         draw=_vowels,
+        compiled=False,
     ),
     "autoencoder": Recipe(
         "autoencoder 784-256-64-16 on MNIST",

@@ -39,6 +39,8 @@ class Recipe:
     patience: int = 3
     metrics: dict[str, Callable] = field(default_factory=lambda: {"accuracy": accuracy})
     pictures: bool = False
+    compiled: bool = True
+    """Whether steps run through `ag.compile`, which pays where batches are of one shape."""
     draw: Callable[[np.random.Generator, int], tuple[np.ndarray, ...]] | None = None
     """Arrays of inputs and of targets, where they are not pictures and classes."""
     prepare: Callable[[Any, Splits], None] | None = None
