@@ -15,7 +15,8 @@ The JSON of a graph, version 1 (what is not known is null, never a guess; NaN an
                       name), shapes, dtype, forward (of backward and gradient: the node they belong to), source
                       ({"file", "line", "function", "text"}), started, seconds, flops, bytes (read and written),
                       saved_bytes (kept for backward), value and gradient (statistics), lost (where the value was
-                      overwritten), error
+                      overwritten), error, shown (of what lies in a folded block that is not shown: the id of its
+                      counterpart in the one that is; else null)
     edges             [from, to] pairs of node ids
     totals            parameters, flops, bytes, saved_bytes, seconds
     statistics        count, nan, inf, zeros, min, max, mean, std, norm, absolute (mean of |x|), and histogram with
@@ -31,6 +32,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from .folding import stand_ins
 from .graphs import Graph, Module, Vertex
 from .statistics import Kept
 
@@ -40,11 +42,12 @@ FORMAT, VERSION = "autograd-core graph", 1
 def as_json(graph: Graph) -> dict[str, Any]:
     """A graph as data that JSON can hold."""
     graph = graph.folded()
+    hidden = stand_ins(graph)
     totals = {"parameters": graph.parameters, "flops": graph.total("flops"), "bytes": graph.total("bytes"),
               "saved_bytes": graph.saved_bytes, "seconds": graph.seconds}  # fmt: skip
     return {"format": FORMAT, "version": VERSION, "title": graph.title, "passes": graph.passes, "error": graph.error,
             "modules": [_module(m) for m in graph.modules.values()],
-            "nodes": [_node(v) for v in graph.vertices.values()], "edges": [list(edge) for edge in graph.edges],
+            "nodes": [_node(v, hidden.get(v.key)) for v in graph.vertices.values()], "edges": [list(edge) for edge in graph.edges],
             "totals": totals}  # fmt: skip
 
 
@@ -59,13 +62,13 @@ def _module(module: Module):
             "backward_seconds": module.backward_seconds}  # fmt: skip
 
 
-def _node(vertex: Vertex):
+def _node(vertex: Vertex, shown: str | None):
     return {"id": vertex.key, "kind": vertex.kind, "label": vertex.label, "op": vertex.op,
             "family": vertex.family or None, "name": vertex.name, "module": vertex.module, "settings": vertex.settings,
             "shapes": [list(shape) for shape in vertex.shapes], "dtype": vertex.dtype, "forward": vertex.forward,
             "source": vertex.source(), "started": vertex.started, "seconds": vertex.seconds, "flops": vertex.flops,
             "bytes": vertex.bytes, "saved_bytes": vertex.saved_bytes, "value": _statistics(vertex.value),
-            "gradient": _statistics(vertex.gradient), "error": vertex.error,
+            "gradient": _statistics(vertex.gradient), "error": vertex.error, "shown": shown,
             "lost": (vertex.value.lost or None) if vertex.value is not None else None}  # fmt: skip
 
 

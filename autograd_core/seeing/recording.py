@@ -311,6 +311,13 @@ class Recorder(Notes):
                 latest[node] = key
             edges |= {(key, latest[end]): None for end in ends if end in latest and latest[end] != key}
         self.graph.edges += reversed(edges)
+        senders: dict[str, list[str]] = {}
+        for start, end in edges:
+            senders.setdefault(end, []).append(start)
+        for key, (sender, *others) in senders.items():
+            vertex = self.graph.vertices[key]
+            if vertex.kind == "gradient" and not others:  # it lies where it was made: a leaf may have several
+                vertex.module = self.graph.vertices[sender].module
 
     def _time_modules(self):
         modules = self.graph.modules
