@@ -6,7 +6,7 @@ import textwrap
 
 import numpy as np
 import pytest
-from subjects import SUBJECTS, arrays_of, training_step
+from subjects import SUBJECTS, arrays_of, training_step, without_kernels  # noqa: F401 (a fixture that every test here uses)
 
 import autograd_core as ag
 import nn
@@ -300,7 +300,7 @@ def exploding(compiled=False):
         return loss
 
     data = [(ag.randn(4, 3), ag.randn(4, 1)) for _ in range(60)]
-    return model, ag.compile(step) if compiled else step, data, history
+    return model, ag.compile(step, disable=["native", "fusion"]) if compiled else step, data, history
 
 
 def first_bad_step():
@@ -331,7 +331,7 @@ def test_find_nan_in_a_compiled_run():
     number, _ = first_bad_step()
     _, step, data, _ = exploding(compiled=True)
     found = ag.find_nan(step, data)
-    assert abs(found.step - number) <= 1, "fused loops may round otherwise"
+    assert found.step == number
     assert found.op in ("pow", "sub", "linear", "mean", "mul", "relu", "mse_loss", "square")
 
 

@@ -4,7 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
-from subjects import SUBJECTS, arrays_of
+from subjects import SUBJECTS, arrays_of, without_kernels  # noqa: F401 (a fixture that every test here uses)
 
 import autograd_core as ag
 import nn

@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
-from subjects import SUBJECTS
+from subjects import SUBJECTS, without_kernels  # noqa: F401 (a fixture that every test here uses)
 
 import autograd_core as ag
 import nn
