@@ -47,8 +47,8 @@ def as_json(graph: Graph) -> dict[str, Any]:
               "saved_bytes": graph.saved_bytes, "seconds": graph.seconds}  # fmt: skip
     return {"format": FORMAT, "version": VERSION, "title": graph.title, "passes": graph.passes, "error": graph.error,
             "modules": [_module(m) for m in graph.modules.values()],
-            "nodes": [_node(v, hidden.get(v.key)) for v in graph.vertices.values()], "edges": [list(edge) for edge in graph.edges],
-            "totals": totals}  # fmt: skip
+            "nodes": [_node(v, hidden.get(v.key)) for v in graph.vertices.values()],
+            "edges": [list(edge) for edge in graph.edges], "totals": totals}  # fmt: skip
 
 
 def as_text(graph: Graph) -> str:

@@ -102,8 +102,17 @@ function findHomes(nodes, byId) {
   const forward = nodes.filter((node) => !node.backward);
   const backward = nodes.filter((node) => node.backward);
   for (const node of backward) {
+    const leaf = node.kind === "gradient" && node.ins.length ? byId.get(node.forward) : null;
+    if (leaf) leaf.gradients = (leaf.gradients ?? 0) + 1;
+  }
+  for (const node of backward) {
     const own = byId.get(node.forward);
     if (own && !own.backward) node.home = own;
+  }
+  for (const node of backward) {
+    // of several backwards, a leaf's gradients lie beside what made each: a round of a loop is folded with its own
+    const several = node.home?.kind !== "op" && byId.get(node.forward)?.gradients > 1;
+    if (several && node.ins.length === 1) node.home = node.ins[0].home ?? node.home;
   }
   for (const node of backward) node.home ??= node.ins.find((other) => other.home)?.home ?? null;
   for (const node of [...backward].reverse()) node.home ??= node.outs.find((other) => other.home)?.home ?? null;
