@@ -59,7 +59,7 @@ def test_demo_and_tests_run_the_same_versions():
     assert demo.items() <= tests.items()
 
 
-@pytest.mark.parametrize(("lock", "extras"), [("demo", "plots draw"), ("test", "plots draw special dev")])
+@pytest.mark.parametrize(("lock", "extras"), [("demo", "plots draw"), ("test", "plots draw special gallery dev")])
 def test_locks_cover_the_declared_dependencies(lock, extras):
     optional = PROJECT["project"]["optional-dependencies"]
     declared = PROJECT["project"]["dependencies"] + [line for extra in extras.split() for line in optional[extra]]
