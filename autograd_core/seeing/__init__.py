@@ -12,4 +12,8 @@ graphs), `compare` (differences and fingerprints).
 
 Time: `profiler` (``ag.profile``, measuring), `events` (what was measured, and its tables), `profile_page` (HTML),
 `roofline`.
+
+Mistakes: `debugging` (``ag.debug``), `searching` (``ag.find_nan``), `leaks` (``ag.leaks``), `flight` and `bundles`
+(``ag.record_step``, ``ag.replay``), `gradient_reports` and `report_pages` (``ag.gradient_report``) with `calls` (each
+operation and its rule by itself) and `references` (PyTorch's values beside ours).
 """

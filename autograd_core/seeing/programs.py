@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..program import Program, Value
+from ..tensor import Tensor
 from .graphs import Graph, Module, Vertex
 from .recording import settings_of
 
@@ -12,8 +13,8 @@ def graph_of_program(program: Program) -> Graph:
     graph, keys = Graph(program.name), {}
     modules: dict[str, str] = {}
     for number, value in enumerate((*program.arguments, *program.captured)):
-        kind = "input" if value.kind == "argument" else "parameter"
-        keys[value] = graph.add(Vertex(f"t{number}", kind, value.name or kind, (value.shape,), str(value.dtype),
+        kind = "input" if value.kind == "argument" else "parameter" if _is_parameter(value.origin) else "buffer"
+        keys[value] = graph.add(Vertex(f"t{number}", kind, value.name or kind.replace("buffer", "state"), (value.shape,), str(value.dtype),
                                        name=value.name or None))  # fmt: skip
         graph.parameters += value.size if kind == "parameter" else 0
     for number, row in enumerate(program.instructions):
@@ -35,6 +36,11 @@ def graph_of_program(program: Program) -> Graph:
             end = graph.add(Vertex(f"y{number}", "output", label, (value.shape,), str(value.dtype)))
             graph.edges.append((keys[value], end))
     return graph
+
+
+def _is_parameter(origin) -> bool:
+    """Whether a captured value is a leaf that wants a gradient, and not the state of something."""
+    return isinstance(origin, Tensor) and origin.requires_grad
 
 
 def _module(graph, modules, scope):

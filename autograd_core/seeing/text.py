@@ -54,8 +54,8 @@ class _Branches:
         """(tree with the name, type, facts) of each line."""
         yield from self._rows(None, "", 0)
         alone = [v for v in self.graph.backward if v.kind == "backward" and v.forward is None]
-        for vertex in alone:
-            yield f"└─ {vertex.label}", vertex.type, time_text(vertex.seconds)
+        for vertex in alone:  # of a compiled program, whose rows have lost their counterparts
+            yield f"{'└' if vertex is alone[-1] else '├'}─ {vertex.label}", vertex.type, time_text(vertex.seconds)
 
     def _rows(self, key, indent, level):
         items = [i for i in self.tree.inside.get(key, []) if isinstance(i, Vertex) or not _is_hidden(i)]
