@@ -14,7 +14,8 @@ def graph_of_program(program: Program) -> Graph:
     modules: dict[str, str] = {}
     for number, value in enumerate((*program.arguments, *program.captured)):
         kind = "input" if value.kind == "argument" else "parameter" if _is_parameter(value.origin) else "buffer"
-        keys[value] = graph.add(Vertex(f"t{number}", kind, value.name or kind.replace("buffer", "state"), (value.shape,), str(value.dtype),
+        label = value.name or ("state" if kind == "buffer" else kind)
+        keys[value] = graph.add(Vertex(f"t{number}", kind, label, (value.shape,), str(value.dtype),
                                        name=value.name or None))  # fmt: skip
         graph.parameters += value.size if kind == "parameter" else 0
     for number, row in enumerate(program.instructions):
