@@ -218,12 +218,10 @@ def _fused_rows(cluster, readers):
             reads[value] = reads.get(value, 0) + 1
     outputs = [row.out for row in rows if readers.get(row.out, 0) > reads.get(row.out, 0)]
     reduction = cluster.reduction
-    if reduction is not None and any([v is not reduction.out for v in outputs]) and not _is_trailing(reduction):
-        split = _Cluster(cluster.shape)  # others read the operand in its own order: the reduction is a loop by itself
-        split.rows, split.reduction = [reduction], reduction
+    if reduction is not None and not _is_trailing(reduction):
         cluster.rows = [r for r in rows if r is not reduction]
-        cluster.reduction = None
-        return [*_fused_rows(cluster, readers), *_fused_rows(split, readers)]
+        cluster.reduction = None  # a loop would have to jump from row to row; the kernel of sums does not
+        return [*(_fused_rows(cluster, readers) if cluster.rows else ()), reduction]
     try:
         return [fused_instruction(rows, outputs, cluster.shape, reduction)]
     except REFUSED:
