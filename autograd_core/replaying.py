@@ -49,15 +49,14 @@ class Recording:
 
     def _check_outside(self, before):
         now = self.outside.look()
-        if same(now, self.held) and same_contents(contents(now), before):
+        for number, (new, old, kept) in enumerate(zip(now, self.held, before, strict=True)):
+            if same([new], [old]) and same_contents(contents([new]), [kept]):
+                continue
+            name, code = self.outside.name_of(number), self.outside.code
+            what = f"{type(new).__name__} {name!r} is changed" if new is old else f"{name!r} is given another value"
+            self.tracer.refuse(f"the {what} inside, which a run does not repeat; return the value instead "
+                               f"(the function begins at {code.co_filename}:{code.co_firstlineno})")  # fmt: skip
             return
-        number = next((i for i, (a, b) in enumerate(zip(now, self.held, strict=True)) if not same([a], [b])), None)
-        what = (
-            f"{self.outside.name_of(number)!r} is given another value"
-            if number is not None
-            else "a list or dict is changed"
-        )
-        self.tracer.refuse(f"{what} inside, which a run does not repeat; return the value instead")
 
     def _conclude(self, arguments, result):
         self.outputs: list[Tensor] = []
