@@ -170,7 +170,7 @@ def _kind_of_end(edge):
 
 def stale(what, node, write) -> OpError:
     """A value that a node saved was changed in place: which, where it was saved, where it was changed."""
-    changed = provenance.describe(write.site) or "an unknown place"
+    changed = provenance.describe(write.site) or "a place that is not known (a compiled program, an initialiser)"
     text = ("one of the values needed for gradient computation has been modified by an in-place operation: "
             f"{what} of {node.where()}\n  changed at {changed}")  # fmt: skip
     place = provenance.describe(provenance.site(3))

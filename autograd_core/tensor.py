@@ -417,7 +417,7 @@ class Tensor:
     def numpy(self, force: bool = False) -> ndarray:
         """The values as a NumPy array that shares the memory.
 
-        What is written through it is not seen by backward, as in PyTorch: `ag.autograd.detect_writes` finds it.
+        What is written through it is not seen by backward, as in PyTorch: `ag.debug` finds it.
         """
         if self.requires_grad and not force:
             raise placed(RuntimeError("can't call numpy() on a tensor that requires grad; use tensor.detach().numpy() "

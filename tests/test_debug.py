@@ -12,6 +12,7 @@ import autograd_core as ag
 import nn
 import optim
 from autograd_core.modes import state
+from autograd_core.seeing.searching import State
 
 F = nn.functional
 
@@ -361,6 +362,35 @@ def test_find_nan_sets_random_numbers_and_counters_back():
     following = ag.rand(2).tolist()
     ag.manual_seed(0)
     assert [ag.rand(2).tolist() for _ in range(5)] == [*seen, following]
+
+
+def test_what_a_step_holds():
+    """Through wrappers, closures, methods and globals; but nothing of this library's own."""
+    weight, other = ag.ones(2), ag.ones(3)
+
+    class Stepper:
+        def __init__(self):
+            self.parts = {"deep": [other]}
+
+        def help(self):
+            return third
+
+        @ag.no_grad()
+        def step(self):
+            nonlocal best
+            best = self.help()
+            return weight + len(self.parts)
+
+    best, third = None, ag.ones(4)
+    held = State(Stepper().step)
+    assert {id(tensor) for tensor, *_ in held.tensors} == {id(weight), id(other), id(third)}
+    best = third
+    held.restore()
+    assert best is None
+    held = State(F.cross_entropy)
+    assert not held.tensors
+    assert not held.names
+    assert len(held._seen) < 10
 
 
 def test_find_nan_says_what_it_needs():

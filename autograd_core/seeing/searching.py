@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import sysconfig
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import storage
+from .. import provenance, storage
 from ..generator import Generator, default_generator
 from ..tensor import Node, Tensor
 from .debugging import Finding, NonFiniteError, debug
@@ -177,17 +178,19 @@ class State:
         elif type(thing).__name__ == "Compiled" and hasattr(thing, "function"):
             return [thing.function]
         elif hasattr(thing, "__dict__"):
-            return [thing.__dict__]
+            return [thing.__dict__, *[f for f in vars(type(thing)).values() if isinstance(f, FunctionType)]]
         return []
 
     def _of_function(self, function):
+        """What the user's function holds; of others, which may wrap one of the user's, the functions in it alone."""
+        if not _is_users(function.__code__):
+            contents = [_content(cell) for cell in function.__closure__ or ()]
+            return [c for c in contents if isinstance(c, (FunctionType, MethodType)) or hasattr(c, "named_parameters")]
         found = [function.__defaults__, function.__kwdefaults__]
         for cell in function.__closure__ or ():
-            try:
-                self.cells.append((cell, cell.cell_contents))
-            except ValueError:  # nothing assigned yet
-                continue
-            found.append(cell.cell_contents)
+            if (content := _content(cell)) is not _EMPTY:
+                self.cells.append((cell, content))
+                found.append(content)
         space = function.__globals__
         for name in _names_in(function.__code__):
             if name in space and not isinstance(space[name], (ModuleType, type)):
@@ -241,6 +244,22 @@ class State:
 
 _WEAK = (weakref.ProxyType, weakref.CallableProxyType, weakref.ref)
 _PLAIN = (int, float, str, bytes, bool, type(None), ModuleType, type, BuiltinFunctionType, Node, np.dtype, np.generic)
+
+
+_EMPTY = object()
+_INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")})
+
+
+def _is_users(code: CodeType) -> bool:
+    """Whether code is neither of this library nor of one that is installed."""
+    return provenance.written_by_user(code.co_filename) and not code.co_filename.startswith(_INSTALLED)
+
+
+def _content(cell):
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing assigned yet
+        return _EMPTY
 
 
 def _names_in(code: CodeType) -> list[str]:
