@@ -1,5 +1,6 @@
 """What the README shows works as it stands there."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -43,6 +44,28 @@ def test_the_new_operation_is_an_operation():
         for name in ("squareplus", "squareplus_"):
             if hasattr(ag.Tensor, name):
                 delattr(ag.Tensor, name)
+
+
+def code_lines(path):
+    """Lines of a file without docstrings, comments, blanks and the samples of records."""
+    text, skipped = path.read_text(), set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            skipped |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+        elif isinstance(node, ast.keyword) and node.arg == "samples":
+            skipped |= set(range(node.value.lineno + 1, node.value.end_lineno + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return sum(1 for n, line in lines if n not in skipped and line.strip() and not line.strip().startswith("#"))
+
+
+def test_the_size_is_the_one_stated():
+    root, text = README.parent, " ".join(README.read_text().split())
+    said = re.search(r"Size: (\S+) lines.*?operations (\S+), kernels (\S+), .*?`seeing` (\S+)\)", text)
+    folders = [("autograd_core", "nn", "optim"), ("autograd_core/ops",), ("autograd_core/kernels",),
+               ("autograd_core/seeing",)]  # fmt: skip
+    for number, places in zip(said.groups(), folders, strict=True):
+        counted = sum(code_lines(f) for place in places for f in (root / place).rglob("*.py"))
+        assert int(number.replace(",", "")) == pytest.approx(counted, rel=0.03), f"{places}: {counted} lines now"
 
 
 def test_the_readme_fits_three_screens():
