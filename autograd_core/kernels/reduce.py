@@ -342,7 +342,8 @@ def _variance(x: Array, dim: tuple[int, ...], correction: float, keepdim: bool, 
         parts, room = work.memory(blocks * 2 * n * size), work.memory(4 * n * size)
         held = [Ref(room.kind, room.index, i * n * size) for i in range(4)]
         work.call(column_parts(x.dtype, lanes, True, n < lanes), (inp(0), parts, n, block, samples), blocks)
-        work.call(column_moments(x.dtype, True), (parts, *held, n, blocks, block, samples, bits(0)), n, 4096)
+        work.call(column_moments(x.dtype, lanes, True), (parts, *held, n, blocks, block, samples, bits(0)),
+                  -(-n // lanes), 64)
         work.call(scale_variance(x.dtype), (held[1], out(0), factor, int(root)), n, 4096)
     return work.plan((Spec(_result(x.shape, dim, keepdim), x.dtype),))
 
