@@ -348,6 +348,8 @@ def test_gradients_of_gradients_know_what_they_belong_to():
         (slope,) = ag.grad(y, x, create_graph=True)
         slope.pow(2).sum().backward()
     again = vertex(graph, "pow backward backward")
+    assert [v.gradient is not None for v in graph.vertices.values() if v.kind == "op"] == [True] * 4
+    assert np.array_equal(next(v for v in graph.vertices.values() if v.label == "pow").gradient.array, [1, 1])
     assert graph.vertices[again.forward].label == "pow backward"
     assert np.allclose(x.grad.array, 36)
 

@@ -246,6 +246,14 @@ class Recorder(Notes):
         if leaf._grad is not None:
             self.about_to_change(leaf._grad.array)
 
+    def differentiated(self, node, given, found):
+        """The rules of a node have run in a backward that is itself recorded."""
+        super().differentiated(node, given, found)
+        vertex = self.back_of(node)
+        first = next((g for g in given if g is not None), None)
+        if vertex.value is None and isinstance(first, Tensor):
+            vertex.value = self.graph.vertices[vertex.forward].gradient = self.hold(first.array)  # type: ignore[index]
+
     def accumulate(self, leaf, gradient):
         """A gradient reaches a leaf in a backward that is itself recorded."""
         self.arrive_at_leaf(leaf, gradient)
