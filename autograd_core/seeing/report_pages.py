@@ -135,6 +135,7 @@ def plot(report: GradientReport):
     """A matplotlib figure: norms of gradients and sizes of updates by parameter, distances from PyTorch."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import NullFormatter
     except ImportError as error:
         raise ImportError("plots of a gradient report need matplotlib: pip install 'autograd-core[plots]'") from error
     rows, worst = report.parameters, report.worst()
@@ -148,11 +149,12 @@ def plot(report: GradientReport):
     for axis, (title, values, odd) in zip(axes, bars, strict=False):
         _bars(axis, title, names, values, odd)
         axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter(NullFormatter())  # labels between the powers of ten would overlap
     if worst:
         sizes = [max(value, gradient or 0.0) for _, _, value, gradient in worst]
         _bars(axes[2], "distance from PyTorch (ulp)", [name for name, *_ in worst], sizes, [s > 1e3 for s in sizes])
         axes[2].set_xscale("symlog")
-    figure.suptitle(f"Gradients of {report.title}: {_verdict(report)}", fontsize=10)
+    figure.suptitle(f"Gradients of {report.title}, {_verdict(report)}", fontsize=10)
     return figure
 
 
@@ -160,6 +162,6 @@ def _bars(axis, title, names, values, odd):
     shown = [v if np.isfinite(v) and v > 0 else np.nan for v in values]
     axis.barh(range(len(names)), shown, color=["#c44e52" if strange else "#4c72b0" for strange in odd])
     axis.set_yticks(range(len(names)), names, fontsize=8)
-    axis.invert_yaxis()
+    axis.set_ylim(len(names) - 0.5, -0.5)
     axis.set_title(title, fontsize=9)
     axis.grid(axis="x", alpha=0.3)
