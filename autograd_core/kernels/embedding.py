@@ -46,22 +46,27 @@ def gather(dtype, lanes):
 def scatter(dtype, lanes):
     """Add rows up where their indices say; a unit is a vector of columns.
 
-    Context: indices, g, out (zeros), rows, width, number of indices, index to leave out, length of a line of indices,
-    strides of a line and of a row of g.
+    Context: indices, g, out (zeros), rows, width, lines of indices, index to leave out, length of a line, strides
+    of a line and of a row of g.
     """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
 
     def kernel(context, start, stop):
         w = simd.words(context)
         indices, g, target, width = simd.words(w[0]), simd.pointer(w[1], S), simd.pointer(w[2], S), w[4]
-        for k in range(w[5]):
-            row, line = indices[k], k // w[7]
-            source = simd.advance(g, line * w[8] + (k - line * w[7]) * w[9])
-            if row >= 0 and row < w[3] and row != w[6]:
-                for j in range(start * lanes, min(stop * lanes, width), lanes):
-                    sum_ = simd.load_part(target, row * width + j, width - j, V)
-                    sum_ += simd.load_part(source, j, width - j, V)
-                    simd.store_part(target, row * width + j, sum_, width - j)
+        whole, last = min(stop * lanes, width // lanes * lanes), min(stop * lanes, width)
+        for number in range(w[5]):
+            line = simd.advance(g, number * w[8])
+            for k in range(w[7]):
+                row = indices[number * w[7] + k]
+                if row >= 0 and row < w[3] and row != w[6]:
+                    source, place = simd.advance(line, k * w[9]), simd.advance(target, row * width)
+                    for j in range(start * lanes, whole, lanes):
+                        simd.store(place, j, simd.load(place, j, V) + simd.load(source, j, V))
+                    if whole < last:
+                        sum_ = simd.load_part(place, whole, last - whole, V)
+                        sum_ += simd.load_part(source, whole, last - whole, V)
+                        simd.store_part(place, whole, sum_, last - whole)
 
     return kernel
 
@@ -103,6 +108,6 @@ def embedding_backward(g: Array, indices: Array, *, rows: int, padding_idx: int,
         return None
     width, lanes = g.shape[-1], host.lanes(g.dtype)
     vectors = -(-width // lanes)
-    context = (inp(1), inp(0), out(0), rows, width, math.prod(indices.shape), padding_idx, *placed)
+    context = (inp(1), inp(0), out(0), rows, width, math.prod(indices.shape) // placed[0], padding_idx, *placed)
     call = Call(scatter(g.dtype, lanes), context, vectors, max(-(-vectors // 8), 2))
     return Plan((Spec((rows, width), g.dtype),), (call,), (), (0,))
