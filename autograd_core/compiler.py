@@ -15,7 +15,7 @@ from typing import Any
 from .entry import MISS
 from .guards import Outside, changing, flatten
 from .modes import state
-from .passes import CHECKED, NATIVE, PASSES
+from .passes import CHECKED, IN_PLACE, NATIVE, PASSES
 from .program import Program
 from .replaying import Recording
 from .shapes import default_dtype
@@ -46,7 +46,7 @@ def compile(function: Any = None, *, fallback: str | None = None, passes: Iterab
     """
     if fallback not in (None, "eager"):
         raise ValueError(f"compile: fallback must be None or 'eager', got {fallback!r}")
-    known = [*PASSES, NATIVE]
+    known = [*PASSES, IN_PLACE, NATIVE]
     chosen = known if passes is None else list(passes)
     for one in (*chosen, *disable):
         if one not in known:

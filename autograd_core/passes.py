@@ -172,6 +172,9 @@ def fusion(program: Program) -> None:
 NATIVE = "native"
 """The name by which native segments are switched off: then every instruction is a line of Python."""
 
+IN_PLACE = "in_place"
+"""The name by which writing over memory that nobody reads again is switched off, in native segments."""
+
 PASSES: dict[str, Callable[[Program], None]] = {
     "dead_code": dead_code,
     "constants": constants,
@@ -202,6 +205,7 @@ def run_passes(program: Program, names: list[str], memory_budget: int | None = N
     if CHECKED in names:
         names = [n for n in names if n not in ("fusion", "epilogues")]
     program.check()
+    program.in_place = IN_PLACE in names
     for name, run in PASSES.items():
         if name in names:
             run(program)

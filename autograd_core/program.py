@@ -151,6 +151,7 @@ class Program:
     outputs: list[Value]
     effects: list[tuple[Value, Value]] = field(default_factory=list)  # (what is written, its new value)
     gradients: list[tuple[Any, Value | None]] = field(default_factory=list)  # (leaf, its new ``grad``)
+    in_place: bool = True  # whether loops may write over what nobody reads again
 
     @property
     def finals(self) -> list[Value]:

@@ -222,8 +222,10 @@ class Layout:
         self._numbers, self._draws = Root("numbers", 0), Root("numbers", 0)
         self._readers = self._all_readers()
         self._last_target = self._target_reads()
+        self._finals = {self._looks.get(v, v) for v in program.finals}
+        self._shared: set[Root] = set()  # of several values
         self._wanted_direct = self._direct_effects()
-        for row in program.instructions:
+        for self._at, row in enumerate(program.instructions):
             self._add(row)
         self._effects()
         self._finish()
@@ -375,6 +377,7 @@ class Layout:
         if copy_plan(self.describe(source), ordered=True) is None or 0 in source.shape or row.runtime:
             return False
         place = self._in_order(source)
+        self._shared.add(place.root)
         self.places[row.out] = Place(place.root, place.offset, dense(row.out.shape, row.out.dtype.itemsize))
         if source in self.python:
             self.needed.add(source)
@@ -403,15 +406,33 @@ class Layout:
         for place in inputs:
             if place is not None:
                 self._use(place)
-        outputs = []
+        outputs, dying = [], self._dying(row)
         for number, (out, spec) in enumerate(zip(row.outs, plan.outputs, strict=True)):
-            outputs.append(self._out(out, spec, number in plan.zero) if spec is not None else None)
+            outputs.append(self._out(out, spec, number in plan.zero, dying) if spec is not None else None)
         scratch = [self._root("arena", size) for size in plan.scratch]
         for root in (*[place.root for place in outputs if place is not None], *scratch):
             root.last = max(root.last, len(self.rows))
         self.rows.append(Native(plan, inputs, outputs, scratch, row, guard))
 
-    def _out(self, out, spec: Spec, zero):
+    def _dying(self, row):
+        """Operands of an elementwise loop that nobody reads afterwards: a result may take their place."""
+        if not isinstance(row.op.run, Fused) or row.op.run.axes or not self.program.in_place:
+            return []
+        return [v for v in row.operands if v.kind == "result" and self._last_target.get(v, -1) <= self._at
+                and v not in self._finals and v not in self.python]  # fmt: skip
+
+    def _in_place(self, out, strides, dying):
+        """The place of an operand that a result may be written over: of its shape, type and layout, owned by nobody."""
+        for value in dying:
+            place = self.places[value]
+            if ((value.shape, value.dtype, place.strides) == (out.shape, out.dtype, strides) and place.offset == 0
+                    and place.root.kind == "arena" and place.root.size == out.nbytes
+                    and place.root not in self._shared and value not in self._looks):  # fmt: skip
+                dying.remove(value)
+                return place
+        return None
+
+    def _out(self, out, spec: Spec, zero, dying=()):
         size = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
         strides = spec.strides if spec.strides is not None else dense(spec.shape, np.dtype(spec.dtype).itemsize)
         if out is not None and tuple(spec.shape) != out.shape:
@@ -422,7 +443,8 @@ class Layout:
             self.direct.add(target)
             place = Place(place.root, place.offset, strides)
         else:
-            place = Place(self._root("arena", size), 0, strides)
+            found = self._in_place(out, strides, dying) if out is not None and dying and not zero else None
+            place = found or Place(self._root("arena", size), 0, strides)
         if zero:
             plan = zero_plan(spec.shape, np.dtype(spec.dtype))
             assert plan is not None
@@ -460,6 +482,7 @@ class Layout:
         """For each captured value that is written: the position of the last instruction that reads it or a view."""
         looks: dict[Value, Value] = {}
         last: dict[Value, int] = {}
+        self._looks = looks  # what each view comes from
         for at, row in enumerate(self.program.instructions):
             for value in row.operands:
                 last[looks.get(value, value)] = at
@@ -472,7 +495,7 @@ class Layout:
         """Values that a loop may write over the memory that they replace: it is the last to read it."""
         made = {out: (at, row) for at, row in enumerate(self.program.instructions) for out in row.results}
         found: dict[Value | None, Value] = {}
-        for target, value in self.program.effects:
+        for target, value in self.program.effects if self.program.in_place else ():
             at, row = made.get(value, (None, None))
             if row is None or not isinstance(row.op.run, Fused) or target.kind != "captured" or value in found:
                 continue
