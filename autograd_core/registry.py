@@ -86,8 +86,8 @@ class Kernel:
     """Where the fast version of an op lives: ``module:planner`` in ``kernels/``, used from ``above`` elements on.
 
     Argument number ``by`` decides, by its size and type; ``when`` of all arguments says whether the kernel may be used.
-    For compiled programs, ``indices`` of all arguments' shapes says the same where indices alone decide: (which argument
-    holds them, the limit below which they must lie, one that may occur all the same).
+    For compiled programs, ``indices`` of all arguments' shapes says the same where indices alone decide: (which
+    argument holds them, the limit below which they must lie, one that may occur all the same).
     """
 
     path: str
