@@ -166,6 +166,12 @@ class Compiled:
 
         return kernel_table(self._latest())
 
+    def loops(self) -> dict[str, str]:
+        """The Python texts of the last program's fused loops, by their names in `table`; machine code is made of them."""
+        from .costs import loop_sources
+
+        return loop_sources(self._latest())
+
     def graph(self):
         """The program that was used last as a graph: what ``ag.draw`` draws."""
         from .seeing.programs import graph_of_program

@@ -132,6 +132,13 @@ def kernel_table(recording: Any) -> str:
     return "\n".join([*text, f"arena: {layout.arena_size:,} bytes"])
 
 
+def loop_sources(recording: Any) -> dict[str, str]:
+    """The generated files of a recording's fused loops, by the name that `kernel_table` shows."""
+    rows = recording.entry.lowered.layout.rows if recording.entry.lowered.native else []
+    kernels = [call.kernel for row in rows if not isinstance(row, Instruction) for call in row.plan.calls]
+    return {kernel.name.partition("@")[0]: kernel.source for kernel in kernels if kernel.source}
+
+
 def _shortened(text: str, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 

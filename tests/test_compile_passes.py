@@ -310,6 +310,18 @@ def test_arguments_of_every_kind():
     assert g(view, base[:2]).tolist() == [5, 5]
 
 
+# ---------------------------------------------------------------------------------------------------- to look at
+
+
+def test_the_texts_of_a_program_refer_to_each_other():
+    f = ag.compile(lambda x: (x.tanh() * 2 + 1).sum())
+    f(ag.ones(5))
+    assert "tanh" in str(f.program())
+    assert any("tanh" in text and "def kernel" in text for text in f.loops().values())
+    assert all(name in f.table() for name in f.loops())
+    assert "native_0" in f.source()
+
+
 # ---------------------------------------------------------------------------------------------------- machine code
 
 SCRIPT = """

@@ -34,7 +34,9 @@ def generated(source: str) -> RangeKernel:
     """The kernel of a generated file; its name in the caches is the hash of the text and of the vector functions."""
     name = hashlib.sha256(source.encode()).hexdigest()[:16]
     path = Path(__file__).with_name("vmath.py")
-    return RangeKernel(f"loop.{name}@{cache.sources(str(path))}", lambda: _load(source, f"loop-{name}.py"))
+    kernel = RangeKernel(f"loop.{name}@{cache.sources(str(path))}", lambda: _load(source, f"loop-{name}.py"))
+    kernel.source = source
+    return kernel
 
 
 def _load(source: str, name: str) -> Any:

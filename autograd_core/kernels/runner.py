@@ -55,6 +55,7 @@ class RangeKernel:
         self.name, self.build, self.returns = name, build, returns
         self._address = 0
         self._code: Any = None  # owns the machine code
+        self.source = ""  # the text of a generated kernel
 
     def __repr__(self) -> str:
         return f"<range kernel {self.name}>"
