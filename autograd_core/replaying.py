@@ -54,8 +54,8 @@ class Recording:
                 continue
             name, code = self.outside.name_of(number), self.outside.code
             what = f"{type(new).__name__} {name!r} is changed" if new is old else f"{name!r} is given another value"
-            self.tracer.refuse(f"the {what} inside, which a run does not repeat; return the value instead "
-                               f"(the function begins at {code.co_filename}:{code.co_firstlineno})")  # fmt: skip
+            begins = f" (the function begins at {code.co_filename}:{code.co_firstlineno})" if code else ""
+            self.tracer.refuse(f"the {what} inside, which a run does not repeat; return the value instead{begins}")
             return
 
     def _conclude(self, arguments, result):
