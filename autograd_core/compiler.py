@@ -35,7 +35,8 @@ def compile(function: Any = None, *, fallback: str | None = None, passes: Iterab
     ``requires_grad`` of its tensor arguments, values of its other arguments, training mode and attributes of the
     modules that it calls. Random draws, learning rates and step counts are looked up at each run; tensors that it reads
     without being given them (parameters, buffers) are read where they lie. Other effects in Python happen when it is
-    recorded alone. Gradients flow through the tensors that it returns.
+    recorded alone. Gradients flow through the tensors that it returns. Results agree with eager ones to rounding (sums
+    may be taken in another order, fused loops round once less), and have the same bits for any number of threads.
 
     What cannot be recorded (a tensor's value that decides in Python, NumPy arrays from outside) raises `CompileError`;
     with ``fallback="eager"`` such a function runs eagerly, with one warning. ``passes`` names the passes to run (all),
@@ -167,7 +168,7 @@ class Compiled:
         return kernel_table(self._latest())
 
     def loops(self) -> dict[str, str]:
-        """The Python texts of the last program's fused loops, by their names in `table`; machine code is made of them."""
+        """The texts of the last program's fused loops, by their names in `table`: what machine code is made of."""
         from .costs import loop_sources
 
         return loop_sources(self._latest())

@@ -69,6 +69,7 @@ class Function:
         texts = {v: f"a_{i}" for i, v in enumerate(program.arguments)} | self._captured_texts()
         self.lowered: Any = NativeLowered(program, source, texts, tick) if native else Lowered(program, source, texts)
         self.moving: list[_Memory] = []
+        self.lock = threading.Lock()  # its memory is one
         self._globals: list[str] = []  # names that the text sets for the next run
         self._write()
         if self._globals:
@@ -98,7 +99,7 @@ class Function:
     @contextmanager
     def _protected(self):
         """Lines that run under the lock; errors in them are explained."""
-        add, python, lock = self.source.add, self.lowered.python, threading.Lock()
+        add, python, lock = self.source.add, self.lowered.python, self.lock
         self.names |= {"acquire": lock.acquire, "release": lock.release}
         if python:
             self.names |= {"quiet_on": quiet_on, "quiet_off": quiet_off, "QUIET": QUIET}
@@ -293,6 +294,10 @@ class Entry(Function):
 
     def remember(self) -> None:
         """Take what is there now for what was there at the run before; `Guards.hold` has looked at it."""
+        with self.lock:
+            self._remember()
+
+    def _remember(self):
         guards, names = self.guards, self.names
         for number, held in enumerate(guards.held):
             names[f"held_{number}"] = held

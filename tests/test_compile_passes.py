@@ -54,6 +54,17 @@ def test_a_pass_that_is_switched_off_changes_nothing_beyond_rounding(off, whole)
     assert len(step.program().instructions) >= len(whole[1].program().instructions)
 
 
+def test_the_number_of_threads_changes_no_bit():
+    before, losses = ag.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            ag.set_num_threads(threads)
+            losses.append(train()[0])
+    finally:
+        ag.set_num_threads(before)
+    assert losses[0] == losses[1] == losses[2]
+
+
 def test_without_any_pass(whole):
     losses, _ = train(passes=())
     np.testing.assert_allclose(losses, whole[0], rtol=3e-6)
