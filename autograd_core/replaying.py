@@ -376,6 +376,6 @@ def _renamed(row, renamed):
 
 
 def _dense(value):
-    from .segments import dense
+    from .planning import dense
 
     return dense(value.shape, value.dtype.itemsize)

@@ -7,36 +7,25 @@ plan stay Python rows between segments; what they make is copied into the arena 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from .clusters import Fused
-from .epilogues import Ended
-from .kernels import draws, gemm, moves
-from .kernels.elementwise import collapsed, plan_loop
-from .kernels.loop_text import Loop, Output
+from .kernels import draws
+from .kernels.elementwise import collapsed
 from .kernels.plan import ALIGN, Array, Plan, Ref, Spec
 from .kernels.plan import Program as Table
+from .planning import DRAWS, copy_plan, dense, fits, is_dense, planned, strides_of, zero_plan
 from .program import GradientOf, Instruction, Program, Value
 from .runtime import Draw, Number
 from .shapes import ndarray
 
 SMALL = 1 << 12
 """Bytes of an output up to which it is copied from the arena for the caller, rather than made in memory of its own."""
-
-
-MOVES: dict[str, Callable] = {"join": moves.join, "pile": moves.pile,
-                              "in_zeros": lambda *a, **k: moves.in_zeros(*a, **k) if len(a) == 1 else None}  # fmt: skip
-"""Operations that move elements and nothing else, with their planners."""
-
-DRAWS = ("coins", "uniform01")
-"""Random operations that have a kernel."""
 
 
 @dataclass(eq=False)
@@ -115,86 +104,6 @@ def move(root: Root, array: ndarray) -> None:
 def address_of(array: ndarray) -> int:
     """The address of an array's first element."""
     return array.__array_interface__["data"][0]
-
-
-def dense(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Strides of C order."""
-    strides, step = [], itemsize
-    for n in reversed(shape):
-        strides.append(step)
-        step *= max(n, 1)
-    return tuple(reversed(strides))
-
-
-def is_dense(value: Value, strides: tuple[int, ...]) -> bool:
-    """Whether strides are those of C order, apart from dimensions of size 1."""
-    own = dense(value.shape, value.dtype.itemsize)
-    return all([a == b or n == 1 for a, b, n in zip(own, strides, value.shape, strict=True)])
-
-
-# ---------------------------------------------------------------------------------------------------- planning a row
-
-
-def planned(row: Instruction, inputs: list[Array | None], numbers: int) -> Plan | None:
-    """The plan of one instruction for inputs of these descriptions; None where no kernel serves it."""
-    if isinstance(row.op.run, Fused):
-        block = Array((numbers,), (8,), np.dtype(np.float64)) if numbers else None
-        return row.op.run.plan([a for a in inputs if a is not None], block)
-    if isinstance(row.op.run, Ended):
-        return row.op.run.plan(inputs)
-    if row.runtime or any([v is not None and type(v) is not Value for v in row.args]):
-        return None
-    name = row.op.name
-    if name in ("matmul", "mm", "bmm"):
-        a, b = inputs
-        return gemm.gemm(a, b) if a is not None and b is not None else None
-    if name == "linear":
-        x, weight, *bias = inputs
-        if x is None or weight is None or len(weight.shape) != 2:
-            return None
-        return gemm.gemm(x, Array(weight.shape[::-1], weight.strides[::-1], weight.dtype), *bias)
-    if name in MOVES:
-        return MOVES[name](*inputs, **row.static) if len(inputs) == len(row.args) and None not in inputs else None
-    kernel = row.op.kernel
-    if kernel is None:
-        return None
-    first = inputs[kernel.by]
-    if first is None or first.dtype.char not in "fd" or 0 in first.shape:
-        return None
-    return _planner(kernel.path)(*inputs, **row.static)
-
-
-@functools.cache
-def _planner(path):
-    file, _, name = path.partition(":")
-    return getattr(import_module(f"autograd_core.kernels.{file}"), name)
-
-
-def _fits(plan, row):
-    """Whether a plan makes what an instruction makes."""
-    if plan is None or len(plan.outputs) != len(row.outs):
-        return False
-    return all([spec is not None or out is None for spec, out in zip(plan.outputs, row.outs, strict=True)])
-
-
-def copy_plan(source: Array, ordered: bool = False) -> Plan | None:
-    """The plan that copies an array, into one of C order if ``ordered``, else into one without gaps."""
-    loop = Loop("copy", ("x",), (source.dtype.name,), 0, (), (Output(0),))
-    if source.dtype.name not in ("float32", "float64", "int64", "int32"):
-        return None
-    return plan_loop(source, loop=loop, ordered=ordered)
-
-
-def _strides_of(plan: Plan) -> tuple[int, ...] | None:
-    """The strides of a plan's one output, where they are not those of C order."""
-    (spec,) = plan.outputs
-    return spec.strides if spec is not None else None
-
-
-def zero_plan(shape: tuple[int, ...], dtype: np.dtype) -> Plan | None:
-    """The plan that fills an array with zeros (its input is the array itself)."""
-    loop = Loop("zero", ("x",), (dtype.name,), 0, (("full", ("0",), dtype.name),), (Output(1),))
-    return plan_loop(Array(shape, dense(shape, dtype.itemsize), dtype), loop=loop)
 
 
 # ---------------------------------------------------------------------------------------------------- the layout
@@ -332,7 +241,7 @@ class Layout:
         inputs = [self.describe(a) if type(a) is Value else None for a in values]
         numbers = [a for a in row.args if type(a) is Number]
         plan, places = planned(row, inputs, len(numbers)), None
-        if not _fits(plan, row):
+        if not fits(plan, row):
             plan, places = self._plan_in_order(row, values, inputs, len(numbers))
         if plan is None:
             return False
@@ -348,7 +257,7 @@ class Layout:
                   for v, a in zip(values, inputs, strict=True)]  # fmt: skip
         copied = [a for a, b in zip(inputs, turned, strict=True) if a is not b]
         plan = planned(row, turned, numbers) if copied and all(map(copy_plan, copied)) else None
-        if not _fits(plan, row):
+        if not fits(plan, row):
             return None, None
         return plan, [self._in_order(v) if a is not b else None if a is None else self.place(v)
                       for v, a, b in zip(values, inputs, turned, strict=True)]  # fmt: skip
@@ -517,7 +426,7 @@ class Layout:
             place = self.place(value)
             plan = copy_plan(self.describe(value)) if value.dtype.name in ("float32", "float64", "int64") else None
             written = target.kind == "captured" and is_dense(target, target.strides or ())
-            if value in self.python or plan is None or _strides_of(plan) is not None or not written:
+            if value in self.python or plan is None or strides_of(plan) is not None or not written:
                 self._use(place)
                 self.copies.append((target, value))
                 continue
@@ -551,7 +460,7 @@ class Layout:
             if plan is None:
                 continue
             root = self._root("arena", value.nbytes) if small else self._moving("fresh", value)
-            strides = _strides_of(plan) or dense(value.shape, value.dtype.itemsize)
+            strides = strides_of(plan) or dense(value.shape, value.dtype.itemsize)
             self.finals[number] = made = Place(root, 0, strides)
             self.rows.append(Native(plan, [place], [made], []))
         for place in (*self.finals.values(), *[self.places[v] for _, v in self.copies if v in self.places]):

@@ -19,8 +19,8 @@ LAYERS = [
     ["registry"],
     ["ops", "numpy_protocol", "numpy_functions", "array_api", "printing", "interop"],
     ["transforms", "function", "batching", "gradient_check", "fusion", "program", "runtime", "tracing",
-     "clusters", "epilogues", "recomputing", "segments", "passes", "lowering", "guards", "entry", "replaying",
-     "costs", "compiler", "symbolic", "profiler", "writes", "func", "namespaces", "stubs", "support",
+     "clusters", "epilogues", "recomputing", "planning", "segments", "passes", "lowering", "guards", "entry",
+     "replaying", "costs", "compiler", "symbolic", "profiler", "writes", "func", "namespaces", "stubs", "support",
      "portability", "testing"],
 ]  # fmt: skip
 """Files of autograd_core from the ground up: a file imports from its own layer and those below, at its head."""

@@ -1,0 +1,101 @@
+"""The plan of one instruction: which kernels do it, for operands of given shapes, strides and dtypes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from importlib import import_module
+
+import numpy as np
+
+from .clusters import Fused
+from .epilogues import Ended
+from .kernels import gemm, moves
+from .kernels.elementwise import plan_loop
+from .kernels.loop_text import Loop, Output
+from .kernels.plan import Array, Plan
+from .program import Instruction, Value
+
+MOVES: dict[str, Callable] = {"join": moves.join, "pile": moves.pile,
+                              "in_zeros": lambda *a, **k: moves.in_zeros(*a, **k) if len(a) == 1 else None}  # fmt: skip
+"""Operations that move elements and nothing else, with their planners."""
+
+DRAWS = ("coins", "uniform01")
+"""Random operations that have a kernel."""
+
+
+def dense(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Strides of C order."""
+    strides, step = [], itemsize
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(strides))
+
+
+def is_dense(value: Value, strides: tuple[int, ...]) -> bool:
+    """Whether strides are those of C order, apart from dimensions of size 1."""
+    own = dense(value.shape, value.dtype.itemsize)
+    return all([a == b or n == 1 for a, b, n in zip(own, strides, value.shape, strict=True)])
+
+
+def planned(row: Instruction, inputs: list[Array | None], numbers: int) -> Plan | None:
+    """The plan of one instruction for inputs of these descriptions; None where no kernel serves it."""
+    if isinstance(row.op.run, Fused):
+        block = Array((numbers,), (8,), np.dtype(np.float64)) if numbers else None
+        return row.op.run.plan([a for a in inputs if a is not None], block)
+    if isinstance(row.op.run, Ended):
+        return row.op.run.plan(inputs)
+    if row.runtime or any([v is not None and type(v) is not Value for v in row.args]):
+        return None
+    name = row.op.name
+    if name in ("matmul", "mm", "bmm"):
+        a, b = inputs
+        return gemm.gemm(a, b) if a is not None and b is not None else None
+    if name == "linear":
+        x, weight, *bias = inputs
+        if x is None or weight is None or len(weight.shape) != 2:
+            return None
+        return gemm.gemm(x, Array(weight.shape[::-1], weight.strides[::-1], weight.dtype), *bias)
+    if name in MOVES:
+        return MOVES[name](*inputs, **row.static) if len(inputs) == len(row.args) and None not in inputs else None
+    kernel = row.op.kernel
+    if kernel is None:
+        return None
+    first = inputs[kernel.by]
+    if first is None or first.dtype.char not in "fd" or 0 in first.shape:
+        return None
+    return _planner(kernel.path)(*inputs, **row.static)
+
+
+@functools.cache
+def _planner(path):
+    file, _, name = path.partition(":")
+    return getattr(import_module(f"autograd_core.kernels.{file}"), name)
+
+
+def fits(plan, row):
+    """Whether a plan makes what an instruction makes."""
+    if plan is None or len(plan.outputs) != len(row.outs):
+        return False
+    return all([spec is not None or out is None for spec, out in zip(plan.outputs, row.outs, strict=True)])
+
+
+def copy_plan(source: Array, ordered: bool = False) -> Plan | None:
+    """The plan that copies an array, into one of C order if ``ordered``, else into one without gaps."""
+    loop = Loop("copy", ("x",), (source.dtype.name,), 0, (), (Output(0),))
+    if source.dtype.name not in ("float32", "float64", "int64", "int32"):
+        return None
+    return plan_loop(source, loop=loop, ordered=ordered)
+
+
+def strides_of(plan: Plan) -> tuple[int, ...] | None:
+    """The strides of a plan's one output, where they are not those of C order."""
+    (spec,) = plan.outputs
+    return spec.strides if spec is not None else None
+
+
+def zero_plan(shape: tuple[int, ...], dtype: np.dtype) -> Plan | None:
+    """The plan that fills an array with zeros (its input is the array itself)."""
+    loop = Loop("zero", ("x",), (dtype.name,), 0, (("full", ("0",), dtype.name),), (Output(1),))
+    return plan_loop(Array(shape, dense(shape, dtype.itemsize), dtype), loop=loop)
