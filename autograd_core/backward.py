@@ -243,7 +243,7 @@ class _Pass:
         given = gradient
         if type(gradient) is not ndarray or gradient.shape != array.shape or gradient.dtype is not array.dtype:
             gradient = _fit(gradient, array.shape, array.dtype, node)
-        if (gradient.base is None or _alone(gradient)) and (gradient is not given or not node.op.foreign):
+        if gradient.base is None and (gradient is not given or not node.op.foreign):
             for other in (*slots, *node.saved):
                 if other is gradient:
                     return gradient
@@ -410,13 +410,6 @@ def _run_hooks(hooks, gradient, create):
                                f"got {shape_text(returned)}")  # fmt: skip
         value = returned
     return value if create else value.array
-
-
-def _alone(array):
-    """Whether ``array`` is another shape of a whole array that nobody else holds."""
-    base = array.base
-    whole = type(base) is ndarray and base.base is None and base.size == array.size and array.flags.c_contiguous
-    return whole and getrefcount(base) <= 3  # ``array``, ``base`` and the call
 
 
 SMALL = 4096
