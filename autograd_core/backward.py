@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from heapq import heappop, heappush
 from math import prod
+from operator import attrgetter
 from sys import getrefcount
 from threading import RLock
 from weakref import ref
@@ -116,6 +117,9 @@ def _roots(tensors, gradients, create_graph):
     return roots
 
 
+_NUMBER = attrgetter("number")
+
+
 class _Pass:
     """One walk over the graph. Nodes are taken newest first, so all that a node waits for has passed before it."""
 
@@ -158,20 +162,20 @@ class _Pass:
         """Mark the nodes that lead to the wanted tensors (parents have smaller numbers than children)."""
         self.targets: dict[tuple, list[int]] = {}
         for position, tensor in enumerate(self.wanted):
-            key = (tensor.node, tensor.index) if tensor.node is not None else (tensor, 0)
-            self.targets.setdefault(key, []).append(position)
+            self.targets.setdefault((tensor.node or tensor, tensor.index), []).append(position)
         seen, stack = set(), [root[0] for root in roots]
         while stack:
             node = stack.pop()
-            if isinstance(node, Tensor) or node in seen:
-                continue
-            seen.add(node)
-            stack.extend([parent for parent, _ in node.edges])
-        homes = {key[0] for key in self.targets}
-        self.leads: set = set()
-        for node in sorted(seen, key=lambda n: n.number):
-            if any(parent in homes or parent in self.leads for parent, _ in node.edges):
-                self.leads.add(node)
+            if type(node) is Node and node not in seen:
+                seen.add(node)
+                stack += [parent for parent, _ in node.edges]
+        homes, leads = {key[0] for key in self.targets}, set()
+        for node in sorted(seen, key=_NUMBER):
+            for parent, _ in node.edges:
+                if parent in homes or parent in leads:
+                    leads.add(node)
+                    break
+        self.leads = leads
         self.needed = homes | self.leads
 
     def _deliver(self, parent, index, gradient):

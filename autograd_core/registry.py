@@ -290,15 +290,15 @@ def _compiled(text, **names):
     return eval(code, names)  # noqa: S307 (the text holds parameter names of our own records alone)
 
 
-def _kernel_runner(body, kernel: Kernel):
+def _kernel_runner(record, kernel: Kernel):
     """The body, or its kernel for inputs that are large enough and of a kind that the kernel serves."""
+    body, first = record.function, record.parameters[kernel.by]
     planner: Any = None
     execute: Any = None
 
-    def run(*arrays, **static):
+    def large(*arrays, **static):
         nonlocal planner, execute
-        first = arrays[kernel.by]
-        if type(first) is not ndarray or first.size < kernel.above or first.dtype.char not in "fd":
+        if arrays[kernel.by].dtype.char not in "fd":
             return body(*arrays, **static)
         if [a for a in arrays if a is not None and type(a) is not ndarray]:  # numbers have no address
             return body(*arrays, **static)
@@ -312,7 +312,11 @@ def _kernel_runner(body, kernel: Kernel):
         result = execute(planner, arrays, **static)
         return body(*arrays, **static) if result is NotImplemented else result
 
-    return run
+    positional, keyword, _ = _parameters(body)
+    given = ", ".join([*positional, *[f"{k}={k}" for k in keyword]])
+    text = (f"lambda {_own_signature(body)}: body({given}) if type({first}) is not ndarray or {first}.size < "
+            f"{kernel.above} else large({given})")  # fmt: skip
+    return _compiled(text, body=body, large=large, ndarray=ndarray)
 
 
 def _fused(make, body):
@@ -400,7 +404,7 @@ def op(family: Family, *, vjp=None, signature=None, samples=(), scalar=None, ker
             settings=dict.fromkeys(keyword),
         )  # fmt: skip
         fuses = scalar is not None and family in FUSED and not variadic
-        record.run = _kernel_runner(function, kernel) if kernel else _fused_runner(record) if fuses else function
+        record.run = _kernel_runner(record, kernel) if kernel else _fused_runner(record) if fuses else function
         record.signature = signature or _own_signature(function)
         is_composite = family.name == "composite"
         first = (record.signature.replace("*", "").split(",")[0].split("=")[0]).strip()

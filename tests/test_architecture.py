@@ -107,4 +107,4 @@ def lines_of_code(name):
 def test_the_engine_stays_small():
     """The door, the records and backward; and with all that stands around them: places, writes, modes, errors."""
     assert sum(map(lines_of_code, CORE)) <= 1300
-    assert sum(map(lines_of_code, (*CORE, *AROUND))) <= 1840
+    assert sum(map(lines_of_code, (*CORE, *AROUND))) <= 1850
