@@ -45,9 +45,11 @@ def _same_threads():
     ag.set_num_threads(before)
 
 
+LONG = ("ResNet", "LeNet", "char LSTM", "transformer")  # minutes of compiling; test_compile trains these networks
 SMALL = [
     case for group in ("steps", "kernels") for case in groups.cases(group, everything, tiny=True)
     if ("conv" not in case.name or "16" in case.name) and "10 M" not in case.name  # the others are the same, shrunk
+    and not case.name.startswith(LONG)
 ]
 
 
@@ -55,8 +57,7 @@ SMALL = [
 def test_a_row_is_right_in_float32(case):
     found = measure.measure(case, OURS, NOTHING)["contestants"]["ours"]
     assert "missing" not in found
-    # a ReLU whose input is nearly zero may fall on the other side in float32, which batches of two do not even out
-    assert found["error"] < (0.05 if "ResNet" in case.name else 1e-3)
+    assert found["error"] < 1e-3
 
 
 @pytest.mark.parametrize("qualified", ["tanh", "matmul", "conv2d", "cumsum", "sort"])
