@@ -193,7 +193,7 @@ class _Paths:
         for key in wanted:
             self.parents[key] = []
         found = {}
-        for holder in gc.get_referrers(*wanted.values()) if wanted else ():
+        for holder in _referrers(wanted):
             if id(holder) not in self.alive:
                 continue
             for held in gc.get_referents(holder):
@@ -262,6 +262,17 @@ class _Paths:
         names = function.__code__.co_freevars
         name = next((n for n, c in zip(names, function.__closure__ or (), strict=False) if c is cell), "?")
         return f"the variable {name}\0 of a closure, {function.__qualname__} ({_file(function.__code__)})"
+
+
+FEW = 16
+"""Objects that the collector is asked about at once: it compares every reference in the process with each of them."""
+
+
+def _referrers(wanted: dict[int, Any]) -> list:
+    """What refers to any of the objects, which are given by their ids."""
+    if len(wanted) <= FEW:
+        return gc.get_referrers(*wanted.values()) if wanted else []
+    return [o for o in gc.get_objects() if not wanted.keys().isdisjoint(map(id, gc.get_referents(o)))]
 
 
 def _is_top(thing):
