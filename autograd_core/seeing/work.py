@@ -42,14 +42,28 @@ def _recurrent(first, passes=1):
     return formula
 
 
+def _each(count):
+    """``count`` operations for each element of the first argument."""
+    return lambda shapes, out, static: count * prod(shapes[0])
+
+
+def _windows(shapes, out, static):
+    return prod(out) * prod(static["kernel_size"])
+
+
 FORMULAS: dict[str, Callable] = {
     "matmul": _matmul, "mm": _matmul, "bmm": _matmul, "linear": _weighted, "convolution": _weighted,
     "convolution_input": _convolution_input, "convolution_weight": _convolution_weight, "attention": _attention,
     "lstm_layer": _recurrent(3), "gru_layer": _recurrent(2), "rnn_layer": _recurrent(2),
     "lstm_backward": _recurrent(3, 2), "gru_backward": _recurrent(2, 2), "rnn_backward": _recurrent(2, 2),
     "attention_backward": lambda *a: 2 * _attention(*a),
+    "max_pool": _windows, "window_sum": _windows, "window_spread": _each(1), "place_at": _each(1),
+    "softmax": _each(4), "log_softmax": _each(4), "softmax_backward": _each(4), "log_softmax_backward": _each(4),
+    "softmax_nll": _each(4), "softmax_nll_backward": _each(3),
+    "standardize": _each(6), "standardize_backward": _each(9),
 }  # fmt: skip
-"""Multiplications and additions of products by (shapes of the arguments, shape of the first result, settings)."""
+"""Work by (shapes of the arguments, shape of the first result, settings): multiplications and additions of products,
+comparisons of windows, passes over the elements of what is normalised (an exponential counts as one)."""
 
 PER_RESULT, PER_ARGUMENT = ("elementwise", "arithmetic", "comparison"), ("reduction",)
 NOTHING = ("view", "creation", "index")
