@@ -6,6 +6,7 @@ Everything here says truthfully what a CPU without accelerators has to say, so t
 from __future__ import annotations
 
 import sys
+import threading
 from functools import wraps
 from types import ModuleType
 from typing import Any
@@ -179,20 +180,25 @@ def detect_anomaly(check_nan: bool = True):
     return debug(check_nan)
 
 
+class _Anomalies(threading.local):
+    watching: Any = None
+
+
+_anomalies = _Anomalies()
+
+
 class set_detect_anomaly:
     """Turn `ag.debug` on or off in this thread: as a statement or a context manager."""
 
-    active: Any = None
-
     def __init__(self, mode: bool, check_nan: bool = True):
-        self.before = set_detect_anomaly.active
+        self.before = _anomalies.watching
         self._switch(detect_anomaly(check_nan) if mode else None)
 
     @staticmethod
     def _switch(wanted):
-        if set_detect_anomaly.active is not None:
-            set_detect_anomaly.active.__exit__(None, None, None)
-        set_detect_anomaly.active = wanted
+        if _anomalies.watching is not None:
+            _anomalies.watching.__exit__(None, None, None)
+        _anomalies.watching = wanted
         if wanted is not None:
             wanted.__enter__()
 
@@ -205,7 +211,7 @@ class set_detect_anomaly:
 
 def is_anomaly_enabled() -> bool:
     """Whether ``set_detect_anomaly(True)`` is in force."""
-    return set_detect_anomaly.active is not None
+    return _anomalies.watching is not None
 
 
 # ---------------------------------------------------------------------------------------------------- older names

@@ -23,6 +23,20 @@ def without_kernels(monkeypatch):
             monkeypatch.setattr(record, "run", record.function)
 
 
+class Cube(ag.autograd.Function):
+    """A function of a user's own, with its gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return 3 * x**2 * grad
+
+
 class Unrolled(nn.Module):
     """An LSTM cell over many steps, and a linear layer on its last state."""
 

@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
+from subjects import Cube
 
 import autograd_core as ag
 
@@ -274,18 +275,6 @@ def test_a_warning_free_engine_leaves_numpy_as_it_was():
     assert np.geterr() == before
     with pytest.warns(RuntimeWarning):
         np.log(np.zeros(1))
-
-
-class Cube(ag.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**3
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return 3 * x**2 * grad
 
 
 def test_functions_of_the_user_and_their_second_order():

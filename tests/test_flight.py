@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from subjects import SUBJECTS, training_step, without_kernels  # noqa: F401 (a fixture that every test here uses)
+from subjects import SUBJECTS, Cube, training_step, without_kernels  # noqa: F401 (a fixture that every test here uses)
 
 import autograd_core as ag
 import nn
@@ -166,17 +166,6 @@ def test_memory_that_is_shared_and_written(tmp_path):
 
 
 def test_a_function_of_the_users_and_checkpoint(tmp_path):
-    class Cube(ag.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            ctx.save_for_backward(x)
-            return x**3
-
-        @staticmethod
-        def backward(ctx, g):
-            (x,) = ctx.saved_tensors
-            return 3 * x**2 * g
-
     x = ag.randn(3, requires_grad=True)
     with ag.record_step(tmp_path / "step.zip"):
         y = ag.checkpoint(lambda v: F.dropout(Cube.apply(v), 0.5).sin(), x)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from subjects import Cube
 
 import autograd_core as ag
 import nn
@@ -105,17 +106,6 @@ def test_a_gradient_of_gradients_belongs_to_backward_and_to_the_line_of_its_forw
 
 
 def test_a_users_function_is_one_operation():
-    class Cube(ag.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            ctx.save_for_backward(x)
-            return x**3
-
-        @staticmethod
-        def backward(ctx, g):
-            (x,) = ctx.saved_tensors
-            return 3 * x**2 * g
-
     x = ag.randn(3, requires_grad=True)
     with ag.profile() as p:
         Cube.apply(x).sum().backward()
