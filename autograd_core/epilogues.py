@@ -45,7 +45,7 @@ class Ended:
             return conv.plan_convolution(a, b, bias, **self.product.static, ending=self.activation)
         if self.product.op.name == "linear":
             b = Array(b.shape[::-1], b.strides[::-1], b.dtype)
-        return gemm.gemm(a, b, bias, residual, alpha=self.alpha, activation=self.activation)
+        return gemm.gemm_in_order(a, b, bias, residual, alpha=self.alpha, activation=self.activation)
 
     def __call__(self, *operands):
         """Run on arrays; one instruction after the other where no kernel serves them."""

@@ -51,12 +51,12 @@ def planned(row: Instruction, inputs: list[Array | None], numbers: int) -> Plan 
     name = row.op.name
     if name in ("matmul", "mm", "bmm"):
         a, b = inputs
-        return gemm.gemm(a, b) if a is not None and b is not None else None
+        return gemm.gemm_in_order(a, b) if a is not None and b is not None else None
     if name == "linear":
         x, weight, *bias = inputs
         if x is None or weight is None or len(weight.shape) != 2:
             return None
-        return gemm.gemm(x, Array(weight.shape[::-1], weight.strides[::-1], weight.dtype), *bias)
+        return gemm.gemm_in_order(x, Array(weight.shape[::-1], weight.strides[::-1], weight.dtype), *bias)
     if name in MOVES:
         return MOVES[name](*inputs, **row.static) if len(inputs) == len(row.args) and None not in inputs else None
     kernel = row.op.kernel

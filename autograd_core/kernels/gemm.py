@@ -533,19 +533,25 @@ def _in_order(x: Array, plan_rows: Callable[[Array], Plan | None]) -> Plan | Non
     return replace(plan, outputs=(Spec(shape, x.dtype, tuple(strides)),))
 
 
+def gemm_in_order(a: Array, b: Array, bias: Array | None = None, residual: Array | None = None, *, alpha: float = 1.0,
+                  activation: str = "") -> Plan | None:
+    """As :func:`gemm`; where every row of ``a`` meets the same ``b``, the result lies as the rows of ``a`` do.
+
+    A batch whose dimensions were exchanged is then still one long product, not many short ones.
+    """
+    if len(b.shape) != 2 or len(a.shape) < 3 or (bias is not None and len(bias.shape) > 1) or residual is not None:
+        return gemm(a, b, bias, residual, alpha=alpha, activation=activation)
+    return _in_order(a, lambda rows: gemm(rows, b, bias, alpha=alpha, activation=activation))
+
+
 def matmul(a: Array, b: Array) -> Plan | None:
     """Plan ``numpy.matmul(a, b)`` for an eager call: None where one thread of BLAS, which NumPy calls, is faster."""
     operations = 2 * math.prod(a.shape) * (b.shape[-1] if len(b.shape) > 1 else 1)
-    if operations < EAGER_LEAST:
-        return None
-    return _in_order(a, lambda rows: gemm(rows, b)) if len(b.shape) == 2 < len(a.shape) else gemm(a, b)
+    return None if operations < EAGER_LEAST else gemm_in_order(a, b)
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Plan | None:
     """Plan ``x @ weight.T + bias`` for an eager call, as :func:`matmul`."""
     if 2 * math.prod(x.shape) * weight.shape[0] < EAGER_LINEAR:
         return None
-    turned = Array(weight.shape[::-1], weight.strides[::-1], weight.dtype)
-    if len(weight.shape) < 2 or (bias is not None and len(bias.shape) > 1):
-        return gemm(x, turned, bias)
-    return _in_order(x, lambda rows: gemm(rows, turned, bias))
+    return gemm_in_order(x, Array(weight.shape[::-1], weight.strides[::-1], weight.dtype), bias)
