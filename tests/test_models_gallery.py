@@ -20,7 +20,7 @@ def _seed():
     ag.manual_seed(0)
 
 
-NAMES = ("autoencoder", "dates", "dbn", "factorisation", "gpt", "lstm", "recommender", "vae", "vowels")
+NAMES = ("autoencoder", "dates", "dbn", "factorisation", "gpt", "lstm", "perceptron", "recommender", "vae", "vowels")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -197,6 +197,17 @@ def test_a_network_without_skips_has_the_same_layers_but_shortcuts():
     x = F.relu(plain.bn1(plain.conv1(pictures)))
     expected = F.relu(block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x))))))
     np.testing.assert_allclose(block(x).detach(), expected.detach(), atol=1e-6)
+
+
+def test_zeros_and_ones_are_points():
+    digits, _ = nn.data.digits(normalize=False)
+    points, sides = models.zeros_and_ones(digits)[:]
+    assert sorted(set(sides.tolist())) == [0, 1]
+    first = digits.images[digits.labels == sides[0].item()][0] / 16
+    np.testing.assert_allclose(points[0], [first[2:6, 3:5].mean(), first.mean()], rtol=1e-6)
+    splits = RECIPES["perceptron"].data()
+    assert splits.source == "8x8 digits of this package"
+    assert len(splits.train) > 4 * len(splits.validation) > 0
 
 
 def test_padded_batches_say_how_long_their_sequences_are():

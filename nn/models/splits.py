@@ -23,11 +23,28 @@ def xor_splits(seed: int = 0) -> Splits:
     return Splits(table, table, table, "the truth table")
 
 
-def apart(train, test, seed: int = 0, held_out: int = 5000) -> Splits:
+def zeros_and_ones(digits) -> nn.data.TensorDataset:
+    """The zeros and ones of 8x8 digits as points: how dark the centre is, and how much ink there is; 1 for a one.
+
+    Sample i is `(point, side)`, float32 tensors (2,) and ().
+    """
+    chosen = np.isin(digits.labels, [0, 1])
+    images = digits.images[chosen] / digits.scale
+    points = np.stack([images[:, 2:6, 3:5].mean((1, 2)), images.mean((1, 2))], 1)
+    return nn.data.TensorDataset(ag.tensor(points, dtype=ag.float32), ag.tensor(digits.labels[chosen]).float())
+
+
+def zero_or_one_splits(seed: int = 0) -> Splits:
+    """The zeros and ones of the 8x8 digits, as points."""
+    train, test = nn.data.digits()
+    return apart(zeros_and_ones(train), zeros_and_ones(test), seed, source=train.source)
+
+
+def apart(train, test, seed: int = 0, held_out: int = 5000, source: str = "") -> Splits:
     """A data set with ``held_out`` of its training samples set aside for validation (a tenth of a smaller set)."""
     held_out = min(held_out, len(train) // 10)
     parts = nn.data.random_split(train, [len(train) - held_out, held_out], generator=ag.Generator().manual_seed(seed))
-    return Splits(parts[0], parts[1], test, train.source)
+    return Splits(parts[0], parts[1], test, source or train.source)
 
 
 class Mirrored(nn.data.Dataset):
