@@ -33,8 +33,8 @@ bench: .venv/demo.stamp  ## speed of ops and training steps, beside the framewor
 	@echo "bench: agrad bench (for comparisons: $(PIP) install torch==2.13.0 jax autograd)"
 	@$(BIN)/agrad bench
 
-gallery: .venv/test.stamp  ## run the gallery's notebooks in full and write runs/gallery/index.html
-	@$(BIN)/python notebooks/gallery/build.py
+gallery: .venv/test.stamp  ## run the gallery's notebooks in full (some: ONLY="lenet5 xor_mlp"): runs/gallery/index.html
+	@$(BIN)/python notebooks/gallery/build.py $(ONLY)
 
 .venv/%.stamp: requirements/%.lock requirements/data.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer with venv on the PATH" \

@@ -41,7 +41,8 @@ def test_a_notebook_begins_with_title_and_summary(path):
 SMALL = [
     ("markdown", "# Small\n\nA notebook of two cells, which shows a formula, a table and a picture."),
     ("markdown", "The loss is $L = \\frac{1}{n} \\sum_i x_i^2$, in code `a$b$c`:\n\n$$ a_1 = \\sigma(b) $$"),
-    ("code", "from notebooks.gallery.helpers import result\nresult('one', 1, '== 1', fast='== 1')\nprint('<b>')"),
+    ("markdown", "Read on in [lenet5](lenet5.ipynb)."),
+    ("code", "from notebooks.gallery.helpers import result\nresult('one', 1, '== 1', '== 1', True)\nprint('<b>')"),
     ("code", "import matplotlib.pyplot as plt\nfigure, axis = plt.subplots(figsize=(1, 1))\naxis.plot([1, 2]);"),
 ]
 
@@ -64,15 +65,18 @@ def gallery(tmp_path, monkeypatch):
 def test_site_shows_formulas_output_and_pictures(gallery):
     about, site = gallery(SMALL)
     assert not about["failed"]
-    assert about["results"] == [{"name": "one", "value": "1", "claim": "== 1"}]
+    assert about["results"] == [{"name": "one", "value": "1", "claim": "== 1", "headline": True}]
     page = (site / "small" / "index.html").read_text("utf-8")
     assert page.count("<math") == 2
     assert "<code>a$b$c</code>" in page
+    assert 'href="../lenet5/index.html"' in page
     assert "&lt;b&gt;" in page
     assert (site / "small" / "figure-01.png").read_bytes()[:4] == b"\x89PNG"
     index = (site / "index.html").read_text("utf-8")
     assert "small/figure-01.png" in index
     assert "== 1" in index
+    assert "<b>one: 1</b>" in index
+    assert about["machine"] in index
     assert "never_run" not in index
     assert "http" not in index.replace("http://www.w3.org", "")  # nothing is loaded from elsewhere
 

@@ -27,10 +27,11 @@ def budget(full, fast):
     return fast if FAST else full
 
 
-def result(name, value, claim="", fast=""):
+def result(name, value, claim="", fast="", headline=False):
     """A number that the text states: printed, checked, and listed in the gallery's index.
 
     claim: what must hold, as ">= 0.993" or "< 1e-12"; with AG_FAST=1, ``fast`` is checked in its place, if anything.
+    headline: whether it stands on the notebook's card in the index.
     ``AssertionError`` where it does not hold.
     """
     value = value if isinstance(value, str) else float(value)
@@ -42,7 +43,7 @@ def result(name, value, claim="", fast=""):
         assert _COMPARE[sign](value, float(limit)), f"{name} is {shown}, which is not {condition.strip()}"
     if PAGE:
         with Path(PAGE, "results.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"name": name, "value": shown, "claim": wanted}) + "\n")
+            file.write(json.dumps({"name": name, "value": shown, "claim": wanted, "headline": headline}) + "\n")
 
 
 def thumbnail(figure):

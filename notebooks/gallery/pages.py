@@ -73,6 +73,7 @@ def markdown(text: str) -> str:
         return f"FORMULA{len(formulas) - 1:03d}X"
 
     made = MarkdownIt("commonmark", {"html": True}).enable("table").render(_MATH.sub(keep, text))
+    made = re.sub(r'href="(\w+)\.ipynb"', r'href="../\1/index.html"', made)  # links between notebooks
     return re.sub(r"FORMULA(\d{3})X", lambda match: formulas[int(match[1])], made)
 
 
@@ -154,14 +155,28 @@ class _Shown:
         return made
 
 
-def run(path: Path, page: Path) -> int:
-    """Run a notebook in this process and write ``page/index.html``; 1 where a cell failed, 0 else."""
+def _navigation(name: str, order: list[str]) -> str:
+    """Links to the index and to the neighbours in reading order."""
+    links = ['<a href="../index.html">Gallery</a>']
+    if name in order:
+        place = order.index(name)
+        around = ((place - 1, "&larr; {}"), (place + 1, "next: {} &rarr;"))
+        links += [f'<a href="../{order[i]}/index.html">{text.format(order[i])}</a>'
+                  for i, text in around if 0 <= i < len(order)]  # fmt: skip
+    return f"<nav>{' &nbsp;·&nbsp; '.join(links)}</nav>"
+
+
+def run(path: Path, page: Path, order: list[str]) -> int:
+    """Run a notebook in this process and write ``page/index.html``; 1 where a cell failed, 0 else.
+
+    order: the names of all notebooks as they are read, for links to the neighbours.
+    """
     from pygments.formatters import HtmlFormatter
 
     shown = _Shown(page)
     runner.show = shown.show
     space: dict[str, Any] = {"__name__": "__main__", "display": shown.show}
-    body, failed = ['<nav><a href="../index.html">Gallery</a></nav>'], 0
+    body, failed = [_navigation(path.stem, order)], 0
     for number, (kind, text) in enumerate(runner.cells(path)):
         if kind == "markdown":
             body.append(markdown(text))
@@ -180,7 +195,7 @@ def run(path: Path, page: Path) -> int:
             break
         body.append(shown.take())
     source = html.escape(path.name)
-    body.append(f'<p class="meta">Source: <code>notebooks/gallery/{source}</code></p>')
+    body.append(f'<p class="meta">Source: <code>notebooks/gallery/{source}</code></p>{_navigation(path.stem, order)}')
     made = _page(title(path)[0], "\n".join(body), HtmlFormatter().get_style_defs(".highlight"))
     (page / "index.html").write_text(made, encoding="utf-8")
     return failed
@@ -190,8 +205,8 @@ def run(path: Path, page: Path) -> int:
 
 
 def index(site: Path, names: list[str]) -> None:
-    """Write the first page: a card for each notebook that has run, and the table of results."""
-    cards, rows = [], []
+    """Write the first page: a card for each notebook that has run, and the tables of results and of times."""
+    cards, rows, times, machines = [], [], [], []
     for name in names:
         page = site / name
         if not (page / "about.json").exists():
@@ -200,25 +215,34 @@ def index(site: Path, names: list[str]) -> None:
         heading, summary = title(Path(__file__).parent / f"{name}.ipynb")
         picture = next((p for p in ("thumbnail.png", "figure-01.png") if (page / p).exists()), None)
         image = f'<img src="{name}/{picture}" alt="">' if picture else ""
-        state = '<span class="bad">failed</span>' if about["failed"] else f"{about['seconds']:.0f} s"
-        state += f", {about['cpu']:.0f} s of processor time"
-        state += " with small budgets" if about["fast"] else ""
+        best = [e for e in about["results"] if e["headline"]]
+        lines = [f"<b>{html.escape(e['name'])}: {html.escape(e['value'])}</b>" for e in best]
+        state = '<span class="bad">failed</span>, ' if about["failed"] else ""
+        state += f"{about['cpu']:.0f} s of processor time" + (" with small budgets" if about["fast"] else "")
         cards.append(
             f'<li class="card"><a href="{name}/index.html">{image}<div><h2>{html.escape(heading)}</h2>'
-            f'{markdown(summary)}<span class="meta">{state}</span></div></a></li>'
+            f'{markdown(summary)}<p class="meta">{"<br>".join([*lines, state])}</p></div></a></li>'
         )
         rows += [_row(name, heading, entry) for entry in about["results"]]
+        machines += [about["machine"]] if about["machine"] not in machines else []
+        numbers = [f'<td class="number">{about[key]:.0f} s</td>' for key in ("cpu", "seconds")]
+        times.append(f"<tr>{_link(name, heading)}{''.join(numbers)}</tr>")
     head = "<tr><th>Notebook</th><th>Result</th><th>Value</th><th>Must hold</th></tr>"
     body = (
         "<h1>Gallery</h1><p>Every classic network, built on this engine alone, trained on real data, explained and "
         "pictured. Read from left to right; the first six can be read in one sitting by anyone who knows Python.</p>"
         f'<ul class="cards">{"".join(cards)}</ul><h2>Results</h2><p>Each was asserted as the notebook ran.</p>'
-        f"<table>{head}{''.join(rows)}</table>"
+        f"<table>{head}{''.join(rows)}</table><h2>Times</h2><p>On {html.escape('; '.join(machines))}. "
+        "Processor time is that of all threads and of child processes; the clock also counts other work.</p>"
+        f"<table><tr><th>Notebook</th><th>Processor time</th><th>By the clock</th></tr>{''.join(times)}</table>"
     )
     (site / "index.html").write_text(_page("Gallery", body), encoding="utf-8")
 
 
 def _row(name: str, heading: str, entry: dict) -> str:
-    link = f'<td><a href="{name}/index.html">{html.escape(heading)}</a></td><td>{html.escape(entry["name"])}</td>'
     numbers = [f'<td class="number">{html.escape(entry[key])}</td>' for key in ("value", "claim")]
-    return f"<tr>{link}{''.join(numbers)}</tr>"
+    return f"<tr>{_link(name, heading)}<td>{html.escape(entry['name'])}</td>{''.join(numbers)}</tr>"
+
+
+def _link(name: str, heading: str) -> str:
+    return f'<td><a href="{name}/index.html">{html.escape(heading)}</a></td>'
