@@ -155,6 +155,14 @@ def safe_effects(program: Program) -> None:
     program.gradients = [(leaf, safe(v)) for leaf, v in program.gradients]
 
 
+def tables(program: Program) -> None:
+    """Let recurrent layers multiply an embedding's table, not each row that is looked up in it."""
+    from .tables import work_on_tables
+
+    work_on_tables(program)
+    dead_code(program)
+
+
 def epilogues(program: Program) -> None:
     """Let products take in what is done to each of their elements next."""
     from .epilogues import end_products
@@ -179,6 +187,7 @@ PASSES: dict[str, Callable[[Program], None]] = {
     "dead_code": dead_code,
     "constants": constants,
     "common": common,
+    "tables": tables,
     "epilogues": epilogues,
     "fusion": fusion,
 }

@@ -15,6 +15,7 @@ from .kernels.elementwise import plan_loop
 from .kernels.loop_text import Loop, Output
 from .kernels.plan import Array, Plan
 from .program import Instruction, Value
+from .tables import Tabled
 
 MOVES: dict[str, Callable] = {"join": moves.join, "pile": moves.pile,
                               "in_zeros": lambda *a, **k: moves.in_zeros(*a, **k) if len(a) == 1 else None}  # fmt: skip
@@ -44,7 +45,7 @@ def planned(row: Instruction, inputs: list[Array | None], numbers: int) -> Plan 
     if isinstance(row.op.run, Fused):
         block = Array((numbers,), (8,), np.dtype(np.float64)) if numbers else None
         return row.op.run.plan([a for a in inputs if a is not None], block)
-    if isinstance(row.op.run, Ended):
+    if isinstance(row.op.run, (Ended, Tabled)):
         return row.op.run.plan(inputs)
     if row.runtime or any([v is not None and type(v) is not Value for v in row.args]):
         return None

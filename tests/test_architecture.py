@@ -19,7 +19,7 @@ LAYERS = [
     ["registry"],
     ["ops", "numpy_protocol", "numpy_functions", "array_api", "printing", "interop"],
     ["transforms", "function", "batching", "gradient_check", "fusion", "program", "runtime", "tracing",
-     "clusters", "epilogues", "recomputing", "planning", "segments", "passes", "lowering", "guards", "entry",
+     "clusters", "epilogues", "tables", "recomputing", "planning", "segments", "passes", "lowering", "guards", "entry",
      "replaying", "costs", "compiler", "symbolic", "profiler", "writes", "func", "namespaces", "stubs", "support",
      "portability", "testing"],
 ]  # fmt: skip

@@ -108,6 +108,35 @@ def test_what_others_read_is_no_epilogue():
     assert "matmul" in names(f)
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_layers_work_on_the_tables_that_their_input_is_rows_of(batch_first):
+    ag.manual_seed(0)
+    table, layer = nn.Embedding(20, 8, padding_idx=3), nn.LSTM(8, 16, batch_first=batch_first)
+    parameters = [*table.parameters(), *layer.parameters()]
+
+    def gradients(text):
+        return ag.grad((layer(table(text))[0] ** 2).sum(), parameters)
+
+    text = ag.randint(0, 20, (4, 12))
+    run, plain = ag.compile(gradients), ag.compile(gradients, disable=["tables", NATIVE])
+    for f in (run, ag.compile(gradients, disable=[NATIVE]), plain):
+        f(text)
+        for found, expected in zip(f(text), gradients(text), strict=True):
+            np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+    made = ["lookup+lstm_layer", "lookup+lstm_backward+embedding_backward"]
+    assert [name for name in names(run) if "lstm" in name] == made
+    assert "lstm_layer" in names(plain)
+    with pytest.raises(IndexError, match="20 is out of range"):
+        run(text * 0 + 20)
+
+
+def test_a_table_with_more_rows_than_are_looked_up_stays_as_it_is():
+    table, layer = nn.Embedding(50, 8), nn.LSTM(8, 16)
+    f = ag.compile(lambda text: layer(table(text))[0])
+    f(ag.randint(0, 50, (12, 4)))
+    assert "lstm_layer" in names(f)
+
+
 # ---------------------------------------------------------------------------------------------------- what is asked for
 
 

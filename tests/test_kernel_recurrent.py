@@ -113,3 +113,29 @@ def test_what_is_not_served():
     settings = {"reverse": False, "batch_sizes": None}
     assert execute(recurrent.lstm, [*arrays, np.ones((2, H), np.float32)], **settings) is NotImplemented
     assert execute(recurrent.lstm, [arrays[0].astype(np.float64), *arrays[1:], None], **settings) is NotImplemented
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("steps_first", [False, True])
+def test_rows_of_a_table_need_not_be_looked_up(cell, steps_first):
+    """The products of a table's rows, looked up, are those of the rows; so are the gradients, but for their order."""
+    plan, back, extra = planners(cell)
+    arrays, draw = layer(cell, np.float64), np.random.default_rng(3)
+    table, others = draw.standard_normal((4, IN)), [*arrays[1:], *[None] * (cell == "lstm")]
+    indices = draw.integers(0, 4, (T, B) if steps_first else (B, T))
+    indices = indices if steps_first else indices.T
+    settings, states = {"reverse": False, "batch_sizes": None, **extra}, 1 + (cell == "lstm")
+    results = execute(plan, [table[indices], *others], **settings)
+    for _, got in run_everywhere(plan, [table, *others, indices], lanes=(8,), **settings):
+        for x, y in zip(got, results, strict=True):
+            close(x, y, np.float64)
+    saved = [results[0], results[1 + states], draw.standard_normal((T, B, H)), *[None] * states]
+    needs = (True,) * len(arrays) + (False,) * (cell == "lstm")
+    expected = list(execute(back, [table[indices], *others, *saved], needs=needs, **settings))
+    of_table = np.zeros_like(table)
+    np.add.at(of_table, indices, expected[0])
+    of_table[1] = 0
+    for _, got in run_everywhere(back, [table, *others, *saved, indices], lanes=(8,), needs=needs, padding_idx=1,
+                                 **settings):  # fmt: skip
+        for x, y in zip(got[:len(arrays)], [of_table, *expected[1:]], strict=False):
+            close(x, y, np.float64)

@@ -28,6 +28,7 @@ EAGER_LEAST = 1_500_000  # operations from which an eager call gains more from t
 EAGER_LINEAR = 200_000  # the same where BLAS finds B turned and a bias is added in a pass of its own
 PANEL_PART = 4
 PACK_ROWS = 65  # from this many rows of C on, a copy of B in panels pays for itself
+LONG_ROWS = 32  # from this many rows of A on, a product of its own costs no more than its share of a longer one
 DOT_ROWS = 16  # up to this many rows of C, a B that lies along the inner dimension is not copied
 
 
@@ -537,9 +538,11 @@ def gemm_in_order(a: Array, b: Array, bias: Array | None = None, residual: Array
                   activation: str = "") -> Plan | None:
     """As :func:`gemm`; where every row of ``a`` meets the same ``b``, the result lies as the rows of ``a`` do.
 
-    A batch whose dimensions were exchanged is then still one long product, not many short ones.
+    A batch whose dimensions were exchanged is then still one long product, not many short ones. Where those are not
+    short, the result is in C order.
     """
-    if len(b.shape) != 2 or len(a.shape) < 3 or (bias is not None and len(bias.shape) > 1) or residual is not None:
+    plain = residual is not None or (bias is not None and len(bias.shape) > 1)
+    if plain or len(b.shape) != 2 or len(a.shape) < 3 or a.shape[-2] >= LONG_ROWS:
         return gemm(a, b, bias, residual, alpha=alpha, activation=activation)
     return _in_order(a, lambda rows: gemm(rows, b, bias, alpha=alpha, activation=activation))
 

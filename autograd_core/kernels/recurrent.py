@@ -5,6 +5,9 @@ steps. The hidden state's share of the gates is a register tile whose columns ar
 the gates are finished, and the new states stored, while the tile is still in the first-level cache. The input's share
 comes from one product for all steps; so do the gradients of input and weights, from the gates' gradients of all steps.
 
+An input that is rows of a table, looked up by indices (T, B), need not be made: the products are of the table, and the
+gates' gradients of equal indices are added up before they meet it. For few rows this is most of the work.
+
 Layouts: sequences (T, B, ...), the state (B, H), gates in PyTorch's order. Saved for backward: LSTM i, f, g, o, c;
 GRU r, z, n, and the hidden state's share of n before the gate r; the plain layer nothing but its output.
 """
@@ -18,6 +21,7 @@ import numpy as np
 
 from autograd_core.kernels import host
 from autograd_core.kernels.assembly import Assembly
+from autograd_core.kernels.embedding import scatter
 from autograd_core.kernels.gemm import gemm
 from autograd_core.kernels.plan import Array, Plan, Ref, Spec, inp, is_c_ordered, out
 from autograd_core.kernels.recurrent_steps import CELLS, begin, lay_before, lay_rows, pack, scan, scan_back, sum_biases
@@ -69,8 +73,8 @@ class Layer(NamedTuple):
         return Array(shape, tuple(strides), self.dtype)
 
 
-def _layer(cell: str, reverse: bool, batch_sizes: tuple[int, ...] | None, input: Array, states: tuple[Array, ...],
-           *others: Array | None) -> Layer | None:
+def _layer(cell: str, reverse: bool, batch_sizes: tuple[int, ...] | None, input: Array, indices: Array | None,
+           states: tuple[Array, ...], *others: Array | None) -> Layer | None:
     """Describe the layer; None if it is not served: other dtypes, states that are not C-ordered, nothing to do."""
     given = [x for x in (input, *states, *others) if x is not None]
     dtype, hidden = input.dtype, states[0].shape[1]
@@ -81,10 +85,20 @@ def _layer(cell: str, reverse: bool, batch_sizes: tuple[int, ...] | None, input:
         return None
     if any(s % size for x in given for s in x.strides):
         return None
-    length, batch = input.shape[:2]
+    if indices is not None and (indices.dtype != np.int64 or _lines(indices) is None):
+        return None
+    length, batch = (input if indices is None else indices).shape[:2]
     chunk = -(-batch // max(-(-batch // 16), min(PARTS, batch // UNIT), 1))
     sizes = () if batch_sizes is None or set(batch_sizes) == {batch} else batch_sizes
     return Layer(cell, dtype, length, batch, hidden, chunk, -1 if reverse else 1, sizes)
+
+
+def _lines(indices: Array) -> tuple[int, int, bool] | None:
+    """Indices (T, B) as they lie: lines, their length, whether a line is a step; None where there are gaps."""
+    (T, B), size = indices.shape, indices.dtype.itemsize
+    if indices.strides == (B * size, size):
+        return T, B, True
+    return (B, T, False) if indices.strides == (size, T * size) else None
 
 
 def _transposed(x: Array) -> Array:
@@ -92,8 +106,10 @@ def _transposed(x: Array) -> Array:
 
 
 def _forward(cell: str, input: Array, states: tuple[Array, ...], w_ih: Array, w_hh: Array, b_ih: Array | None,
-             b_hh: Array | None, reverse: bool, batch_sizes: tuple[int, ...] | None) -> Plan | None:
-    layer = _layer(cell, reverse, batch_sizes, input, states, w_ih, w_hh, b_ih, b_hh)
+             b_hh: Array | None, indices: Array | None, at: int, reverse: bool, batch_sizes: tuple[int, ...] | None,
+             ) -> Plan | None:
+    """The plan of a forward; with ``indices``, argument ``at``, the input is rows of the table ``input``."""
+    layer = _layer(cell, reverse, batch_sizes, input, indices, states, w_ih, w_hh, b_ih, b_hh)
     if layer is None:
         return None
     kind, lanes, H, B, T = CELLS[cell], host.lanes(layer.dtype), layer.hidden, layer.batch, layer.length
@@ -102,7 +118,10 @@ def _forward(cell: str, input: Array, states: tuple[Array, ...], w_ih: Array, w_
     rows, panels = _rows(layer.chunk, B, kind.gates * vectors), -(-H // width)
     first = len(states)  # position of the weights is 1 + this
     work = Assembly()
-    share = work.memory(layer.bytes(T, B, kind.gates * H))
+    share = work.memory(layer.bytes(*input.shape[:-1], kind.gates * H))
+    looked_up: tuple[int | Ref, ...] = (0, 0, 0)
+    if indices is not None:
+        looked_up = (inp(at), *[s // indices.dtype.itemsize for s in indices.strides])
     inputs = (inp(0), inp(1 + first), inp(3 + first))
     if not work.include(gemm(input, _transposed(w_ih), b_ih), inputs, share):
         return None
@@ -117,30 +136,35 @@ def _forward(cell: str, input: Array, states: tuple[Array, ...], w_ih: Array, w_
     results = [layer.spec(T, B, H), *[layer.spec(B, H)] * first]
     if kind.saved:
         results.append(layer.spec(T, B, kind.saved * H))
-    work.call(scan(cell, layer.dtype, lanes, rows, vectors, partial),
+    work.call(scan(cell, layer.dtype, lanes, rows, vectors, partial, indices is not None),
               (share, weights, inp(1), inp(2) if lstm else 0, out(0), out(1 + first) if kind.saved else 0, out(1),
-               out(2) if lstm else 0, room, T, B, H, *layer.times, 0, 0, 0, 0, *layer.sizes), layer.units)
+               out(2) if lstm else 0, room, T, B, H, *layer.times, *looked_up, 0, *layer.sizes), layer.units)
     return work.plan(results)
 
 
 def lstm(input: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
-         w_hr: Array | None, *, reverse: bool, batch_sizes: tuple[int, ...] | None) -> Plan | None:
-    """Plan an LSTM layer: outputs, last h and c, saved; None with a projection."""
+         w_hr: Array | None, indices: Array | None = None, *, reverse: bool, batch_sizes: tuple[int, ...] | None,
+         ) -> Plan | None:
+    """Plan an LSTM layer: outputs, last h and c, saved; None with a projection.
+
+    With ``indices`` (T, B), which must be rows of it, ``input`` is a table.
+    """
     if w_hr is not None:
         return None
-    return _forward("lstm", input, (h0, c0), w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes)
+    return _forward("lstm", input, (h0, c0), w_ih, w_hh, b_ih, b_hh, indices, 8, reverse, batch_sizes)
 
 
-def gru(input: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None, *, reverse: bool,
-        batch_sizes: tuple[int, ...] | None) -> Plan | None:
-    """Plan a GRU layer: outputs, last h, saved."""
-    return _forward("gru", input, (h0,), w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes)
+def gru(input: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
+        indices: Array | None = None, *, reverse: bool, batch_sizes: tuple[int, ...] | None) -> Plan | None:
+    """Plan a GRU layer: outputs, last h, saved. ``indices``: see :func:`lstm`."""
+    return _forward("gru", input, (h0,), w_ih, w_hh, b_ih, b_hh, indices, 6, reverse, batch_sizes)
 
 
-def rnn(input: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None, *,
-        nonlinearity: str, reverse: bool, batch_sizes: tuple[int, ...] | None) -> Plan | None:
-    """Plan a plain recurrent layer: outputs, last h."""
-    return _forward(nonlinearity, input, (h0,), w_ih, w_hh, b_ih, b_hh, reverse, batch_sizes)
+def rnn(input: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None,
+        indices: Array | None = None, *, nonlinearity: str, reverse: bool, batch_sizes: tuple[int, ...] | None,
+        ) -> Plan | None:
+    """Plan a plain recurrent layer: outputs, last h. ``indices``: see :func:`lstm`."""
+    return _forward(nonlinearity, input, (h0,), w_ih, w_hh, b_ih, b_hh, indices, 6, reverse, batch_sizes)
 
 
 class Source(NamedTuple):
@@ -156,11 +180,13 @@ def _sources(arrays: tuple[Array | None, ...]) -> list[Any]:
 
 def _back(cell: str, input: Source, states: list[Source], w_ih: Source, w_hh: Source, biases: tuple[bool, bool],
           results: Source, saved: Source | None, grads: list[Source | None], needs: tuple[bool, ...], reverse: bool,
-          batch_sizes: tuple[int, ...] | None) -> Plan | None:
-    """The plan of a backward; outputs: input, states, w_ih, w_hh, b_ih, b_hh."""
+          batch_sizes: tuple[int, ...] | None, padding_idx: int = -1) -> Plan | None:
+    """The plan of a backward; outputs: input, states, w_ih, w_hh, b_ih, b_hh. Indices may stand behind the grads."""
+    indices = grads[1 + len(states)] if len(grads) > 1 + len(states) else None
+    grads = grads[: 1 + len(states)]
     given = [x.x for x in (results, saved, *grads[1:]) if x is not None]
-    layer = _layer(cell, reverse, batch_sizes, input.x, tuple(s.x for s in states), w_ih.x, w_hh.x, *given,
-                   grads[0] and grads[0].x)
+    layer = _layer(cell, reverse, batch_sizes, input.x, indices and indices.x, tuple(s.x for s in states), w_ih.x,
+                   w_hh.x, *given, grads[0] and grads[0].x)
     size = input.x.dtype.itemsize
     if layer is None or not all(map(is_c_ordered, given)):
         return None
@@ -179,11 +205,15 @@ def _back(cell: str, input: Source, states: list[Source], w_ih: Source, w_hh: So
     _add_scan_back(work, layer, w_hh, states, results, saved, grads[0], of_input, of_hidden, sums)
     at = 1 + n
     d_input, d_ih, d_hh = out(0), out(at), out(at + 1)
-    if needs[0] and not work.include(gemm(layer.array(T * B, gates * H), w_ih.x), (of_input, w_ih.at), d_input):
+    if indices is not None:
+        if not _add_table(work, layer, input, indices, w_ih, of_input, d_input if needs[0] else None,
+                          d_ih if needs[at] else None, padding_idx):  # fmt: skip
+            return None
+    elif needs[0] and not work.include(gemm(layer.array(T * B, gates * H), w_ih.x), (of_input, w_ih.at), d_input):
         return None
-    if cell != "gru" and needs[at] and needs[at + 1] and input.x.strides[2] == size:
+    if indices is None and cell != "gru" and needs[at] and needs[at + 1] and input.x.strides[2] == size:
         _add_all_weights(work, layer, input, results.at, states[0].at, of_input, d_ih, d_hh)
-    elif needs[at] and not _add_input_weights(work, layer, input, of_input, gates, d_ih):
+    elif indices is None and needs[at] and not _add_input_weights(work, layer, input, of_input, gates, d_ih):
         return None
     elif needs[at + 1]:
         before = work.memory(layer.bytes(T, B, H))
@@ -218,6 +248,34 @@ def _add_scan_back(work: Assembly, layer: Layer, w_hh: Source, states: list[Sour
               (0 if sent is None else sent.at, *strides, weights, results.at, 0 if saved is None else saved.at,
                states[0].at, states[1].at if lstm else 0, out(1), out(2) if lstm else 0, direct, of_input, of_hidden,
                sums, room, layer.length, B, H, *layer.times, *layer.sizes), layer.units)
+
+
+def _add_table(work: Assembly, layer: Layer, table: Source, indices: Source, w_ih: Source, of_input: Ref,
+               d_table: Ref | None, d_ih: Ref | None, padding_idx: int) -> bool:
+    """The gradients of a table whose rows were the input, and of w_ih: the gates' gradients added up by index first."""
+    (rows, width), gates, size = table.x.shape, w_ih.x.shape[0], layer.dtype.itemsize
+    lanes, lines = host.lanes(layer.dtype), _lines(indices.x)
+    if lines is None:
+        return False
+    count, length, steps = lines
+    by_row = work.memory(layer.bytes(rows, gates))
+    work.call(begin(layer.dtype, lanes), (0, by_row), rows * gates, 1 << 16)
+    far, near = layer.batch * gates, gates
+    context = (indices.at, of_input, by_row, rows, gates, count, -1, length, far if steps else near,
+               near if steps else far)  # fmt: skip
+    vectors = -(-gates // lanes)
+    work.call(scatter(layer.dtype, lanes), context, vectors, max(-(-vectors // 8), 2))
+    sums = layer.array(rows, gates)
+    if d_ih is not None and not work.include(gemm(_transposed(sums), table.x), (by_row, table.at), d_ih):
+        return False
+    if d_table is None:
+        return True
+    if not work.include(gemm(sums, w_ih.x), (by_row, w_ih.at), d_table):
+        return False
+    if padding_idx >= 0:
+        place = replace(d_table, offset=d_table.offset + padding_idx * width * size)
+        work.call(begin(layer.dtype, lanes), (0, place), width, 1 << 16)
+    return True
 
 
 def _add_input_weights(work: Assembly, layer: Layer, input: Source, of_input: Ref, gates: int, target: Ref) -> bool:
@@ -269,27 +327,27 @@ def _add_all_weights(work: Assembly, layer: Layer, input: Source, results: Ref, 
 
 
 def lstm_backward(*arrays: Array | None, reverse: bool, batch_sizes: tuple[int, ...] | None,
-                  needs: tuple[bool, ...]) -> Plan | None:
-    """Plan the gradients of :func:`lstm` in all its inputs."""
+                  needs: tuple[bool, ...], padding_idx: int = -1) -> Plan | None:
+    """Plan the gradients of :func:`lstm` in all its inputs. Of a table, row ``padding_idx`` gets none."""
     input, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, result, saved, *grads = _sources(arrays)
     if w_hr is not None:
         return None
     plan = _back("lstm", input, [h0, c0], w_ih, w_hh, (b_ih is not None, b_hh is not None), result, saved, grads,
-                 needs, reverse, batch_sizes)
+                 needs, reverse, batch_sizes, padding_idx)
     return plan and Plan((*plan.outputs, None), plan.calls, plan.scratch)
 
 
 def gru_backward(*arrays: Array | None, reverse: bool, batch_sizes: tuple[int, ...] | None,
-                 needs: tuple[bool, ...]) -> Plan | None:
-    """Plan the gradients of :func:`gru` in all its inputs."""
+                 needs: tuple[bool, ...], padding_idx: int = -1) -> Plan | None:
+    """Plan the gradients of :func:`gru` in all its inputs. Of a table, row ``padding_idx`` gets none."""
     input, h0, w_ih, w_hh, b_ih, b_hh, result, saved, *grads = _sources(arrays)
     return _back("gru", input, [h0], w_ih, w_hh, (b_ih is not None, b_hh is not None), result, saved, grads, needs,
-                 reverse, batch_sizes)
+                 reverse, batch_sizes, padding_idx)
 
 
 def rnn_backward(*arrays: Array | None, nonlinearity: str, reverse: bool, batch_sizes: tuple[int, ...] | None,
-                 needs: tuple[bool, ...]) -> Plan | None:
-    """Plan the gradients of :func:`rnn` in all its inputs."""
+                 needs: tuple[bool, ...], padding_idx: int = -1) -> Plan | None:
+    """Plan the gradients of :func:`rnn` in all its inputs. Of a table, row ``padding_idx`` gets none."""
     input, h0, w_ih, w_hh, b_ih, b_hh, result, *grads = _sources(arrays)
     return _back(nonlinearity, input, [h0], w_ih, w_hh, (b_ih is not None, b_hh is not None), result, None, grads,
-                 needs, reverse, batch_sizes)
+                 needs, reverse, batch_sizes, padding_idx)

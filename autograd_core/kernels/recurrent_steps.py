@@ -205,12 +205,13 @@ def pack(dtype, lanes, gates, vectors):
 
 
 @range_kernel
-def scan(cell, dtype, lanes, rows, vectors, partial):
+def scan(cell, dtype, lanes, rows, vectors, partial, looked_up):
     """All steps of some rows; a unit is ``chunk`` rows.
 
     Context: input's share of the gates, panels of recurrent weights, initial h and c, outputs, saved, last h and c (the
-    running states), room for a tile a unit, T, B, H, chunk, first step, direction, whether rows end early, and then how
-    many live in each step.
+    running states), room for a tile a unit, T, B, H, chunk, first step, direction, whether rows end early, where the
+    input's share of each row is ``looked_up`` the indices and their strides of a step and a row, and then how many live
+    in each step.
     """
     gates, kept, states, _ = CELLS[cell]
     S, width = simd.scalar(dtype), vectors * lanes
@@ -223,6 +224,7 @@ def scan(cell, dtype, lanes, rows, vectors, partial):
         w = simd.words(context)
         T_, B, H, chunk, turn = w[9], w[10], w[11], w[12], w[14]
         shares, h, c = simd.pointer(w[0], S), simd.pointer(w[6], S), simd.pointer(w[7], S)
+        indices, past, beside = simd.words(w[16]), w[17], w[18]
         for unit in range(start, stop):
             low, high = unit * chunk, min(unit * chunk + chunk, B)
             room = simd.advance(simd.pointer(w[8], S), unit * rows * line)
@@ -234,7 +236,7 @@ def scan(cell, dtype, lanes, rows, vectors, partial):
                 live = high
                 if w[15] != 0:
                     live = min(high, w[HEAD + t])
-                x = simd.advance(shares, t * B * gates * H)
+                x = shares if looked_up else simd.advance(shares, t * B * gates * H)
                 new = simd.advance(simd.pointer(w[4], S), t * B * H)
                 saved = simd.advance(simd.pointer(w[5], S), t * B * kept * H)
                 for j0 in range(0, H, width):
@@ -247,10 +249,12 @@ def scan(cell, dtype, lanes, rows, vectors, partial):
                                                   simd.advance(panel, line), line)
                         tiles.store(tile, room, line)
                         for r in range(i0, min(i0 + rows, live)):
-                            z = simd.advance(room, (r - i) * line)
+                            z, source = simd.advance(room, (r - i) * line), r
+                            if looked_up:
+                                source = indices[t * past + r * beside]
                             for v in range(vectors):
                                 at = j + v * lanes
-                                step(simd.advance(z, v * lanes), simd.advance(x, r * gates * H + at),
+                                step(simd.advance(z, v * lanes), simd.advance(x, source * gates * H + at),
                                      simd.advance(h, r * H + at), simd.advance(c, r * H + at),
                                      simd.advance(new, r * H + at), simd.advance(saved, r * kept * H + at), H, H - at)
                 for r in range(low, live):
