@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .clusters import Fused
-from .kernels import draws
+from .kernels import draws, memory
 from .kernels.elementwise import collapsed
 from .kernels.plan import ALIGN, Array, Plan, Ref, Spec
 from .kernels.plan import Program as Table
@@ -26,6 +26,9 @@ from .shapes import ndarray
 
 SMALL = 1 << 12
 """Bytes of an output up to which it is copied from the arena for the caller, rather than made in memory of its own."""
+
+MUCH = 1 << 20
+"""Bytes of an arena from which on what the recorded run has left is given back before."""
 
 
 @dataclass(eq=False)
@@ -506,6 +509,8 @@ class Layout:
             root.offset = at
             taken.append(root)
             self.arena_size = max(self.arena_size, at + root.size)
+        if self.arena_size >= MUCH:
+            memory.give_back()
         self.memory = np.empty(self.arena_size + ALIGN, np.uint8)
         start = -address_of(self.memory) % ALIGN
         self.arena = self.memory[start:]

@@ -91,3 +91,12 @@ def test_arrays_that_outlive_the_interpreter_are_given_back_quietly():
             "sys.kept = memory.pooled(lambda: np.ones(1 << 20)); sys.loop = [sys.kept]; sys.loop.append(sys.loop)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_kept_memory_is_given_back_when_asked():
+    arrays = [memory.pooled(lambda: np.empty(memory.LEAST, np.uint8)) for _ in range(3)]
+    del arrays
+    assert memory.state()[memory.KEPT] >= 3 * memory.LEAST
+    memory.give_back()
+    assert memory.state()[memory.KEPT] == memory.state()[memory.COUNT] == 0
+    assert memory.pooled(lambda: np.ones(memory.LEAST, np.uint8)).all()

@@ -185,6 +185,23 @@ def free():
     return kernel
 
 
+@c_function
+def empty_list():
+    """Give all kept blocks back to the system; context is the state."""
+    enter, _, release = _list()
+
+    def kernel(context, start, stop):
+        state = simd.words(context)
+        enter(state)
+        while state[COUNT] > 0:
+            release(state)
+        state[PEAK] = state[LIVE]
+        atomics.write(state, LOCK, 0)
+        return 0
+
+    return kernel
+
+
 # --------------------------------------------------------------------------------------------------------- the handler
 
 
@@ -246,3 +263,13 @@ def pooled(make: Callable[[], np.ndarray]) -> np.ndarray:
         return make()
     finally:
         set_handler(before)
+
+
+def give_back() -> None:
+    """Give the memory that is kept for further arrays back to the system, as before another use of as much."""
+    if _entry.cache_info().currsize == 0 or state()[KEPT] == 0:
+        return
+    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(empty_list().address)(state().ctypes.data, 0, 0)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # the GNU library keeps what was freed unless it is asked
+        trim(0)
