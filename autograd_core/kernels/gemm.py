@@ -29,6 +29,7 @@ EAGER_LINEAR = 200_000  # the same where BLAS finds B turned and a bias is added
 PANEL_PART = 4
 PACK_ROWS = 65  # from this many rows of C on, a copy of B in panels pays for itself
 LONG_ROWS = 32  # from this many rows of A on, a product of its own costs no more than its share of a longer one
+UNUSUAL = 1.1  # what a shape of tiles must gain to have machine code of its own
 DOT_ROWS = 16  # up to this many rows of C, a B that lies along the inner dimension is not copied
 
 
@@ -54,6 +55,8 @@ class Product:
     added: tuple[tuple[int, int, int], ...]
     a: Ref
     b: Ref
+    a_tile: int = 0  # elements between copies of tiles of A, panels of B; 0 where they are read as they lie
+    b_panel: int = 0
 
     @property
     def matrices(self) -> int:
@@ -123,132 +126,98 @@ def simplify(p: Product) -> Product:
 # ---------------------------------------------------------------------------------------------------------- the kernels
 
 
-def _ending(name: str):
-    """Device function of the activation that a tile ends with."""
-    if name == "relu":
-        return simd.device(lambda x: simd.where(x < 0, 0, x))
-    if name:
-        from autograd_core.kernels import vmath
-
-        return getattr(vmath, name)
-    return simd.device(lambda x: x)
+(A, B, C, HELD, M, N, K, DEEP, A_TILE, A_FIRST, A_ROW, A_STEP, B_PANEL, B_FIRST, B_COLUMN, B_STEP, BLOCK_TILES,
+ BLOCK_PANELS, ROW_BLOCKS, COLUMN_BLOCKS, ALPHA, LEAST, ADDED, DIMENSIONS) = *range(23), 28
+BATCH = 29  # length, strides of A, B and the addends: 5 words a dimension
 
 
-def _adder(kind: str, partial: bool, T):
-    """Device function that adds an addend to a tile at (i, j): rows of elements, or one element a row, or nothing."""
-    if kind == "columns" and partial:
-        def add(t, x, row, i, j, count):
-            return tiles.add(t, tiles.load_part(simd.advance(x, i * row + j), row, count, T))
-    elif kind == "columns":
-        def add(t, x, row, i, j, count):
-            return tiles.add(t, tiles.load(simd.advance(x, i * row + j), row, T))
-    elif kind == "rows":
-        def add(t, x, row, i, j, count):
-            return tiles.add_rows(t, simd.advance(x, i * row), row)
-    else:
-        def add(t, x, row, i, j, count):
-            return t
-    return simd.device(add)
+def _finisher(S, T, narrow: bool, ending: str):
+    """Device function that scales a tile, adds the addends, limits it or applies the ending, and writes it to C.
 
-
-def _feed(feed: str, width: int, rows: int):
-    """Device functions (tile + products, finished tile) for one way of reading the operands.
-
-    Strides that are known stand in the code: they then cost no register and no instruction.
+    Of a ``narrow`` tile columns may be beyond C.
     """
-    if feed == "dots":
-        def products(t, depth, a, a_row, a_step, b, b_step, b_column):
-            return tiles.add_dots(t, depth, a, a_row, b, b_column)
-    elif feed == "packed":
-        def products(t, depth, a, a_row, a_step, b, b_step, b_column):
-            return tiles.add_products(t, depth, a, a_row, a_step, b, width)
-    elif feed == "panels":  # both operands are copies
-        def products(t, depth, a, a_row, a_step, b, b_step, b_column):
-            return tiles.add_products(t, depth, a, 1, rows, b, width)
-    elif feed == "packed rows":  # the elements of a row of A lie one after the other
-        def products(t, depth, a, a_row, a_step, b, b_step, b_column):
-            return tiles.add_products(t, depth, a, a_row, 1, b, width)
-    else:
-        def products(t, depth, a, a_row, a_step, b, b_step, b_column):
-            return tiles.add_products(t, depth, a, a_row, a_step, b, b_step)
-    if feed == "dots":
-        return simd.device(products), tiles.sums
-    return simd.device(products), simd.device(lambda t: t)
+    from autograd_core.kernels import vmath
 
+    rows, function = T.rows, getattr(vmath, ending, None)
 
-HEAD = 23  # words of the context of multiply before the batch; then length, A, B, addends' strides, 5 a dimension
+    @simd.device
+    def finish(t, c, w, first, second, i, j):
+        n = w[N]
+        t = tiles.scale(t, simd.real(w[ALPHA]))
+        for at in range(ADDED, DIMENSIONS, 3):
+            if w[at] != 0:
+                x = simd.advance(simd.pointer(w[at], S), i * w[at + 1] + (first if at == ADDED else second))
+                if w[at + 2] == 0:
+                    t = tiles.add_rows(t, x, w[at + 1])
+                elif narrow:
+                    t = tiles.add(t, tiles.load_part(simd.advance(x, j), w[at + 1], n - j, T))
+                else:
+                    t = tiles.add(t, tiles.load(simd.advance(x, j), w[at + 1], T))
+        t = tiles.at_least(t, simd.real(w[LEAST])) if function is None else tiles.apply(function, t)
+        if narrow:
+            tiles.store_part(t, simd.advance(c, i * n + j), n, rows, n - j)
+        else:
+            tiles.store(t, simd.advance(c, i * n + j), n)
+
+    return finish
 
 
 @range_kernel
-def multiply(dtype, lanes, rows, vectors, feed, partial, scaled, first, second, ending):
+def multiply(dtype, lanes, rows, vectors, dots, ending):
     """Blocks of C; a unit is (matrix, block of columns, block of rows), the last fastest.
 
-    Context: A, B, C, held tiles, m, n, k, depth of a block, strides of A (row, step) and of B (step, column), distance
-    of B's panels, tiles of rows and panels of a block, blocks of rows and of columns, alpha, then (address, row stride)
-    of two addends, batch dimensions.
+    Context: addresses, sizes, strides of A between tiles, their first rows, the rows of one, and steps, those of B
+    between panels, their first columns, columns (with ``dots``, where the vectors run along the inner dimension) and
+    steps, the blocks, the lower limit of a result, (address, row stride, column stride 0 or 1) of two addends, batch
+    dimensions. Whether an operand was copied is so but a matter of strides. ``ending`` is a function of vmath or "".
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    T, width = simd.tile(V, rows, vectors), vectors if feed == "dots" else vectors * lanes
-    F = simd.tile(V, rows, 1) if feed == "dots" else T
-    cut = partial or feed == "dots"
-    panels_a, packed = feed == "panels", feed in ("panels", "packed", "packed rows")
-    products, finish = _feed(feed, width, rows)
-    add_first, add_second, function = _adder(first, cut, F), _adder(second, cut, F), _ending(ending)
-    adds_first, adds_second, ends = first != "", second != "", ending != ""  # what is False is not compiled
+    T, width = simd.tile(V, rows, vectors), vectors if dots else vectors * lanes
+    finish = _finisher(S, simd.tile(V, rows, 1) if dots else T, dots or vectors == 1, ending)
 
     def kernel(context, start, stop):
         w = simd.words(context)
-        m, n, k, deep = w[4], w[5], w[6], w[7]
-        a_row, a_step, b_step, b_column, b_panel = w[8], w[9], w[10], w[11], w[12]
-        block_tiles, block_panels = w[13], w[14]
+        m, n, k, deep = w[M], w[N], w[K], w[DEEP]
         panels, row_tiles = (n + width - 1) // width, (m + rows - 1) // rows
         for unit in range(start, stop):
-            rest = unit // w[15]
-            first_tile, matrix = (unit - rest * w[15]) * block_tiles, rest // w[16]
-            first_panel = (rest - matrix * w[16]) * block_panels
-            a, b, c = simd.pointer(w[0], S), simd.pointer(w[1], S), simd.pointer(w[2], S)
-            c = simd.advance(c, matrix * m * n)
-            x, y = simd.pointer(w[18], S), simd.pointer(w[20], S)
-            held = simd.advance(simd.pointer(w[3], S), unit * block_panels * block_tiles * rows * width)
-            for d in range(w[22] - 1, -1, -1):
-                at = HEAD + 5 * d
-                next_matrix = matrix // w[at]
-                i, matrix = matrix - next_matrix * w[at], next_matrix
+            rest = unit // w[ROW_BLOCKS]
+            first_tile, matrix = (unit - rest * w[ROW_BLOCKS]) * w[BLOCK_TILES], rest // w[COLUMN_BLOCKS]
+            first_panel = (rest - matrix * w[COLUMN_BLOCKS]) * w[BLOCK_PANELS]
+            a, b = simd.pointer(w[A], S), simd.pointer(w[B], S)
+            c = simd.advance(simd.pointer(w[C], S), matrix * m * n)
+            held = simd.advance(simd.pointer(w[HELD], S), unit * w[BLOCK_PANELS] * w[BLOCK_TILES] * rows * width)
+            first, second = 0, 0
+            for d in range(w[DIMENSIONS] - 1, -1, -1):
+                at = BATCH + 5 * d
+                i, matrix = matrix % w[at], matrix // w[at]
                 a, b = simd.advance(a, i * w[at + 1]), simd.advance(b, i * w[at + 2])
-                x, y = simd.advance(x, i * w[at + 3]), simd.advance(y, i * w[at + 4])
-            last_tile, last_panel = min(first_tile + block_tiles, row_tiles), min(first_panel + block_panels, panels)
+                first, second = first + i * w[at + 3], second + i * w[at + 4]
+            last_tile = min(first_tile + w[BLOCK_TILES], row_tiles)
+            last_panel = min(first_panel + w[BLOCK_PANELS], panels)
             from_k = 0
             while from_k == 0 or from_k < k:
-                depth = min(deep, k - from_k)
+                depth, place = min(deep, k - from_k), held
                 for panel in range(first_panel, last_panel):
-                    j = panel * width if partial else min(panel * width, n - width)
-                    count = min(n - j, width)
-                    right = simd.advance(b, from_k * b_step + (panel * b_panel if packed else j * b_column))
+                    j = panel * width
+                    if not dots:
+                        j = max(min(j, n - width), 0)
+                    right = simd.advance(b, panel * w[B_PANEL] + j * w[B_FIRST] + from_k * w[B_STEP])
                     for tile in range(first_tile, last_tile):
                         i = min(tile * rows, m - rows)
-                        place = simd.advance(
-                            held, ((panel - first_panel) * block_tiles + tile - first_tile) * rows * width)
+                        left = simd.advance(a, tile * w[A_TILE] + i * w[A_FIRST] + from_k * w[A_STEP])
                         t = tiles.zeros(T)
                         if from_k > 0:
                             t = tiles.load(place, width, T)
-                        left = simd.advance(a, (tile if panels_a else i) * a_row + from_k * a_step)
-                        t = products(t, depth, left, a_row, a_step, right, b_step, b_column)
+                        if dots:
+                            f = tiles.sums(tiles.add_dots(t, depth, left, w[A_ROW], right, w[B_COLUMN]))
+                        else:
+                            t = tiles.add_products(t, depth, left, w[A_ROW], w[A_STEP], right, w[B_STEP])
+                            f = t
                         if from_k + deep < k:
                             tiles.store(t, place, width)
                         else:
-                            f = finish(t)
-                            if scaled:
-                                f = tiles.scale(f, simd.real(w[17]))
-                            if adds_first:
-                                f = add_first(f, x, w[19], i, j, count)
-                            if adds_second:
-                                f = add_second(f, y, w[21], i, j, count)
-                            if ends:
-                                f = tiles.apply(function, f)
-                            if cut:
-                                tiles.store_part(f, simd.advance(c, i * n + j), n, rows, count)
-                            else:
-                                tiles.store(f, simd.advance(c, i * n + j), n)
+                            finish(f, c, w, first, second, i, j)
+                        place = simd.advance(place, rows * width)
                 from_k += deep
 
     return kernel
@@ -259,72 +228,68 @@ GROUP = 8  # tiles of rows that it copies: their panels and the lines it reads f
 
 
 @range_kernel
-def pack(dtype, lanes, width, layout):
+def pack(dtype, lanes):
     """Copy B into panels [matrix, panel, k, width]; a unit is (matrix, panel, PIECE steps), the last fastest.
 
-    Context: B, panels, n, k, strides of B (step, column), panels of a matrix, pieces of a panel, batch dimensions, then
-    length and stride of each. ``layout`` names the contiguous direction: rows, columns, or any.
+    Context: B, panels, n, k, strides of B (step, column), panels of a matrix, pieces of a panel, width (a multiple of
+    ``lanes``), batch dimensions, then length and stride of each. Columns that B lacks are zeros.
     """
-    copy = _copier(dtype, lanes, width, layout)
+    rows, columns, elements = _copiers(dtype, lanes)
     S = simd.scalar(dtype)
 
     def kernel(context, start, stop):
         w = simd.words(context)
-        n, k, b_step, b_column, panels, pieces = w[2], w[3], w[4], w[5], w[6], w[7]
+        n, k, step, column, width = w[2], w[3], w[4], w[5], w[8]
         for unit in range(start, stop):
-            whole = unit // pieces
-            begin, matrix = (unit - whole * pieces) * PIECE, whole // panels
-            j = (whole - matrix * panels) * width
+            whole = unit // w[7]
+            begin, matrix = (unit - whole * w[7]) * PIECE, whole // w[6]
+            j = (whole - matrix * w[6]) * width
             if n >= width:
                 j = min(j, n - width)
-            b = simd.pointer(w[0], S)
-            for d in range(w[8] - 1, -1, -1):
-                next_matrix = matrix // w[9 + 2 * d]
-                b = simd.advance(b, (matrix - next_matrix * w[9 + 2 * d]) * w[10 + 2 * d])
-                matrix = next_matrix
-            target = simd.advance(simd.pointer(w[1], S), whole * k * width)
-            copy(simd.advance(b, j * b_column), target, begin, min(begin + PIECE, k), b_step, b_column, n - j)
+            b = simd.advance(simd.pointer(w[0], S), begin * step + j * column)
+            for d in range(w[9] - 1, -1, -1):
+                b = simd.advance(b, matrix % w[10 + 2 * d] * w[11 + 2 * d])
+                matrix //= w[10 + 2 * d]
+            target, count = simd.advance(simd.pointer(w[1], S), (whole * k + begin) * width), min(PIECE, k - begin)
+            if column == 1 and n >= width:
+                rows(b, target, count, step, width)
+            elif step == 1 and n >= width:
+                columns(b, target, count, column, width)
+            else:
+                elements(b, target, count, step, column, n - j, width)
 
     return kernel
 
 
-def _copier(dtype, lanes: int, width: int, layout: str):
-    """Device function that copies steps begin to end of a panel; columns from ``left`` on are zeros (layout any)."""
-    S, line = simd.scalar(dtype), simd.tile(simd.vector(dtype, lanes), 1, width // lanes)
-    if layout == "columns":
-        return _transposer(dtype, lanes, width)
-    if layout == "rows":
-        def copy(b, target, begin, end, b_step, b_column, left):
-            for i in range(begin, end):
-                tiles.store(tiles.load(simd.advance(b, i * b_step), 0, line), simd.advance(target, i * width), width)
-    else:
-        def copy(b, target, begin, end, b_step, b_column, left):
-            for i in range(begin, end):
-                for column in range(width):
-                    value = S(0)
-                    if column < left:
-                        value = b[i * b_step + column * b_column]
-                    target[i * width + column] = value
-    return simd.device(copy)
+def _copiers(dtype, lanes: int):
+    """Device functions that copy steps of a panel: from contiguous rows, from contiguous columns, from any order."""
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    square = simd.tile(V, lanes, 1)
 
+    @simd.device
+    def rows(b, target, count, step, width):
+        for i in range(count):
+            for v in range(0, width, lanes):
+                simd.store(target, i * width + v, simd.load(b, i * step + v, V))
 
-def _transposer(dtype, lanes: int, width: int):
-    """Device function that copies as :func:`_copier`'s, where columns are contiguous: squares turned in registers."""
-    square, vectors = simd.tile(simd.vector(dtype, lanes), lanes, 1), width // lanes
-
-    def copy(b, target, begin, end, b_step, b_column, left):
-        for i in range(begin, end, lanes):
-            rows = min(lanes, end - i)
-            for v in range(vectors):
-                source = simd.advance(b, i + v * lanes * b_column)
-                place = simd.advance(target, i * width + v * lanes)
-                if rows == lanes:
-                    tiles.store(tiles.transpose(tiles.load(source, b_column, square)), place, width)
+    @simd.device
+    def columns(b, target, count, column, width):
+        for i in range(0, count, lanes):
+            for v in range(0, width, lanes):
+                source, place = simd.advance(b, i + v * column), simd.advance(target, i * width + v)
+                if count - i >= lanes:
+                    tiles.store(tiles.transpose(tiles.load(source, column, square)), place, width)
                 else:
-                    t = tiles.transpose(tiles.load_part(source, b_column, rows, square))
-                    tiles.store_part(t, place, width, rows, lanes)
+                    t = tiles.transpose(tiles.load_part(source, column, count - i, square))
+                    tiles.store_part(t, place, width, count - i, lanes)
 
-    return simd.device(copy)
+    @simd.device
+    def elements(b, target, count, step, column, left, width):
+        for i in range(count):
+            for v in range(width):
+                target[i * width + v] = b[i * step + v * column] if v < left else S(0)
+
+    return rows, columns, elements
 
 
 @range_kernel
@@ -375,18 +340,18 @@ def tile_shape(m: int, n: int, lanes: int, registers: int) -> tuple[int, int]:
     """Return rows and vectors of the tile that wastes the least: estimated cycles a step of the inner dimension.
 
     A step of a tile takes as long as its multiply-adds, its loads or their latency, whichever is longest, for two units
-    that do one vector a cycle each. Wide tiles are preferred where equal: they read A less often.
+    that do one vector a cycle each. Wide tiles are preferred where equal: they read A less often. So are a few shapes
+    that others are hardly better than: each further one is compiled.
     """
     best = (math.inf, 0, 0)
     for vectors in (8, 4, 3, 2, 1):
         width = vectors * lanes
         if (width > n and vectors > 1) or (vectors == 8 and m > 1):
             continue
-        for rows in (8, 6, 4, 2, 1):
-            if rows > m or rows * vectors + vectors + (registers < 32) > registers:
-                continue
-            step = max(rows * vectors / 2, (rows + vectors) / 2, 4) + 0.25
-            cycles = -(-m // rows) * -(-n // width) * step
+        fitting = [x for x in (8, 6, 4, 2, 1) if x * vectors + vectors + (registers < 32) <= registers]
+        for rows in (x for x in fitting if x <= m):
+            step = max(rows * vectors / 2, (rows + vectors) / 2, 4) + 1 / vectors
+            cycles = -(-m // rows) * -(-n // width) * step * (1 if rows == fitting[0] and vectors != 3 else UNUSUAL)
             best = min(best, (cycles, -vectors, -rows))
     return -best[2], -best[1]
 
@@ -411,12 +376,13 @@ def _copies(p: Product, operand: int, size: int) -> tuple[list[int], tuple[tuple
 def _pack_b(p: Product, dtype: np.dtype, width: int, target: Ref) -> tuple[Call, Product, int]:
     """The call that copies B into panels at ``target``, the product that reads them, the bytes they take."""
     lanes, panels, pieces = host.lanes(dtype), -(-p.n // width), -(-p.k // PIECE)
-    layout = "any" if p.n < width else "rows" if p.b_column == 1 else "columns" if p.b_step == 1 else "any"
     words, batch, copies = _copies(p, 1, panels * p.k * width)
     units = copies * panels * pieces
-    context: tuple[int | Ref, ...] = (p.b, target, p.n, p.k, p.b_step, p.b_column, panels, pieces, *words)
-    call = Call(pack(dtype, lanes, width, layout), context, units, max(1, min(8, units // 4)))
-    return call, replace(p, b=target, b_step=width, batch=batch), copies * panels * p.k * width * dtype.itemsize
+    context: tuple[int | Ref, ...] = (p.b, target, p.n, p.k, p.b_step, p.b_column, panels, pieces, width,
+                                     *words)
+    call = Call(pack(dtype, lanes), context, units, max(1, min(8, units // 4)))
+    size = copies * panels * p.k * width * dtype.itemsize
+    return call, replace(p, b=target, b_step=width, b_panel=p.k * width, batch=batch), size
 
 
 def _pack_a(p: Product, dtype: np.dtype, rows: int, target: Ref) -> tuple[Call, Product, int]:
@@ -428,7 +394,8 @@ def _pack_a(p: Product, dtype: np.dtype, rows: int, target: Ref) -> tuple[Call, 
     units = copies * groups * pieces
     context: tuple[int | Ref, ...] = (p.a, target, p.m, p.k, p.a_step, panel, groups, pieces, *words)
     call = Call(pack_columns(dtype, rows), context, units, max(1, min(4, units // 4)))
-    return call, replace(p, a=target, a_row=panel, a_step=rows, batch=batch), copies * tiles_ * panel * dtype.itemsize
+    p = replace(p, a=target, a_tile=panel, a_row=1, a_step=rows, batch=batch)
+    return call, p, copies * tiles_ * panel * dtype.itemsize
 
 
 def _blocks(p: Product, tiles_: int, panels: int) -> tuple[int, int, int]:
@@ -448,23 +415,23 @@ def _blocks(p: Product, tiles_: int, panels: int) -> tuple[int, int, int]:
     return block_tiles, block_panels, 1
 
 
-def _feeding(p: Product, dtype: np.dtype) -> tuple[Product, int, int, str, list[Call], list[int]]:
-    """Choose tile and way of reading the operands: (product, rows, vectors, feed, packing calls, scratch pieces)."""
+def _feeding(p: Product, dtype: np.dtype) -> tuple[Product, int, int, bool, list[Call], list[int]]:
+    """Choose tile and way of reading the operands: (product, rows, vectors, dots, packing calls, scratch pieces)."""
     lanes = host.lanes(dtype)
     if p.b_step == 1 and p.a_step == 1 and p.b_column != 1 and p.m <= DOT_ROWS:
         rows = next(x for x in (4, 2, 1) if x <= p.m)
         columns = next(x for x in (8, 4, 2, 1) if x <= min(p.n, lanes, 8 // rows if rows < 4 else 4))
-        return p, rows, columns, "dots", [], []
+        return p, rows, columns, True, [], []
     rows, vectors = tile_shape(p.m, p.n, lanes, host.registers())
     width = vectors * lanes
     if p.n >= width and p.b_column == 1 and p.m < PACK_ROWS:
-        return p, rows, vectors, "direct", [], []
+        return p, rows, vectors, False, [], []
     call, p, size = _pack_b(p, dtype, width, scratch(0))
     made, pieces = [call], [size]
     if p.a_row == 1 and p.a_step != 1 and p.k * p.a_step * dtype.itemsize > host.caches()[1] // 3:
         call, p, size = _pack_a(p, dtype, rows, scratch(1))
-        return p, rows, vectors, "panels", [*made, call], [*pieces, size]
-    return p, rows, vectors, "packed rows" if p.a_step == 1 else "packed", made, pieces
+        made, pieces = [*made, call], [*pieces, size]
+    return p, rows, vectors, False, made, pieces
 
 
 def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None = None, *, alpha: float = 1.0,
@@ -486,29 +453,27 @@ def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None =
     if 0 in shape:
         return Plan(outputs, ())
     lanes = host.lanes(dtype)
-    product, rows, vectors, feed, made, pieces = _feeding(product, dtype)
-    width = vectors if feed == "dots" else vectors * lanes
-    partial = product.n < width
-    tiles_, panels = -(-product.m // rows), -(-product.n // width)
-    block_tiles, block_panels, grain = _blocks(product, tiles_, panels)
+    p, rows, vectors, dots, made, pieces = _feeding(product, dtype)
+    width = vectors if dots else vectors * lanes
+    tiles_, panels = -(-p.m // rows), -(-p.n // width)
+    block_tiles, block_panels, grain = _blocks(p, tiles_, panels)
     row_blocks, column_blocks = -(-tiles_ // block_tiles), -(-panels // block_panels)
-    units = product.matrices * row_blocks * column_blocks
+    units = p.matrices * row_blocks * column_blocks
     deepest = max(64, host.caches()[1] // PANEL_PART // (width * dtype.itemsize))
-    if feed == "dots":  # nothing is held between blocks: the operands are read once
-        deepest = max(product.k, 1)
-    deep = max(1, -(-product.k // max(1, -(-product.k // deepest))))
+    if dots:  # nothing is held between blocks: the operands are read once
+        deepest = max(p.k, 1)
+    deep = max(1, -(-p.k // max(1, -(-p.k // deepest))))
     held: int | Ref = 0
-    if product.k > deep:
+    if p.k > deep:
         held = scratch(len(pieces))
         pieces.append(units * block_tiles * block_panels * rows * width * dtype.itemsize)
-    kinds = ["columns" if column else "rows" for _, _, column in product.added] + ["", ""]
-    added = [(inp(index), row) for index, row, _ in product.added] + [(0, 0)] * 2
+    added = [word for index, row, column in p.added for word in (inp(index), row, column)] + [0] * 6
     context = (
-        product.a, product.b, out(0), held, product.m, product.n, product.k, deep, product.a_row, product.a_step,
-        product.b_step, product.b_column, product.k * width, block_tiles, block_panels, row_blocks, column_blocks,
-        bits(alpha), *added[0], *added[1], len(product.batch),
-        *(x for row in product.batch for x in (*row, 0, 0)[:5]))
-    kernel = multiply(dtype, lanes, rows, vectors, feed, partial, alpha != 1, kinds[0], kinds[1], activation)
+        p.a, p.b, out(0), held, p.m, p.n, p.k, deep, p.a_tile, 0 if p.a_tile else p.a_row, p.a_row, p.a_step,
+        p.b_panel, 0 if p.b_panel else p.b_column, p.b_column, p.b_step, block_tiles, block_panels, row_blocks,
+        column_blocks, bits(alpha), bits(0.0 if activation == "relu" else -math.inf), *added[:6], len(p.batch),
+        *(x for row in p.batch for x in (*row, 0, 0)[:5]))
+    kernel = multiply(dtype, lanes, rows, vectors, dots, "" if activation == "relu" else activation)
     made.append(Call(kernel, context, units, grain))
     return Plan(outputs, tuple(made), tuple(pieces))
 

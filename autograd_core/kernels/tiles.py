@@ -302,6 +302,19 @@ def scale(typingctx, tile, factor):
 
 
 @intrinsic
+def at_least(typingctx, tile, least):
+    """The tile with ``least``, a scalar, for what is less; NaN stays, and -0 where that is 0."""
+
+    def codegen(context, builder, sig, args):
+        least_ = simd._as(context, builder, args[1], least, tile.vector)
+        rows = [[builder.select(builder.fcmp_ordered("<", x, least_, flags=EXACT), least_, x) for x in row]
+                for row in _unpack(builder, tile, args[0])]
+        return _pack(builder, tile, rows)
+
+    return signature(tile, tile, least), codegen
+
+
+@intrinsic
 def transpose(typingctx, tile):
     """The transpose of a square tile, ``lanes`` rows of one vector."""
     lanes = tile.vector.lanes
