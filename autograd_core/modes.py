@@ -212,11 +212,15 @@ class Watcher:
 
     def backward(self, walk, roots):
         """A backward on arrays begins; asked of watchers that do not steer."""
+        if self.outer is not None:
+            return self.outer.backward(walk, roots)
         with unwatched():
             return walk.run(roots)
 
     def update(self, optimizer, place):
         """An optimizer works on arrays, for a step taken at ``place``; asked of watchers that do not steer."""
+        if self.outer is not None:
+            return self.outer.update(optimizer, place)
         with unwatched():
             optimizer._update_arrays(place)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..kernels.peak import Roof
     from .trace import Span
 
-SIDES = ("forward", "backward", "update", "engine")
+SIDES = FORWARD, BACKWARD, UPDATE, ENGINE = ("forward", "backward", "update", "engine")
 ROWS = 30
 """Rows of a table that are printed."""
 
@@ -83,7 +83,6 @@ class Row:
         self.least += min(roof.seconds(wide * (event.flops or 0), event.bytes), event.seconds)
 
 
-@dataclass
 class Profile:
     """What was measured in a block: `events` in order of time, and tables of them.
 
@@ -91,14 +90,21 @@ class Profile:
     Chrome trace (.json), a flame graph (.svg), a page (.html) or text (.txt).
     """
 
-    title: str
-    events: list[Event] = field(default_factory=list)
-    seconds: float = 0.0
+    def __init__(self, title: str):
+        self.title, self.seconds = title, 0.0
+        self._events: list[Event] | Callable[[], list[Event]] = []
 
-    def fill(self, events: list[Event], seconds: float) -> Profile:
-        """Take what was measured over so many seconds; returns itself."""
-        self.events, self.seconds = events, seconds
+    def fill(self, events: list[Event] | Callable[[], list[Event]], seconds: float) -> Profile:
+        """Take what was measured over so many seconds, or what gives it when it is first asked for; returns itself."""
+        self._events, self.seconds = events, seconds
         return self
+
+    @property
+    def events(self) -> list[Event]:
+        """Every call that was measured, in order of time."""
+        if callable(self._events):
+            self._events = self._events()
+        return self._events
 
     @property
     def measured(self) -> float:

@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 
 from .. import provenance, storage
-from ..backward import _Pass
-from ..modes import BackwardScope, state, unwatched
+from ..modes import BackwardScope, state
 from ..registry import network
 from ..shapes import ndarray
 from ..tensor import Node, Tensor
 from .graphs import Vertex
 from .names import assigned_names, users_frame
 from .notes import Notes
+from .observed import Observer, observed
 from .statistics import Kept
 from .work import backward_flops, bytes_of, flops
 
 UPDATE = SimpleNamespace(name="step", qualified="step", family=network, parameters=())
 
 
-class Recorder(Notes):
+class Recorder(Observer, Notes):
     """Writes what happens in this thread into ``graph`` while it is entered. ``values``: whether arrays are held.
 
     ``names``: kinds and names of parameters and buffers by id; those of modules that are called are found anyway.
@@ -139,28 +139,18 @@ class Recorder(Notes):
     # -------------------------------------------------- backward
 
     def backward(self, walk, roots):
-        """A backward on arrays runs, and tells this recorder and those right outside of it where it is."""
-        recorders, outer = [self], self.outer
-        while isinstance(outer, Recorder):
-            recorders.append(outer)
-            outer = outer.outer
-        seen = WatchedPass(walk.retain, walk.create, walk.wanted, walk.accumulate)
-        seen.recorders = recorders
-        for recorder in recorders:
-            recorder.settle()
-            for parent, _, gradient in roots:
-                recorder._start(parent, gradient)
-        with unwatched():
-            try:
-                return seen.run(roots)
-            except BaseException as error:
-                for recorder in recorders:
-                    if recorder.current is not None:
-                        recorder.current.error = f"{type(error).__name__}: {error}"
-                raise
-            finally:
-                for recorder in recorders:
-                    recorder.depart()
+        """A backward on arrays runs, and tells this recorder where it is."""
+        self.settle()
+        for parent, _, gradient in roots:
+            self._start(parent, gradient)
+        try:
+            return super().backward(observed(walk, self), roots)
+        except BaseException as error:
+            if self.current is not None:
+                self.current.error = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self.current = None
 
     def _start(self, parent, gradient):
         """The gradient with which backward begins."""
@@ -211,25 +201,28 @@ class Recorder(Notes):
         self.walked.append((node, key))
         return vertex
 
-    def arrive(self, node, slots) -> None:
+    def arrive(self, node, slots, since, until):
         """Backward has come to ``node`` with the gradients ``slots`` of its outputs."""
-        self.depart()
-        vertex = self.back_of(node)
-        if vertex.started is None:
+        self._depart(since, until)
+        vertex = self.current = self.back_of(node)
+        if vertex.bytes is None:
             first = next((g for g in slots if g is not None), None)
             if self.values and isinstance(first, ndarray):
                 vertex.value = self.graph.vertices[vertex.forward].gradient = self.hold(first)  # type: ignore[index]
             vertex.bytes = bytes_of([*slots, *[v for v in node.saved or () if isinstance(v, ndarray)]])
-        self.current = vertex
-        self.since = perf_counter()
-        if vertex.started is None:
-            vertex.started = self.since - self.zero
 
-    def depart(self) -> None:
-        """What the backward vertex at work has to do is done."""
-        if self.current is not None:
-            self.current.seconds = (self.current.seconds or 0.0) + perf_counter() - self.since
-            self.current = None
+    def _depart(self, since, until):
+        """What the backward vertex at work had to do is done."""
+        vertex, self.current = self.current, None
+        if vertex is not None:
+            vertex.seconds = (vertex.seconds or 0.0) + (until - since) * 1e-9
+            vertex.started = since * 1e-9 - self.zero if vertex.started is None else vertex.started
+
+    def hand_out(self, pending, since, until):
+        """Backward hands gradients to the leaves."""
+        self._depart(since, until)
+        for leaf, (gradient,) in pending.items():
+            self.arrive_at_leaf(leaf, gradient)
 
     def arrive_at_leaf(self, leaf, gradient) -> None:
         """Backward hands ``gradient`` to a leaf."""
@@ -265,11 +258,7 @@ class Recorder(Notes):
         for parameter in parameters:
             self.about_to_change(parameter.array)
         started = perf_counter()
-        if self.outer is None:
-            super().update(optimizer, place)
-        else:
-            self.outer.update(optimizer, place)
-            state.watch = self
+        super().update(optimizer, place)
         vertex = self.new_vertex("op", UPDATE, [], place, self.here(state.scope))
         vertex.label, vertex.op = f"{type(optimizer).__name__} step", None
         vertex.started, vertex.seconds = started - self.zero, perf_counter() - started
@@ -335,28 +324,6 @@ class Recorder(Notes):
                 while key is not None:
                     modules[key].backward_seconds = (modules[key].backward_seconds or 0.0) + vertex.seconds
                     key = modules[key].parent
-
-
-class WatchedPass(_Pass):
-    """A backward on arrays that tells recorders where it is."""
-
-    __slots__ = ("recorders",)
-
-    recorders: list[Recorder]  # the innermost first
-
-    def _enter(self, node, slots):
-        runs = super()._enter(node, slots)
-        if runs:
-            for recorder in self.recorders:
-                recorder.arrive(node, slots)
-        return runs
-
-    def _hand_out(self):
-        for recorder in self.recorders:
-            recorder.depart()
-            for leaf, (gradient,) in self.pending.items():
-                recorder.arrive_at_leaf(leaf, gradient)
-        return None if self.accumulate and self.recorders[0].holds_back else super()._hand_out()
 
 
 def settings_of(static) -> dict[str, str]:
