@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import math
 import statistics
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,14 @@ DRIFT = 0.1  # of what the machine can do, between before and after a row
 
 @dataclass(frozen=True)
 class Settings:
-    """How long to measure: ``repeats`` blocks of ``block`` seconds a contestant; no repeats: only check results."""
+    """How long to measure: ``repeats`` blocks of ``block`` seconds a contestant; no repeats: only check results.
+
+    A row may take ``seconds`` in all, what is made ready included: then there are fewer blocks, one at the least.
+    """
 
     repeats: int = 11
     block: float = 0.1
+    seconds: float = math.inf
     attempts: int = 3
     threads: int = 1
     elements: int = 6  # of a gradient that are compared with differences where there is no other reference
@@ -36,6 +41,7 @@ class Settings:
 
 def measure(case: Case, engines: dict[str, Engine], settings: Settings) -> dict[str, Any]:
     """The row of ``case``: times, errors, ratios, speed; everything a table or JSON shows."""
+    end = time.perf_counter() + settings.seconds
     row: dict[str, Any] = {"group": case.group, "name": case.name, "aim": case.aim, "contestants": {}}
     right = reference(case, engines, settings.elements)
     jobs: dict[str, Job] = {}
@@ -54,22 +60,23 @@ def measure(case: Case, engines: dict[str, Engine], settings: Settings) -> dict[
             row["contestants"][name] = {"error": wrong}
             jobs[name] = job
     if settings.repeats and jobs:
-        _steady(case, jobs, settings, row)
+        _steady(case, jobs, settings, row, end)
     return row
 
 
-def _steady(case: Case, jobs: dict[str, Job], settings: Settings, row: dict[str, Any]) -> None:
-    """Take the times into ``row``, again if the machine was not the same before and after."""
+def _steady(case: Case, jobs: dict[str, Job], settings: Settings, row: dict[str, Any], end: float) -> None:
+    """Take the times into ``row``, again if the machine was not the same before and after and there is time left."""
     for attempt in range(1, settings.attempts + 1):
+        start = time.perf_counter()
         before = _ability(case, settings.threads)
-        times = alternate({name: job.run for name, job in jobs.items()}, settings)
+        times = alternate({name: job.run for name, job in jobs.items()}, replace(settings, seconds=end - start))
         after = _ability(case, settings.threads)
         drift = max(abs(after[key] / before[key] - 1) for key in before)
         if "drift" not in row or drift < row["drift"]:
             row.update(drift=drift, attempts=attempt)
             able = {key: (before[key] + after[key]) / 2 for key in before}
             _fill(case, row, times, able)
-        if drift <= DRIFT:
+        if drift <= DRIFT or time.perf_counter() + (time.perf_counter() - start) > end:
             return
 
 
@@ -86,8 +93,7 @@ def _fill(case: Case, row: dict[str, Any], times: dict[str, list[float]], able: 
         row["contestants"][name].update(seconds=median, low=low, high=high)
     first = next(iter(times))
     row["ratios"] = {
-        name: dict(zip(("low", "median", "high"), _quartiles([p / o for p, o in zip(taken, times[first], strict=True)]),
-                       strict=True))
+        name: dict(zip(("low", "median", "high"), _ratios(taken, times[first]), strict=True))
         for name, taken in times.items() if name != first and first.startswith("ours")
     }  # fmt: skip
     row["able"] = able
@@ -95,6 +101,11 @@ def _fill(case: Case, row: dict[str, Any], times: dict[str, list[float]], able: 
         if getattr(case, key):
             speed = getattr(case, key) / row["contestants"][first]["seconds"]
             row[key] = {"a second": speed, "of what can be": speed / able[key]}
+
+
+def _ratios(theirs: list[float], ours: list[float]) -> list[float]:
+    """Quartiles over the rounds that both took part in."""
+    return _quartiles([their / our for their, our in zip(theirs, ours, strict=False)])
 
 
 def _quartiles(values: list[float]) -> list[float]:
@@ -105,33 +116,47 @@ def alternate(runs: dict[str, Callable[[], Any]], settings: Settings) -> dict[st
     """Seconds a call of each: in every round a block of each contestant, the first a different one each time.
 
     Between blocks it is waited until the threads of the one before sleep, or they would take the next one's cores.
+    Where ``settings.seconds`` are few, who has used an equal share of them sits out the rounds that are left.
     """
-    counts = {}
+    share = settings.seconds / max(len(runs), 1)
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    spent, once, resting = dict.fromkeys(runs, 0.0), {}, set()
     with quiet():
         for name, run in runs.items():
             pause()
             run()
-            start = time.perf_counter()
-            run()
-            run()
-            counts[name] = max(1, int(settings.block / max((time.perf_counter() - start) / 2, 1e-7)))
-    times: dict[str, list[float]] = {name: [] for name in runs}
+            once[name] = _seconds(run, 1)
+            if once[name] > share:
+                times[name].append(once[name])
+                resting.add(name)
+            elif once[name] < settings.block:
+                once[name] = _seconds(run, 2)
     names = list(runs)
-    gc.collect()
+    gc.collect(1)  # a whole collection would take longer than the blocks of a small row
     gc.freeze()  # what other libraries have made is not looked through in everybody's time
     try:
         for number in range(settings.repeats):
             for name in names[number % len(names):] + names[: number % len(names)]:
-                pause()
-                run, count = runs[name], range(counts[name])
-                run()
-                start = time.perf_counter()
-                for _ in count:
-                    run()
-                times[name].append((time.perf_counter() - start) / counts[name])
+                if name not in resting:
+                    pause()
+                    start = time.perf_counter()
+                    if once[name] < settings.block:
+                        runs[name]()
+                    times[name].append(_seconds(runs[name], max(1, int(settings.block / max(once[name], 1e-7)))))
+                    spent[name] += time.perf_counter() - start
+                    if spent[name] > share:
+                        resting.add(name)
     finally:
         gc.unfreeze()
     return times
+
+
+def _seconds(run: Callable[[], Any], count: int) -> float:
+    """Seconds a call of ``count`` calls."""
+    start = time.perf_counter()
+    for _ in range(count):
+        run()
+    return (time.perf_counter() - start) / count
 
 
 def pause(most: float = 0.5) -> None:

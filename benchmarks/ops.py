@@ -130,17 +130,30 @@ def _elements(result: Any) -> int:
     return result.numel() if isinstance(result, ag.Tensor) else 0
 
 
-def cases(only=lambda name: True, tiny: bool = False) -> Iterator[Case]:
-    """Two rows an operation: forward, and forward and backward where it has a gradient; ``only`` chooses by name."""
+def passes() -> list[tuple[str, str]]:
+    """(operation, name of the row): two rows an operation, forward, and with backward where it has a gradient."""
+    found = []
     for qualified, record in sorted(ops_by_public_name().items()):
-        passes = ["forward"] + ["forward + backward"] * (record.differentiable or str(record.family) == "composite")
-        wanted = [p for p in passes if only(f"{qualified}, {p}")]
-        if not wanted:
-            continue
-        entry = _sample(record) if tiny else largest(qualified)
-        for name in wanted:
-            yield OpCase(group="ops", name=f"{qualified}, {name}", qualified=qualified, contestants=CONTESTANTS,
-                         inputs=entry, backward=name != "forward", function=record.public)  # fmt: skip
+        found.append((qualified, f"{qualified}, forward"))
+        if record.differentiable or str(record.family) == "composite":
+            found.append((qualified, f"{qualified}, forward + backward"))
+    return found
+
+
+def cases(only=lambda name: True, tiny: bool = False, inputs: Sample | None = None) -> Iterator[Case]:
+    """The rows whose names ``only`` accepts; ``inputs`` where they are known already."""
+    for qualified, name in passes():
+        if only(name):
+            record = ops_by_public_name()[qualified]
+            yield OpCase(group="ops", name=name, qualified=qualified, contestants=CONTESTANTS, function=record.public,
+                         inputs=inputs or (_sample(record) if tiny else largest(qualified)),
+                         backward=name.endswith("backward"))  # fmt: skip
+
+
+def family(case: OpCase) -> str:
+    """What the operation is counted among: its namespace, or its family where that is PyTorch's own."""
+    record = ops_by_public_name()[case.qualified]
+    return str(record.namespace or record.family)
 
 
 def shapes(case: OpCase) -> str:

@@ -1,4 +1,4 @@
-"""What needs a process of its own: importing, the first step, the memory of a step, a second opinion on a ratio.
+"""What needs a process of its own: importing, the first step, the memory of a step.
 
 As a program (``python -m benchmarks.processes TASK ENGINE THREADS [ROW]``) it does one task and prints one number.
 """
@@ -105,11 +105,6 @@ def memory(threads: int, cases: list, only: Callable[[str], bool]) -> list[dict[
     return rows
 
 
-def alone(group: str, name: str, engine: str, threads: int, seconds: float) -> float:
-    """Seconds a call of one row with one contestant in a process of its own."""
-    return _task("time", engine, threads, f"{group}:{seconds}:{name}")
-
-
 def install_size(package: str) -> int:
     """Bytes of an installed package and of all that it needs; of a checkout, its own packages."""
     total, waiting, seen = 0, [package.replace("_", "-")], set()
@@ -173,7 +168,7 @@ def _windows_peak() -> int:
 
 def main(task: str, engine: str, threads: str, row: str = "") -> None:
     """Do one task and print its number."""
-    from . import groups, measure, steps
+    from . import steps
 
     made = ready([engine], int(threads))
     if task == "first_step":
@@ -194,12 +189,7 @@ def main(task: str, engine: str, threads: str, row: str = "") -> None:
             run()
         print(resident(peak=True) - before)
     else:
-        group, seconds, name = row.split(":", 2)
-        case = next(c for c in groups.cases(group, lambda n: n == name) if c.name == name)
-        settings = measure.Settings(repeats=7, block=float(seconds), threads=int(threads))
-        with measure.quiet():
-            run = case.job(made[engine]).run
-        print(median(measure.alternate({engine: run}, settings)[engine]))
+        raise ValueError(f"there is no task {task!r}")
 
 
 if __name__ == "__main__":

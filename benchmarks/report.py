@@ -14,9 +14,11 @@ from .engines import ENGINES
 HEADINGS = {
     "steps": "Training steps, eager", "compiled": "Training steps, compiled", "kernels": "Single operations",
     "ops": "Every operation of the registry", "memory": "Memory", "startup": "Start-up",
+    "busy": "On a busy machine",
 }  # fmt: skip
 BEGIN, END = "<!-- results: written by python -m benchmarks -->", "<!-- end of results -->"
 Row = dict[str, Any]
+Results = dict[str, Any]
 
 
 def title(engine: str) -> str:
@@ -38,6 +40,8 @@ def worst(row: Row) -> tuple[float, str] | None:
 
 def amount(seconds: float, unit: str = "s") -> str:
     """A number with its unit, at three digits."""
+    if unit == "×":
+        return f"{seconds:.2f} ×"
     if unit != "s":
         return f"{seconds:.3g} {unit}"
     for factor, name in ((1, "s"), (1e3, "ms")):
@@ -51,6 +55,8 @@ def _cell(row: Row, engine: str) -> str:
     if entry is None or ("seconds" not in entry and entry.get("error") is None):
         return "–"
     text = amount(entry["seconds"], row.get("unit", "s")) if "seconds" in entry else ""
+    if "busy" in entry:
+        text += f" ({amount(entry['alone'])} → {amount(entry['busy'])})"
     return text + (f" ({entry['error']:.0e})" if entry.get("error") is not None else "")
 
 
@@ -70,9 +76,9 @@ def _speed(row: Row) -> str:
     return "; ".join(parts) or "–"
 
 
-def table(rows: list[Row]) -> str:
-    """The rows of one group as a Markdown table."""
-    present = [e for e in ENGINES if any("missing" not in r["contestants"].get(e, {"missing": 1}) for r in rows)]
+def table(rows: list[Row], engines: tuple[str, ...] = tuple(ENGINES)) -> str:
+    """The rows of one group as a Markdown table, with those of ``engines`` that took part."""
+    present = [e for e in engines if any("missing" not in r["contestants"].get(e, {"missing": 1}) for r in rows)]
     peers = [e for e in present if any(e in r.get("ratios", {}) for r in rows)]
     speeds = any("flops" in r or "bytes" in r for r in rows)
     aims = any(r["aim"] for r in rows)
@@ -100,19 +106,80 @@ def summary(rows: list[Row]) -> str:
     return "\n".join(lines + [f"Not measured, {line}." for line in missing])
 
 
-def markdown(results: dict[str, Any], picture: str | None = None) -> str:
-    """Everything: machine, one table a group, how to read them."""
-    parts = ["Made by `" + results["command"] + "`, " + results["date"] + ".", ""]
-    parts += [f"- {key}: {value}" for key, value in results["machine"].items()]
+NOTES = {
+    "busy": "How many times longer a step takes beside one spinning process a core (limit: 3).",
+}
+
+
+def markdown(results: Results, picture: str | None = None) -> str:
+    """Everything: machine, one table a group (of ``ops`` a summary), how to read them."""
+    newest = results["runs"][-1]["machine"]
+    parts = [f"- {key}: {value}" for key, value in newest.items()]
     if picture:
         parts += ["", f"![ratios by row]({picture})"]
     for group, heading in HEADINGS.items():
         rows = [r for r in results["rows"] if r["group"] == group]
         if rows:
-            shown = table(rows)
-            if group == "ops":
-                shown = f"<details><summary>{len(rows)} rows</summary>\n\n{shown}\n\n</details>"
-            parts += ["", f"### {heading}", "", summary(rows), "", shown]
+            parts += ["", f"### {heading}", "", *_origin(rows, results), "", NOTES.get(group, summary(rows)), ""]
+            parts.append(ops_summary(rows) if group == "ops" else table(rows))
+    return "\n".join(parts) + "\n"
+
+
+def _origin(rows: list[Row], results: Results) -> list[str]:
+    """When, at which commit and by which command the rows were measured; what of the machine was different then."""
+    newest, lines = results["runs"][-1]["machine"], []
+    for number, run in enumerate(results["runs"]):
+        count = sum(row["run"] == number for row in rows)
+        if count:
+            which = "Measured" if count == len(rows) else f"{count} of {len(rows)} rows were measured"
+            other = [f"{key} {value}" for key, value in run["machine"].items() if newest.get(key) != value]
+            lines.append(f"{which} {run['date']}" + f" at commit {run['commit']}" * bool(run["commit"])
+                         + f" by `{run['command']}`" + f", with {', '.join(other)}" * bool(other) + ".")  # fmt: skip
+    if any(row.get("alone") for row in rows):
+        confirmed = sum(bool(row.get("alone")) for row in rows)
+        which = "Every row was" if confirmed == len(rows) else f"{confirmed} of {len(rows)} rows were"
+        lines.append(f"{which} confirmed with each contestant alone in a process; the lower ratio counts.")
+    return lines
+
+
+COLUMNS = (("torch", "forward"), ("torch", "forward + backward"), ("jax", "forward"), ("jax", "forward + backward"),
+           ("numpy", "forward"), ("autograd", "forward + backward"))  # fmt: skip
+
+
+def ops_summary(rows: list[Row]) -> str:
+    """The rows of ``ops`` by family: geometric means of the ratios; and the worst of them."""
+    columns = [c for c in COLUMNS if any(c[0] in counted(r) for r in rows)]
+    head = ["family", "rows", *[f"{title(peer)}, {passes}" for peer, passes in columns], "below 1 against PyTorch"]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    families = sorted({r["family"] for r in rows})
+    for name, own in [*((f, [r for r in rows if r["family"] == f]) for f in families), ("all", rows)]:
+        cells = [name, str(len(own))]
+        for peer, passes in columns:
+            found = [counted(r)[peer] for r in own if r["name"].endswith(f", {passes}") and peer in counted(r)]
+            cells.append(f"{geometric_mean(found):.2f}" if found else "–")
+        against = [counted(r)["torch"] for r in own if "torch" in counted(r)]
+        lines.append("| " + " | ".join([*cells, f"{sum(f < 1 for f in against)} of {len(against)}"]) + " |")
+    lines += ["", "Geometric means of peer / ours. All rows, with times and errors: [ops.md](ops.md)."]
+    slow = [r for r in rows if r["contestants"].get("torch", {}).get("seconds", 0) >= SMALL]
+    for which, chosen in (("The ten worst", rows), (f"Those where PyTorch takes {amount(SMALL)} or more", slow)):
+        worst_ones = sorted((r for r in chosen if "torch" in counted(r)), key=lambda r: counted(r)["torch"])[:10]
+        if worst_ones:
+            lines += ["", f"{which}, against PyTorch:", "", table(worst_ones, ("ours", "torch"))]
+    return "\n".join(lines)
+
+
+SMALL = 1e-4
+"""Seconds: below, a row measures Python's calls."""
+
+
+def ops_page(results: Results) -> str:
+    """Every row of ``ops`` by family."""
+    rows = [r for r in results["rows"] if r["group"] == "ops"]
+    parts = ["# Every operation of the registry", "", *_origin(rows, results), "",
+             "How to read it: [README.md](README.md). In square brackets the shapes of the inputs."]  # fmt: skip
+    for name in sorted({r["family"] for r in rows}):
+        own = [r for r in rows if r["family"] == name]
+        parts += ["", f"## {name}", "", summary(own), "", table(own)]
     return "\n".join(parts) + "\n"
 
 

@@ -1,9 +1,12 @@
 """The benchmarks' plumbing, at sizes and repeats that measure nothing."""
 
+import itertools
 import json
 import math
 import os
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,8 @@ from autograd_core.registry import ops_by_public_name
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the benchmarks are not installed
 
-from benchmarks import cases, engines, groups, measure, ops, processes, report, steps  # noqa: E402
-from benchmarks.__main__ import main  # noqa: E402
+from benchmarks import apart, busy, cases, engines, groups, measure, ops, processes, report, steps, store  # noqa: E402
+from benchmarks.__main__ import _keep, main  # noqa: E402
 
 OURS = engines.ready(["ours"], 1)
 NOTHING = measure.Settings(repeats=0, elements=1)
@@ -34,8 +37,9 @@ def row(name="r", ours=1.0, torch=2.0, **more):
             "ratios": {"torch": {"low": ratio - 0.1, "median": ratio, "high": ratio + 0.1}}, **more}  # fmt: skip
 
 
-def results(*rows):
-    return {"date": "2026-01-01", "command": "python -m benchmarks", "machine": {"cores": "2"}, "rows": rows}
+def results(*rows, **run):
+    run = {"date": "2026-01-01", "command": "python -m benchmarks", "commit": "abc", "machine": {"cores": "2"}, **run}
+    return {"format": store.FORMAT, "runs": [run], "rows": [{"run": 0, **row} for row in rows]}
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +77,11 @@ def test_every_operation_has_a_row():
     assert {case.qualified for case in ops.cases(tiny=True)} == set(ops_by_public_name())
 
 
-@pytest.mark.parametrize(("qualified", "least"), [("tanh", 2**18), ("matmul", 2**12), ("outer", 100)])
-def test_samples_are_scaled_up_within_bounds(qualified, least):
-    size = ops._size(ops.largest(qualified))
-    assert least <= size <= ops.MOST_ELEMENTS
+@pytest.mark.parametrize(("qualified", "least"), [("tanh", 2**10), ("matmul", 2**8), ("outer", 100)])
+def test_samples_are_scaled_up_within_bounds(qualified, least, monkeypatch):
+    monkeypatch.setattr(ops, "MOST_ELEMENTS", 2**12)
+    monkeypatch.setattr(ops, "ELEMENTS", {"contraction": 2**10})
+    assert least <= ops._size(ops.largest.__wrapped__(qualified)) <= ops.MOST_ELEMENTS
 
 
 def test_scaling_keeps_dimensions_of_length_one():
@@ -114,9 +119,17 @@ def test_differences_agree_with_backward():
 def test_contestants_take_turns():
     order = []
     runs = {name: lambda name=name: order.append(name) for name in "ab"}
-    times = measure.alternate(runs, measure.Settings(repeats=2, block=0.0))
+    times = measure.alternate(runs, measure.Settings(repeats=2, block=1e-4))
     assert [len(taken) for taken in times.values()] == [2, 2]
-    assert order[-8:] == ["a", "a", "b", "b", "b", "b", "a", "a"]  # each block is warmed up by one call
+    assert [name for name, _ in itertools.groupby(order)] == ["a", "b", "a", "b", "a"]  # b twice running
+
+
+def test_who_has_used_its_share_of_the_time_sits_out():
+    calls = Counter()
+    runs = {"quick": lambda: calls.update(["quick"]), "slow": lambda: (calls.update(["slow"]), time.sleep(0.02))}
+    times = measure.alternate(runs, measure.Settings(repeats=5, block=1e-5, seconds=0.03))
+    assert [len(taken) for taken in times.values()] == [5, 1]
+    assert calls["slow"] == 2
 
 
 def test_tables():
@@ -165,7 +178,7 @@ def test_command(tmp_path, capsys):
     made = json.loads((tmp_path / "r.json").read_text())
     products = ["matmul 16, forward", "matmul 16, forward + backward"]
     assert [r["name"] for r in made["rows"]] == ["add + sum + backward, 4x4", *products]
-    assert "numpy" in made["machine"]
+    assert "numpy" in made["runs"][0]["machine"]
     assert (tmp_path / "r.md").read_text() in capsys.readouterr().out
 
 
@@ -193,7 +206,70 @@ def test_a_process_of_its_own():
     with pytest.raises(RuntimeError, match="ValueError: no"):
         processes.child("-c", "raise ValueError('no')")
     assert processes.resident(peak=True) > 1 << 20
-    assert float(processes.child("-m", "benchmarks.processes", "memory", "ours", "1", steps.MLP.name)) > 0
+    assert float(processes.child("-m", "benchmarks.processes", "memory", "ours", "1", steps.XOR.name)) > 0
+
+
+def test_rows_are_measured_again_apart():
+    with apart.Apart(1) as others:
+        settings = measure.Settings(repeats=1, block=1e-4, threads=1)
+        assert others.seconds(steps.ADD, "ours", settings) > 0
+        (tanh,) = ops.cases(lambda name: name == "tanh, forward", tiny=True)
+        assert others.ratios(tanh, ["ours", "numpy"], settings)["numpy"] > 0
+        (process, _) = others.running["ours"]
+    assert not process.is_alive()
+
+
+def test_processes_that_spin_end_with_the_block():
+    with pytest.raises(KeyError), busy.spinning(2) as processes:
+        assert [process.poll() for process in processes] == [None, None]
+        raise KeyError
+    assert all(process.returncode is not None for process in processes)
+
+
+def test_rows_of_a_busy_machine(monkeypatch):
+    monkeypatch.setattr(busy, "CASES", (steps.XOR,))
+    (found,) = busy.rows(OURS, measure.Settings(repeats=1, block=1e-3, threads=1), everything)
+    entry = found["contestants"]["ours"]
+    assert entry["seconds"] == pytest.approx(entry["busy"] / entry["alone"])
+    assert f"| {entry['seconds']:.2f} × (" in report.markdown(results(found))
+
+
+def test_rows_that_were_not_measured_are_kept():
+    ops_row = {**row("tanh, forward"), "group": "ops", "family": "elementwise"}
+    first = store.merged(results(row("a"), row("b")), results(ops_row, commit="def"), {"ops"})
+    assert [(r["name"], r["run"]) for r in first["rows"]] == [("a", 0), ("b", 0), ("tanh, forward", 1)]
+    some = store.merged(first, results(row("b", ours=0.5), commit="ghi", machine={"cores": "4"}), set())
+    assert [(r["name"], r["run"]) for r in some["rows"]] == [("a", 0), ("b", 2), ("tanh, forward", 1)]
+    text = report.markdown(some)
+    assert "1 of 2 rows were measured 2026-01-01 at commit abc by `python -m benchmarks`, with cores 2." in text
+    every = store.merged(some, results(row("c"), commit="jkl"), {"steps"})
+    assert [(r["name"], r["run"]) for r in every["rows"]] == [("tanh, forward", 0), ("c", 1)]
+    assert [run["commit"] for run in every["runs"]] == ["def", "jkl"]
+
+
+def test_operations_are_summed_up_by_family():
+    rows = [{**row(name, ours), "group": "ops", "family": family, "shapes": "3"}
+            for name, ours, family in (("tanh, forward", 1, "elementwise"), ("exp, forward", 0.25, "elementwise"),
+                                       ("tanh, forward + backward", 4, "elementwise"), ("mm, forward", 1, "linalg"))]
+    text = report.markdown(results(*rows))
+    assert "| elementwise | 3 | 4.00 | 0.50 | 1 of 3 |" in text
+    assert "| all | 4 | 3.17 | 0.50 | 1 of 4 |" in text
+    assert text.index("| tanh, forward + backward [3] |") < text.index("| mm, forward [3] |")  # the worst first
+    assert "## linalg" in report.ops_page(results(*rows))
+
+
+def test_results_are_kept(tmp_path):
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib")
+    _keep(results(row()), {"steps"}, tmp_path)
+    _keep(results({**row("tanh, forward", 1 / 3), "group": "ops", "family": "elementwise"}), {"ops"}, tmp_path)
+    assert [r["name"] for r in store.read(tmp_path / "results.json")["rows"]] == ["r", "tanh, forward"]
+    assert "### Training steps, eager" in (tmp_path / "README.md").read_text()
+    assert "tanh, forward" in (tmp_path / "ops.md").read_text()
+    assert '"seconds": 0.33333,' in (tmp_path / "results.json").read_text()
+
+
+def test_the_kept_results_can_be_read():
+    assert store.read(ROOT / "benchmarks" / "results.json")["rows"]
 
 
 def test_install_size_counts_what_is_needed():

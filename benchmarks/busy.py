@@ -1,0 +1,71 @@
+"""Training steps on a busy machine: beside one process a core that only spins."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from autograd_core.kernels import host
+
+from . import measure, steps
+from .cases import REFUSALS, StepCase
+from .engines import Engine
+
+CASES = (steps.MLP, steps.LENET5, steps.CHAR_LSTM)
+CONTESTANTS = ("ours", "ours-compiled", "torch")
+SPIN = """
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+while True:
+    pass
+"""  # its input closes when the process that measures ends, however that ends
+
+
+@contextlib.contextmanager
+def spinning(count: int) -> Iterator[list[subprocess.Popen]]:
+    """``count`` processes that never rest, inside the ``with`` block."""
+    with contextlib.ExitStack() as started:
+        processes = []
+        for _ in range(count):
+            process = started.enter_context(subprocess.Popen([sys.executable, "-c", SPIN], stdin=subprocess.PIPE))
+            started.callback(process.kill)
+            processes.append(process)
+        yield processes
+
+
+def rows(engines: dict[str, Engine], settings: measure.Settings, only: Callable[[str], bool]) -> Iterator[dict]:
+    """How many times longer a step takes, by contestant; each round measures all of them alone and then not alone."""
+    for case in CASES:
+        if only(case.name):
+            yield _row(case, engines, settings)
+
+
+def _row(case: StepCase, engines: dict[str, Engine], settings: measure.Settings) -> dict[str, Any]:
+    row: dict[str, Any] = {"group": "busy", "name": case.name, "aim": None, "unit": "×", "contestants": {}}
+    runs = {}
+    for name in CONTESTANTS:
+        if name in engines:
+            try:
+                runs[name] = case.job(engines[name]).run
+            except REFUSALS as reason:
+                row["contestants"][name] = {"missing": str(reason)[:120]}
+    times: dict[str, list[list[float]]] = {name: [] for name in runs}
+    one = replace(settings, repeats=2)
+    for _ in range(settings.repeats):
+        alone = measure.alternate(runs, one)
+        with spinning(host.cores()):
+            busy = measure.alternate(runs, one)
+        for name, taken in times.items():
+            taken.append([float(np.mean(found[name])) for found in (alone, busy)])
+    for name, taken in times.items():
+        if taken:
+            low, middle, high = (float(q) for q in np.quantile([b / a for a, b in taken], (0.25, 0.5, 0.75)))
+            alone_, busy_ = np.median(taken, axis=0).tolist()
+            row["contestants"][name] = {"seconds": middle, "low": low, "high": high, "alone": alone_, "busy": busy_}
+    return row
