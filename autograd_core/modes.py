@@ -220,9 +220,10 @@ class Watcher:
     def update(self, optimizer, place):
         """An optimizer works on arrays, for a step taken at ``place``; asked of watchers that do not steer."""
         if self.outer is not None:
-            return self.outer.update(optimizer, place)
-        with unwatched():
-            optimizer._update_arrays(place)
+            self.outer.update(optimizer, place)
+        else:
+            with unwatched():
+                optimizer._update_arrays(place)
 
     def write(self, target, result):
         """``result`` is about to be written into the memory of ``target``."""

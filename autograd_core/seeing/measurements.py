@@ -41,7 +41,8 @@ def noting(append: Callable, remember: Callable) -> Callable:
     local = state
 
     def note(op, args, static, result, start, stop, peak):
-        given = []
+        memory: int | tuple[int, ...]
+        given: list[tuple] = []
         for arg in args:
             if isinstance(arg, Tensor):
                 array, node = arg.array, arg.node
@@ -61,7 +62,8 @@ def noting(append: Callable, remember: Callable) -> Callable:
             node, kinds, memory = _several(result)
         scope = local.scope
         if node is None or type(scope) is BackwardScope:
-            append((_of_call, op, static, scope, _place(scope), start, stop, given, kinds, memory, None, 0, 0, peak))
+            place = site(5) if type(scope) is not BackwardScope else _place(scope)
+            append((_of_call, op, static, scope, place, start, stop, given, kinds, memory, None, 0, 0, peak))
         else:
             remember(node.number)
             append((_of_call, op, static, scope, node.site, start, stop, given, kinds, memory, node.plan, node.number,
@@ -70,10 +72,27 @@ def noting(append: Callable, remember: Callable) -> Callable:
     return note
 
 
+def meeting(append: Callable, known: set[int]) -> Callable:
+    """What notes that backward has come to a node; of one that was made inside, the number says all."""
+
+    def meet(node, slots, since, until, peak=None):
+        if len(slots) == 1:
+            array = slots[0]
+            base = array.base
+            memory = id(array if base is None else base)
+        else:
+            memory = memory_of(slots)
+        number = node.number
+        if number in known:
+            append((_of_gradient, number, memory, since, until, peak))
+        else:
+            append((_of_foreign_gradient, *_facts_of(node), memory, since, until, peak))
+
+    return meet
+
+
 def _place(scope):
-    """The user's line of a call that made no node; of one in a backward, that of the node whose gradient it is."""
-    if type(scope) is not BackwardScope:
-        return site(4)
+    """The user's line of a call in a backward: that of the node whose gradient it is part of."""
     forward = scope.forward()
     return forward.site if forward is not None else None
 
@@ -127,8 +146,10 @@ class Facts:
 
     def add(self, op: Any, side: str, scope: Any, place: Any, start: int, stop: int, **more: Any) -> None:
         """One more event, with its times in seconds."""
-        self.events.append(Event(op.name, side, str(scope or ""), place, (start - self.began) * 1e-9,
-                                 (stop - start) * 1e-9, family=op.family.name, colour=op.family.colour, **more))  # fmt: skip
+        self.events.append(
+            Event(op.name, side, str(scope or ""), place, (start - self.began) * 1e-9, (stop - start) * 1e-9,
+                  family=op.family.name, colour=op.family.colour, **more)
+        )  # fmt: skip
 
     def newly_kept(self, op: Any, plan: Any, given: list, made: list) -> int:
         """Bytes that a node keeps and nothing kept since the last backward; parameters and the user's left out."""
@@ -192,14 +213,14 @@ def _of_call(facts, op, static, scope, place, start, stop, given, kinds, memory,
                                     kept + hidden, targets)  # fmt: skip
 
 
-def of_gradient(facts, number, memory, since, until, peak):
+def _of_gradient(facts, number, memory, since, until, peak):
     """Backward came to a node that was made inside; the rules of the one before ran from ``since`` to ``until``."""
     facts.times.append((since, until, peak))
     facts.walk.append((number, facts.rules[number], memory if type(memory) is tuple else (memory,)))
 
 
-def facts_of(node: Node) -> tuple:
-    """What `of_foreign_gradient` needs to know of a node that was made outside."""
+def _facts_of(node: Node) -> tuple:
+    """What `_of_foreign_gradient` needs to know of a node that was made outside."""
     targets = {}
     for parent, index in node.edges:
         leaf = isinstance(parent, Tensor)
@@ -211,10 +232,10 @@ def facts_of(node: Node) -> tuple:
                               sum([v.nbytes for v in saved]), targets)  # fmt: skip
 
 
-def of_foreign_gradient(facts, number, rules, memory, since, until, peak):
+def _of_foreign_gradient(facts, number, rules, memory, since, until, peak):
     """Backward came to a node that was made outside."""
     facts.rules[number] = rules
-    of_gradient(facts, number, memory, since, until, peak)
+    _of_gradient(facts, number, memory, since, until, peak)
 
 
 def of_leaves(facts, gradients, since, until, peak):

@@ -13,18 +13,15 @@ from time import perf_counter_ns as clock
 
 from ..modes import Watcher, state
 from ..provenance import site
-from ..storage import owner_of
 from ..tensor import Tensor, apply
-from .events import BACKWARD, ENGINE, UPDATE, Profile
+from .events import ENGINE, UPDATE, Profile
 from .measurements import (
     Named,
     events_of,
-    facts_of,
+    meeting,
     memory_of,
     noting,
     of_failure,
-    of_foreign_gradient,
-    of_gradient,
     of_hand_out,
     of_leaves,
     of_other,
@@ -41,7 +38,7 @@ class profile(Observer, Watcher):
 
     ``memory=True`` also measures the most memory that each operation holds while it runs, temporary arrays included,
     with `tracemalloc`, which slows small operations down. Results are the same bits as without the profile. Measuring
-    costs about as much as a tiny operation takes: 1.5 us on a Xeon, 3 % of an operation of 50 us.
+    costs less than a tiny operation takes: on a Xeon 1.4 us, 2.3 us where the operation before has emptied the caches.
     """
 
     def __init__(self, memory: bool = False, title: str = ""):
@@ -52,11 +49,13 @@ class profile(Observer, Watcher):
         super().__enter__()
         self.steers = self.outer is not None and self.outer.steers
         self.raw: list[tuple] = []
-        self.numbers: set[int] = set()  # of the nodes that were made inside
-        self.note = noting(self.raw.append, self.numbers.add)
+        numbers: set[int] = set()  # of the nodes that were made inside
+        self.note, self.meet = noting(self.raw.append, numbers.add), meeting(self.raw.append, numbers)
         self.held: int | None = None  # traced memory before the rules at work
-        if self.outer is None and not self.memory:
-            self.call = _door(self.note, self.call)  # type: ignore[method-assign]
+        if not self.memory:
+            self.arrive = self.meet  # type: ignore[method-assign]
+            if self.outer is None:
+                self.call = _door(self.note, self.call)  # type: ignore[method-assign]
         self.stack = ExitStack()
         if self.memory and not tracemalloc.is_tracing():
             tracemalloc.start()
@@ -69,7 +68,8 @@ class profile(Observer, Watcher):
         ended = clock()
         super().__exit__(*error)
         self.stack.close()
-        self.__dict__.pop("call", None)
+        for hook in ("call", "arrive"):
+            self.__dict__.pop(hook, None)
         raw, began = self.raw, self.began
         self.result.fill(lambda: events_of(raw, began), (ended - began - self.prepared) * 1e-9)
 
@@ -118,22 +118,12 @@ class profile(Observer, Watcher):
             raise
 
     def arrive(self, node, slots, since, until):
-        """Backward comes to a node; what is known of the call that made it is not noted again."""
-        peak = self._most_of_a_node()
-        array = slots[0]
-        if array is not None and len(slots) == 1:
-            base = array.base
-            memory = id(array if base is None else base)
-        else:
-            memory = memory_of(slots)
-        if node.number in self.numbers:
-            self.raw.append((of_gradient, node.number, memory, since, until, peak))
-        else:
-            self.raw.append((of_foreign_gradient, *facts_of(node), memory, since, until, peak))
+        """Backward comes to a node; memory is measured up to here."""
+        self.meet(node, slots, since, until, self._most_of_a_node())
 
     def hand_out(self, pending, since, until):
         """Leaves are about to get their gradients."""
-        gradients = {id(owner_of(leaf.array)): memory_of(found) for leaf, found in pending.items()}
+        gradients = {memory_of([leaf.array])[0]: memory_of(found) for leaf, found in pending.items()}
         self.raw.append((of_leaves, gradients, since, until, self._most_of_a_node()))
 
     def finished(self, since, until):
@@ -142,8 +132,6 @@ class profile(Observer, Watcher):
 
     def _most_of_a_node(self):
         """The most memory that the rules of the node before held."""
-        if not self.memory:
-            return None
         most, self.held = self._most(self.held), self._watch_memory()
         return most
 
