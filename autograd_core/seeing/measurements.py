@@ -41,7 +41,7 @@ def noting(append: Callable, remember: Callable) -> Callable:
     local = state
 
     def note(op, args, static, result, start, stop, peak):
-        memory: int | tuple[int, ...]
+        memory: Any
         given: list[tuple] = []
         for arg in args:
             if isinstance(arg, Tensor):
@@ -79,7 +79,7 @@ def meeting(append: Callable, known: set[int]) -> Callable:
         if len(slots) == 1:
             array = slots[0]
             base = array.base
-            memory = id(array if base is None else base)
+            memory: Any = id(array if base is None else base)
         else:
             memory = memory_of(slots)
         number = node.number
