@@ -16,7 +16,6 @@ from .dataset import TensorDataset
 from .fetch import Source, fetch_files, or_stand_in
 from .sources import Installed, Pip
 
-CANCER_FILES = {"breast_cancer.csv": "fed3eb72d0575ef6192293f5093c6e801b1476b577d0386bf4455504522172ed"}
 DIAMONDS_FILES = {"diamonds.csv": "9574730b03aba241d899c4a97511c5061b19358fab89510774fb6c24168345c4"}
 DIAMONDS_SOURCES: tuple[Source, ...] = (
     Installed("plotnine", "data"),
