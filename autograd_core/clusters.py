@@ -130,7 +130,7 @@ def fuse(program: Program) -> None:
                 found.closed = True
         if joined is not None and joined.reduction is None:
             owner[row.out] = joined
-    _emit(program, list(dict.fromkeys(place.values())))
+    _emit(program, _side_by_side(program, [c for c in dict.fromkeys(place.values()) if c.rows]))
 
 
 def _join(row, owner):
@@ -178,6 +178,34 @@ def is_elementwise(row: Instruction) -> bool:
         return False
     known = row.op in (CAST, COPY) or row.op.name == "to" or row.op.scalar is not None or row.op.name in WITHOUT_SCALAR
     return known and np.broadcast_shapes(*[v.shape for v in row.operands]) == row.out.shape
+
+
+def _side_by_side(program, clusters):
+    """The clusters; a sum of all elements, as a loss is, is now one loop with what else is made of the same arrays."""
+    order = {row: at for at, row in enumerate(program.instructions)}
+    readers: dict[Value, list[int]] = {}
+    for row, at in order.items():
+        for value in row.operands:
+            readers.setdefault(value, []).append(at)
+    for total in clusters:
+        if total.reduction is None or len(total.reduction.static["dim"]) < len(total.shape) or len(total.shape) == 4:
+            continue  # loops with a sum have C order, pictures perhaps another
+        for other in clusters:
+            if other.shape == total.shape and other.reduction is None and _may_be_one(total, other, order, readers):
+                total.rows += other.rows
+                other.rows = []
+    return [cluster for cluster in clusters if cluster.rows]
+
+
+def _may_be_one(total, other, order, readers):
+    """Whether two clusters read the same, or one what the other makes, and what others read of both can wait."""
+    rows = {order[row]: row for c in (total, other) for row in c.rows}
+    inputs = [{v for row in c.rows for v in row.operands} for c in (total, other)]
+    made = {row.out for row in rows.values()}
+    if total.reduction.out in inputs[1] or not inputs[0] & inputs[1]:
+        return False
+    outside = [at for value in made for at in readers.get(value, ()) if at not in rows]
+    return min(outside, default=max(rows) + 1) > max(rows) and len((inputs[0] | inputs[1]) - made) <= MOST_INPUTS
 
 
 def _emit(program, clusters):
@@ -244,8 +272,8 @@ def fused_instruction(rows: list[Instruction], outputs: list[Value], shape: tupl
         for value in row.operands:
             if value in inside or value in known:
                 continue
-            if value.kind == "constant" and not value.shape and value.dtype.kind in "fi":
-                known[value] = value.held.item()
+            if value.kind == "constant" and _is_one_number(value, shape, rows):
+                known[value] = value.held.flat[0].item()
             else:
                 known[value] = trace.input(value.dtype.name)
                 inputs.append(value)
@@ -276,6 +304,19 @@ def fused_instruction(rows: list[Instruction], outputs: list[Value], shape: tupl
     op = Op(title, fused, elementwise, run=fused)
     last = rows[-1]
     return Instruction(op, (*inputs, *numbers), {}, tuple(outputs), scope=last.scope, site=last.site)
+
+
+def _is_one_number(value, shape, rows):
+    """Whether a loop may have a constant in its text: a number, or an array of one number that gives it no shape."""
+    if not value.shape:
+        return value.dtype.kind in "fi"
+    first = value.held.flat[0]
+    if value.dtype.kind != "f" or not np.isfinite(first) or (value.held != first).any():
+        return False
+    readers = [row for row in rows if value in row.operands]
+    if any([row.out.dtype != value.dtype or all([v.kind == "constant" for v in row.operands]) for row in readers]):
+        return False
+    return any([v.shape == shape and v.kind != "constant" for row in rows for v in row.operands])
 
 
 def _lowered(row, trace, known, lifted):

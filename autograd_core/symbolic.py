@@ -304,6 +304,8 @@ def binary(symbol: str, a, b):
         raise NotFusable("shifts")
     if symbol in "+*" and _is_neutral(b, 0 if symbol == "+" else 1) and isinstance(a, Value):
         return a.to(dtype)
+    if symbol == "*" and _is_neutral(a, 1) and isinstance(b, Value):
+        return b.to(dtype)
     return _trace((a, b)).value(symbol, _cast((a, b), dtype), dtype)
 
 

@@ -108,6 +108,22 @@ def test_what_others_read_is_no_epilogue():
     assert "matmul" in names(f)
 
 
+def test_a_loss_and_its_gradient_are_one_loop():
+    x, y = ag.randn(5, 7, requires_grad=True), ag.randn(5, 7)
+
+    def gradient(x, y, after):
+        loss = F.mse_loss(x, y)
+        (g,) = ag.grad(loss, [x])
+        return loss.detach(), g * after(loss.detach())
+
+    f = ag.compile(gradient)
+    for after, count in ((lambda loss: 2.0, 1), (lambda loss: loss.exp(), 2)):  # what waits for the sum cannot be in it
+        f(x, y, after)
+        for found, expected in zip(f(x, y, after), gradient(x, y, after), strict=True):
+            np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=2e-6)
+        assert len([name for name in names(f) if "mul" in name]) == count
+
+
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_layers_work_on_the_tables_that_their_input_is_rows_of(batch_first):
     ag.manual_seed(0)

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from autograd_core.kernels import cache
-from autograd_core.kernels.loop_text import Loop, combine_source, flat_source, partial_dtype, rows_source
-from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, out, scratch
-from autograd_core.kernels.runner import RangeKernel
+from autograd_core.kernels.lazy import simd
+from autograd_core.kernels.loop_text import Loop, flat_source, partial_dtype, rows_source
+from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, out, scratch
+from autograd_core.kernels.runner import RangeKernel, range_kernel
 
 FLAT_BLOCK = 4096  # elements of one unit of work: some microseconds
 ROW_BLOCK = 1024  # of a reduction: at most 64 to 256 additions one after the other in a lane, then pairs
@@ -61,6 +62,41 @@ def _write(source: str, name: str) -> str | None:
     except OSError:  # a full disk or a read-only folder: the code is compiled from memory
         return None
     return str(folder / name)
+
+
+@range_kernel
+def combine(reduce, partial, dtype):
+    """Combine partial results pair by pair. Context: them, how many an output, outputs, bits of a mean's divisor."""
+    P, S = simd.scalar(np.dtype(partial)), simd.scalar(np.dtype(dtype))
+    mean, largest, smallest = reduce == "mean", reduce == "max", reduce == "min"
+
+    @simd.device
+    def pair(a, b):
+        if largest:
+            return simd.maximum(a, b)
+        if smallest:
+            return simd.minimum(a, b)
+        return a + b
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        target = simd.pointer(w[2], S)
+        for row in range(start, stop):
+            part = simd.advance(simd.pointer(w[0], P), row * w[1])
+            count = w[1]
+            while count > 1:
+                half = count >> 1
+                for i in range(half):
+                    part[i] = pair(part[2 * i], part[2 * i + 1])
+                if count > 2 * half:
+                    part[half] = part[count - 1]
+                count -= half
+            value = part[0]
+            if mean:
+                value = value / simd.real(w[3])
+            target[row] = S(value)
+
+    return kernel
 
 
 # ------------------------------------------------------------------------------------------------------------- planning
@@ -207,9 +243,8 @@ def _rows_plan(loop: Loop, shape: tuple[int, ...], axes: int, sizes: list[int], 
             continue
         partial = partial_dtype(output.reduce, dtype)
         refs.append(scratch(len(pieces)))
-        kernel = generated(combine_source(output.reduce, partial, dtype))
-        divisor = int(np.float64(inner).view(np.int64))
-        after.append(Call(kernel, (scratch(len(pieces)), each, out(i), divisor), rows, max(1, GRAIN // max(each, 1))))
+        facts = (scratch(len(pieces)), each, out(i), bits(inner))
+        after.append(Call(combine(output.reduce, partial, dtype), facts, rows, max(1, GRAIN // max(each, 1))))
         pieces.append(units * np.dtype(partial).itemsize)
     context: list[int | Ref] = [inp(len(loop.inputs)) if loop.numbers else 0, length, block, max(blocks, 1), *sizes]
     for i, (stride, outer) in enumerate(zip(along, steps, strict=True)):

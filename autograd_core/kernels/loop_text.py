@@ -200,29 +200,37 @@ def flat_source(loop: Loop, lanes: int, targets: tuple[int | None, ...]) -> str:
         places.append(f"p_{names[target]}" if target is not None else f"o_{i}")
         if target is None:
             lines += [f"        o_{i} = simd.pointer(a[at + {first + fresh.index(i)}], {type_name(dtype)})"]
-    results = [f"r{i}" for i in range(len(loop.outputs))]
-    left = f"{', '.join(results)}{',' if len(results) == 1 else ''}"
-
-    def vectors(part: str) -> list[str]:
-        return [_loaded(f"simd.load{part.format(f'p_{n}', vector_name(_in_memory(d)))}", d)
-                for n, d in zip(names, loop.inputs, strict=True)]  # fmt: skip
-
-    def stores(whole: bool) -> list[str]:
-        found = []
-        for i, output in enumerate(loop.outputs):
-            value = _stored(results[i], loop.dtypes[output.value])
-            found.append(f"simd.store({places[i]}, i, {value})" if whole else
-                         f"simd.store_part({places[i]}, whole, {value}, end - whole)")  # fmt: skip
-        return found
-
-    lines += ["        whole = begin + (end - begin) // LANES * LANES",
-              "        for i in range(begin, whole, LANES):",
-              f"            {left} = {writer.call(vectors('({}, i, {})'))}",
-              *[f"            {line}" for line in stores(True)],
-              "        if whole < end:",
-              f"            {left} = {writer.call(vectors('_part({}, whole, end - whole, {})'))}",
-              *[f"            {line}" for line in stores(False)]]  # fmt: skip
+    kinds = [vector_name(_in_memory(d)) for d in loop.inputs]
+    loads = [(f"simd.load(p_{n}, i, {k})", f"simd.load_part(p_{n}, i, end - i, {k})")
+             for n, k in zip(names, kinds, strict=True)]  # fmt: skip
+    stores = []
+    for i, output in enumerate(loop.outputs):
+        value = _stored(f"r{i}", loop.dtypes[output.value])
+        stores.append((f"simd.store({places[i]}, i, {value})", f"simd.store_part({places[i]}, i, {value}, end - i)"))
+    lines += [f"        {line}" for line in _vectors(loop, writer, loads, stores)]
     return "\n".join(lines) + "\n"
+
+
+def _vectors(loop: Loop, writer: _Writer, loads: Sequence[tuple[str, str]], stores: Sequence[tuple[str, str]],
+             ) -> list[str]:  # fmt: skip
+    """The loop over the vectors from ``begin`` to ``end``; of ``loads`` and ``stores`` the second is for a last part.
+
+    What is worked out stands in it once, or there would be twice as much to compile.
+    """
+    names, results = writer.names[: len(loop.inputs)], [f"r{i}" for i in range(len(loop.outputs))]
+
+    def chosen(pairs: Sequence[tuple[str, str]]) -> list[str]:
+        same, other = [a for a, b in pairs if a == b], [(a, b) for a, b in pairs if a != b]
+        if not other:
+            return same
+        return [*same, "if i + LANES <= end:", *[f"    {a}" for a, _ in other],
+                "else:", *[f"    {b}" for _, b in other]]  # fmt: skip
+
+    given = [_loaded(f"x_{name}", dtype) for name, dtype in zip(names, loop.inputs, strict=True)]
+    body = [*chosen([(f"x_{n} = {a}", f"x_{n} = {b}") for n, (a, b) in zip(names, loads, strict=True)]),
+            f"{', '.join(results)}{',' if len(results) == 1 else ''} = {writer.call(given)}",
+            *chosen(stores)]  # fmt: skip
+    return ["for i in range(begin, end, LANES):", *[f"    {line}" for line in body]]
 
 
 # ------------------------------------------------------------------------------------------------------ any strides
@@ -267,8 +275,6 @@ def rows_source(loop: Loop, lanes: int, dims: int, modes: str) -> str:
         if modes[i] == "g":
             lines += [f"        step_{name} = a[{head + width * i + 1}]"]
     outputs = head + width * len(names)
-    results = [f"r{i}" for i in range(len(loop.outputs))]
-    left = f"{', '.join(results)}{',' if len(results) == 1 else ''}"
     for i, output in enumerate(loop.outputs):
         dtype = loop.dtypes[output.value]
         if output.reduce:
@@ -276,49 +282,41 @@ def rows_source(loop: Loop, lanes: int, dims: int, modes: str) -> str:
         else:
             start = f"simd.pointer(a[{outputs + i}], {type_name(_in_memory(dtype))})"
             lines += [f"        o_{i} = simd.advance({start}, row * length)"]
-    lines += ["        whole = begin + (end - begin) // LANES * LANES",
-              "        for i in range(begin, whole, LANES):",
-              f"            {left} = {writer.call(_row_vectors(loop, names, modes, True))}",
-              *[f"            {line}" for line in _row_results(loop, results, True)],
-              "        if whole < end:",
-              "            inside = simd.iota(V_INT64) < end - whole",
-              f"            {left} = {writer.call(_row_vectors(loop, names, modes, False))}",
-              *[f"            {line}" for line in _row_results(loop, results, False)]]  # fmt: skip
+    lines += [f"        {line}" for line in _vectors(loop, writer, _row_loads(loop, names, modes), _row_stores(loop))]
     for i, output in enumerate(loop.outputs):
         if output.reduce:
             lines += [f"        {_row_total(i, output, loop.dtypes[output.value], outputs)}"]
     return "\n".join(lines) + "\n"
 
 
-def _row_vectors(loop: Loop, names: Sequence[str], modes: str, whole: bool) -> list[str]:
+def _row_loads(loop: Loop, names: Sequence[str], modes: str) -> list[tuple[str, str]]:
     found = []
     for name, dtype, mode in zip(names, loop.inputs, modes, strict=True):
         kind = vector_name(_in_memory(dtype))
         if mode == "s":
             text = f"simd.full(p_{name}[0], {kind})"
+            found.append((text, text))
         elif mode == "g":
-            index = "i + simd.iota(V_INT64)" if whole else "simd.minimum(whole + simd.iota(V_INT64), end - 1)"
-            text = f"simd.gather(p_{name}, ({index}) * step_{name}, {kind})"
+            texts = [f"simd.gather(p_{name}, ({index}) * step_{name}, {kind})"
+                     for index in ("i + simd.iota(V_INT64)", "simd.minimum(i + simd.iota(V_INT64), end - 1)")]
+            found.append((texts[0], texts[1]))
         else:
-            text = (f"simd.load(p_{name}, i, {kind})" if whole else
-                    f"simd.load_part(p_{name}, whole, end - whole, {kind})")  # fmt: skip
-        found.append(_loaded(text, dtype))
+            found.append((f"simd.load(p_{name}, i, {kind})", f"simd.load_part(p_{name}, i, end - i, {kind})"))
     return found
 
 
-def _row_results(loop: Loop, results: Sequence[str], whole: bool) -> list[str]:
-    lines = []
+def _row_stores(loop: Loop) -> list[tuple[str, str]]:
+    found = []
     for i, output in enumerate(loop.outputs):
-        dtype, value = loop.dtypes[output.value], results[i]
+        dtype, value = loop.dtypes[output.value], f"r{i}"
         if output.reduce:
-            if not whole:
-                value = f"simd.where(inside, {value}, {_identity(output.reduce, dtype)})"
-            lines += [f"total{i} = {_combined(output.reduce, f'total{i}', value)}"]
-        elif whole:
-            lines += [f"simd.store(o_{i}, i, {_stored(value, dtype)})"]
+            inside = f"simd.where(simd.iota(V_INT64) < end - i, {value}, {_identity(output.reduce, dtype)})"
+            totals = [_combined(output.reduce, f"total{i}", v) for v in (value, inside)]
+            found.append((f"total{i} = {totals[0]}", f"total{i} = {totals[1]}"))
         else:
-            lines += [f"simd.store_part(o_{i}, whole, {_stored(value, dtype)}, end - whole)"]
-    return lines
+            value = _stored(value, dtype)
+            found.append((f"simd.store(o_{i}, i, {value})", f"simd.store_part(o_{i}, i, {value}, end - i)"))
+    return found
 
 
 def _combined(reduce: str, a: str, b: str) -> str:
@@ -335,35 +333,3 @@ def _row_total(i: int, output: Output, dtype: str, outputs: int) -> str:
 def partial_dtype(reduce: str, dtype: str) -> str:
     """The dtype of partial results: sums of floats in float64."""
     return "float64" if reduce in ("sum", "mean") and dtype.startswith("float") else dtype
-
-
-def combine_source(reduce: str, partial: str, dtype: str) -> str:
-    """The file of the kernel that combines the partial results of each output, pair by pair.
-
-    Context: address of the partial results, how many an output, address of the outputs, bits of what a mean divides by.
-    """
-    value = "part[0] / simd.real(a[3])" if reduce == "mean" else "part[0]"
-    pair = _combined(reduce, "part[2 * i]", "part[2 * i + 1]")
-    return f"""# Partial results of "{reduce}", combined pair by pair.
-import numpy as np
-
-from autograd_core.kernels.lazy import simd
-
-PARTIAL, RESULT = simd.scalar(np.{partial}), simd.scalar(np.{dtype})
-
-
-def kernel(context, start, stop):
-    a = simd.words(context)
-    out = simd.pointer(a[2], RESULT)
-    for row in range(start, stop):
-        part = simd.advance(simd.pointer(a[0], PARTIAL), row * a[1])
-        count = a[1]
-        while count > 1:
-            half = count >> 1
-            for i in range(half):
-                part[i] = {pair}
-            if count > 2 * half:
-                part[half] = part[count - 1]
-            count -= half
-        out[row] = RESULT({value})
-"""
