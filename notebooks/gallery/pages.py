@@ -30,7 +30,7 @@ body { font: 16px/1.6 system-ui, sans-serif; color: var(--ink); background: var(
        max-width: 60rem; padding: 1.5rem; }
 h1 { font-size: 1.9rem; line-height: 1.25; } h2 { margin-top: 2.2rem; }
 a { color: var(--accent); } nav { font-size: .9rem; }
-pre { background: var(--soft); padding: .7rem .9rem; border-radius: 6px; overflow-x: auto; font-size: .82rem;
+pre { background: var(--soft); padding: .7rem .9rem; border-radius: 6px; overflow-x: auto; font-size: .78rem;
       line-height: 1.45; }
 pre.out { background: none; border-left: 3px solid var(--line); border-radius: 0; max-height: 28rem; overflow: auto; }
 pre.error { color: var(--bad); border-left: 3px solid var(--bad); }
@@ -223,7 +223,7 @@ def index(site: Path, names: list[str]) -> None:
             f'<li class="card"><a href="{name}/index.html">{image}<div><h2>{html.escape(heading)}</h2>'
             f'{markdown(summary)}<p class="meta">{"<br>".join([*lines, state])}</p></div></a></li>'
         )
-        rows += [_row(name, heading, entry) for entry in about["results"]]
+        rows += _rows(_link(name, heading, len(about["results"])), about["results"])
         machines += [about["machine"]] if about["machine"] not in machines else []
         numbers = [f'<td class="number">{about[key]:.0f} s</td>' for key in ("cpu", "seconds")]
         times.append(f"<tr>{_link(name, heading)}{''.join(numbers)}</tr>")
@@ -231,7 +231,7 @@ def index(site: Path, names: list[str]) -> None:
     body = (
         "<h1>Gallery</h1><p>Every classic network, built on this engine alone, trained on real data, explained and "
         "pictured. Read from left to right; the first six can be read in one sitting by anyone who knows Python.</p>"
-        f'<ul class="cards">{"".join(cards)}</ul><h2>Results</h2><p>Each was asserted as the notebook ran.</p>'
+        f'<ul class="cards">{"".join(cards)}</ul><h2>Results</h2><p>What must hold was asserted as it ran.</p>'
         f"<table>{head}{''.join(rows)}</table><h2>Times</h2><p>On {html.escape('; '.join(machines))}. "
         "Processor time is that of all threads and of child processes; the clock also counts other work.</p>"
         f"<table><tr><th>Notebook</th><th>Processor time</th><th>By the clock</th></tr>{''.join(times)}</table>"
@@ -239,10 +239,14 @@ def index(site: Path, names: list[str]) -> None:
     (site / "index.html").write_text(_page("Gallery", body), encoding="utf-8")
 
 
-def _row(name: str, heading: str, entry: dict) -> str:
-    numbers = [f'<td class="number">{html.escape(entry[key])}</td>' for key in ("value", "claim")]
-    return f"<tr>{_link(name, heading)}<td>{html.escape(entry['name'])}</td>{''.join(numbers)}</tr>"
+def _rows(link: str, results: list[dict]) -> list[str]:
+    """Of one notebook, whose link spans them."""
+    made = []
+    for entry in results:
+        numbers = [f'<td class="number">{html.escape(entry[key])}</td>' for key in ("value", "claim")]
+        made.append(f"<tr>{'' if made else link}<td>{html.escape(entry['name'])}</td>{''.join(numbers)}</tr>")
+    return made
 
 
-def _link(name: str, heading: str) -> str:
-    return f'<td><a href="{name}/index.html">{html.escape(heading)}</a></td>'
+def _link(name: str, heading: str, rows: int = 1) -> str:
+    return f'<td rowspan="{rows}"><a href="{name}/index.html">{html.escape(heading)}</a></td>'
