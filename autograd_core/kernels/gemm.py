@@ -127,8 +127,8 @@ def simplify(p: Product) -> Product:
 
 
 (A, B, C, HELD, M, N, K, DEEP, A_TILE, A_FIRST, A_ROW, A_STEP, B_PANEL, B_FIRST, B_COLUMN, B_STEP, BLOCK_TILES,
- BLOCK_PANELS, ROW_BLOCKS, COLUMN_BLOCKS, ALPHA, LEAST, ADDED, DIMENSIONS) = *range(23), 28
-BATCH = 29  # length, strides of A, B and the addends: 5 words a dimension
+ BLOCK_PANELS, ROW_BLOCKS, COLUMN_BLOCKS, PLAIN, ALPHA, LEAST, ADDED, DIMENSIONS) = *range(24), 29
+BATCH = 30  # length, strides of A, B and the addends: 5 words a dimension
 
 
 def _finisher(S, T, narrow: bool, ending: str):
@@ -143,7 +143,8 @@ def _finisher(S, T, narrow: bool, ending: str):
     @simd.device
     def finish(t, c, w, first, second, i, j):
         n = w[N]
-        t = tiles.scale(t, simd.real(w[ALPHA]))
+        if w[PLAIN] == 0:
+            t = tiles.scale(t, simd.real(w[ALPHA]))
         for at in range(ADDED, DIMENSIONS, 3):
             if w[at] != 0:
                 x = simd.advance(simd.pointer(w[at], S), i * w[at + 1] + (first if at == ADDED else second))
@@ -153,7 +154,10 @@ def _finisher(S, T, narrow: bool, ending: str):
                     t = tiles.add(t, tiles.load_part(simd.advance(x, j), w[at + 1], n - j, T))
                 else:
                     t = tiles.add(t, tiles.load(simd.advance(x, j), w[at + 1], T))
-        t = tiles.at_least(t, simd.real(w[LEAST])) if function is None else tiles.apply(function, t)
+        if function is not None:
+            t = tiles.apply(function, t)
+        elif w[PLAIN] == 0:
+            t = tiles.at_least(t, simd.real(w[LEAST]))
         if narrow:
             tiles.store_part(t, simd.advance(c, i * n + j), n, rows, n - j)
         else:
@@ -168,8 +172,9 @@ def multiply(dtype, lanes, rows, vectors, dots, ending):
 
     Context: addresses, sizes, strides of A between tiles, their first rows, the rows of one, and steps, those of B
     between panels, their first columns, columns (with ``dots``, where the vectors run along the inner dimension) and
-    steps, the blocks, the lower limit of a result, (address, row stride, column stride 0 or 1) of two addends, batch
-    dimensions. Whether an operand was copied is so but a matter of strides. ``ending`` is a function of vmath or "".
+    steps, the blocks, whether results are neither scaled nor limited, by what they are, from below, (address, row
+    stride, column stride 0 or 1) of two addends, batch dimensions. Whether an operand was copied is so but a matter of
+    strides. ``ending`` is a function of vmath or "".
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
     T, width = simd.tile(V, rows, vectors), vectors if dots else vectors * lanes
@@ -467,11 +472,12 @@ def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None =
     if p.k > deep:
         held = scratch(len(pieces))
         pieces.append(units * block_tiles * block_panels * rows * width * dtype.itemsize)
+    least = 0.0 if activation == "relu" else -math.inf
     added = [word for index, row, column in p.added for word in (inp(index), row, column)] + [0] * 6
     context = (
         p.a, p.b, out(0), held, p.m, p.n, p.k, deep, p.a_tile, 0 if p.a_tile else p.a_row, p.a_row, p.a_step,
         p.b_panel, 0 if p.b_panel else p.b_column, p.b_column, p.b_step, block_tiles, block_panels, row_blocks,
-        column_blocks, bits(alpha), bits(0.0 if activation == "relu" else -math.inf), *added[:6], len(p.batch),
+        column_blocks, int(alpha == 1 and activation != "relu"), bits(alpha), bits(least), *added[:6], len(p.batch),
         *(x for row in p.batch for x in (*row, 0, 0)[:5]))
     kernel = multiply(dtype, lanes, rows, vectors, dots, "" if activation == "relu" else activation)
     made.append(Call(kernel, context, units, grain))
