@@ -12,8 +12,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numpy as np
-
 from autograd_core.kernels import conv_correlate, conv_weight, conv_winograd, host
 from autograd_core.kernels.conv_choice import (
     POSITIONS,
@@ -37,8 +35,6 @@ from autograd_core.kernels.conv_layout import (
     packing,
     three,
 )
-from autograd_core.kernels.elementwise import plan_update
-from autograd_core.kernels.loop_text import Loop, Output
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, is_c_ordered, out, scratch
 from autograd_core.kernels.runner import RangeKernel
 
@@ -104,7 +100,8 @@ def winograd(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
         Call(conv_winograd.correlate_tiles(c.dtype, lanes, rows, vectors), (
             c.source, weights, bias, out(0), work, size, grain, c.source_strides[0], c.source_strides[1],
             c.source_strides[3], c.channels, height.size, width.size, height.before, width.before,
-            *c.target_strides[:2], c.outputs, panels, height.places, width.places, blocks, block_rows), units, grain)]
+            *c.target_strides[:2], c.outputs, panels, height.places, width.places, blocks, block_rows, int(c.limited)),
+             units, grain)]
 
 
 class Feed(NamedTuple):
@@ -115,6 +112,7 @@ class Feed(NamedTuple):
     elements: int  # of a tile
     panel: int  # outputs of a panel of weights
     lines: int  # rows of places of a tile
+    columns: int  # pixels, or vectors of pixels, of such a row
     across: int  # tiles along a row
     taps: int  # that are side by side in the code
     phases: int  # of the columns of a frame
@@ -125,19 +123,18 @@ def feed(c: Correlation) -> Feed:
     """The cheapest way to correlate but for Winograd's."""
     lanes, width = host.lanes(c.dtype), c.axes[2]
     by_channel, by_pixel = channel_tile(c, lanes), pixel_tile(c, lanes)
-    column_step = c.target_strides[4] * width.target_step
     if by_channel[0] <= by_pixel[0]:
         _, rows, vectors, fast = by_channel
         taps, panel = width.taps if width.taps <= 8 else 1, vectors * lanes
         kernel = conv_correlate.by_channels(
-            c.dtype, lanes, rows, vectors, fast, width.step, taps, width.tap_step, column_step, c.ending)
-        return Feed(kernel, True, rows * panel, panel, rows // fast, -(-width.places // fast), taps, 1, 0)
+            c.dtype, lanes, rows, vectors, fast, width.step, taps, width.tap_step)
+        return Feed(kernel, True, rows * panel, panel, rows // fast, fast, -(-width.places // fast), taps, 1, 0)
     _, rows, vectors, across = by_pixel
     taps = width.taps if width.taps <= 8 and width.step == 1 else 1
-    kernel = conv_correlate.by_pixels(
-        c.dtype, lanes, rows, vectors, across, taps, width.tap_step if taps > 1 else 1, column_step, c.ending)
-    return Feed(kernel, False, rows * vectors * lanes, rows, vectors // across, -(-width.places // (across * lanes)),
-                taps, width.step, across * lanes + 64 // c.dtype.itemsize)
+    beside = 1 if across == vectors <= 4 else across  # one machine code for lines and for the vectors of one
+    kernel = conv_correlate.by_pixels(c.dtype, lanes, rows, vectors, beside, taps, width.tap_step if taps > 1 else 1)
+    return Feed(kernel, False, rows * vectors * lanes, rows, vectors // across, across,
+                -(-width.places // (across * lanes)), taps, width.step, across * lanes + 64 // c.dtype.itemsize)
 
 
 def blocks_of_taps(entries: int, entry_bytes: int) -> int:
@@ -147,24 +144,12 @@ def blocks_of_taps(entries: int, entry_bytes: int) -> int:
     return -(-entries // blocks)
 
 
-def relu_in_place(c: Correlation) -> Call:
-    """The call that limits a finished target to 0 and above."""
-    loop = Loop("relu", ("x",), (c.dtype.name,), 0, (("maximum", (0, "0"), c.dtype.name),), (Output(1),))
-    x = Array((c.batch * c.groups * c.outputs * c.places,), (c.dtype.itemsize,), c.dtype)
-    plan = plan_update(Array((1,), (8,), np.dtype(np.float64)), x, loop=loop, targets=(0,))
-    assert plan is not None
-    (call,) = plan.calls
-    context = tuple([out(0) if word == inp(1) else 0 if word == inp(0) else word for word in call.context])
-    return Call(call.kernel, context, call.size, call.grain)
-
-
 def correlate(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
     """The calls of a correlation; scratch memory is added to ``pieces``."""
     c = flatten(c)
     lanes, itemsize, (depth, height, width) = host.lanes(c.dtype), c.dtype.itemsize, c.axes
     if winograd_cycles(c, lanes) < min(channel_tile(c, lanes)[0], pixel_tile(c, lanes)[0]):
-        ends = [relu_in_place(c)] if c.ending else []
-        return [*winograd(c, weight, pieces), *ends]
+        return winograd(c, weight, pieces)
     way, packed = feed(c), scratch(len(pieces))
     call, panel_size, group_panels = packing(c, weight, packed, way.panel)
     calls, panels = [call], c.groups * group_panels
@@ -200,6 +185,7 @@ def correlate(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
         sum(a.target_start * s for a, s in zip(c.axes, c.target_strides[2:], strict=True)),
         c.batch, work.unit_images, -(-panels // work.panel_blocks), group_panels, panels, c.outputs, panel_size,
         row_blocks, block_rows, len(table), deep, height.step if work.framed == "unit" else 0, held, held_step,
+        int(c.limited), lanes if way.lines == 1 else height.step * strides[3], way.lines, way.columns,
         *frame, *table)
     return [*calls, Call(way.kernel, context, units, work.grain)]
 
@@ -237,7 +223,7 @@ def plan_convolution(input: Array, weight: Array, bias: Array | None, *, stride:
     calls = correlate(Correlation(
         input.dtype, input.shape[0], groups, weight.shape[1], outs, (depth, height, width), inp(0), strides,
         (outs * kernel[0], kernel[0], kernel[1], *three(kernel[2:], 0)), None if bias is None else inp(2),
-        target[:2] + three(target[2:], 0), ending), inp(1), pieces)
+        target[:2] + three(target[2:], 0), ending == "relu"), inp(1), pieces)
     return Plan((output,), tuple(calls), tuple(pieces))
 
 

@@ -15,17 +15,18 @@ from autograd_core.kernels.runner import range_kernel
  DEPTH, HEIGHT, WIDTH,  # places
  TARGET_IMAGE, TARGET_CHANNEL, TARGET_DEPTH, TARGET_ROW, TARGET_COLUMN, TARGET_START,  # strides of the target
  BATCH, UNIT_IMAGES, BLOCK_PANELS, GROUP_PANELS, ALL_PANELS, OUTPUTS, PANEL_SIZE,
- ROW_BLOCKS, BLOCK_ROWS, ENTRIES, DEEP, FRAMES, HELD, HELD_STEP) = range(35)  # FRAMES: step of rows, 0 for none
-FRAME_AT = 35
+ ROW_BLOCKS, BLOCK_ROWS, ENTRIES, DEEP, FRAMES, HELD, HELD_STEP,  # FRAMES: step of rows, 0 for none
+ LIMITED, LINE_STEP, LINES, ACROSS) = range(39)  # results are at least 0; by_pixels: between lines of a tile, how many
+FRAME_AT = 39
 TABLE = FRAME_AT + FRAME
 
 
-def row_framer(dtype, lanes, lines):
+def row_framer(dtype, lanes):
     """Device function that frames what rows of tiles from ``first_row`` on read, and returns where the frame begins."""
     frame = framer(dtype, lanes)
 
     @simd.device
-    def frame_rows(source, framed, first_row, w):
+    def frame_rows(source, framed, first_row, w, lines):
         top = 0
         if w[ROW_BLOCKS] > 1:
             top = min(first_row * lines, w[HEIGHT] - lines) * w[FRAMES]
@@ -36,24 +37,16 @@ def row_framer(dtype, lanes, lines):
 
 
 @functools.cache
-def ender():
-    """Device function of the activation that results may end with."""
-    return simd.device(lambda x: simd.where(x < 0, 0, x))
-
-
-@functools.cache
-def channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step, ending):
+def channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step):
     """Device function that works off a block of taps for all tiles of an image's rows, and writes them when done."""
-    limit, ends = ender(), ending != ""
     T, width, lines = simd.tile(simd.vector(dtype, lanes), rows, vectors), vectors * lanes, rows // fast
-    contiguous = column_step == 1
 
     @simd.device
     def spread(tile, target, w, columns):
         for column in range(columns):
             for line in range(lines):
                 for i in range(fast):
-                    place = column * w[TARGET_CHANNEL] + line * w[TARGET_ROW] + i * column_step
+                    place = column * w[TARGET_CHANNEL] + line * w[TARGET_ROW] + i * w[TARGET_COLUMN]
                     target[place] = tile[(line * fast + i) * width + column]
 
     @simd.device
@@ -71,13 +64,13 @@ def channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step, colum
                     t = tiles.load(simd.advance(weights, -width), 0, T)
                 t = conv_tiles.add_taps(t, count, simd.advance(line, x * step), table, fast, w[ROW_STEP], step, taps,
                                         tap_step, weights)
-                if ends and done:
-                    t = tiles.apply(limit, t)
+                if done and w[LIMITED] != 0:
+                    t = tiles.at_least(t, 0)
                 tiles.store(t, held, width)
-                if done and contiguous:
+                if done and w[TARGET_COLUMN] == 1:
                     conv_tiles.turn(held, T, simd.advance(goal, x), w[TARGET_CHANNEL], columns)
                 elif done:
-                    spread(held, simd.advance(goal, x * column_step), w, columns)
+                    spread(held, simd.advance(goal, x * w[TARGET_COLUMN]), w, columns)
                 held = simd.advance(held, w[HELD_STEP])
         return held
 
@@ -85,15 +78,15 @@ def channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step, colum
 
 
 @range_kernel
-def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step, ending):
+def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step):
     """Tiles of ``rows // fast`` x ``fast`` pixels by ``vectors * lanes`` channels; a unit is (panels, images, rows).
 
     Taps are worked off in blocks whose weights stay in the first-level cache, tiles are kept in between. A tile is
-    turned when it is done, so that pixels are contiguous again (where ``column_step`` is 1).
+    turned when it is done, so that pixels are contiguous again (where their stride is 1).
     """
     S, width, lines = simd.scalar(dtype), vectors * lanes, rows // fast
-    frame_rows = row_framer(dtype, lanes, lines)
-    image_tiles = channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_step, ending)
+    frame_rows = row_framer(dtype, lanes)
+    image_tiles = channel_tiles(dtype, lanes, rows, vectors, fast, step, taps, tap_step)
 
     @simd.device
     def panel_tiles(w, panel, source, target, work, table, first, last, first_row, last_row):
@@ -129,7 +122,7 @@ def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_
             source = simd.advance(simd.pointer(w[SOURCE], S), first * w[IMAGE])
             target = simd.advance(simd.pointer(w[TARGET], S), w[TARGET_START])
             if w[FRAMES] != 0:
-                source = frame_rows(source, framed, first_row, w)
+                source = frame_rows(source, framed, first_row, w, lines)
             source = simd.advance(source, w[START])
             for panel in range(block * w[BLOCK_PANELS], min((block + 1) * w[BLOCK_PANELS], w[ALL_PANELS])):
                 panel_tiles(w, panel, source, target, work, table, first, last, first_row, last_row)
@@ -138,45 +131,46 @@ def by_channels(dtype, lanes, rows, vectors, fast, step, taps, tap_step, column_
 
 
 @functools.cache
-def pixel_writer(dtype, lanes, vectors, across, column_step):
+def pixel_writer(dtype, lanes, vectors):
     """Device function that writes a tile of channels by lines of pixels from memory to planes."""
-    V, width, lines = simd.vector(dtype, lanes), across * lanes, vectors // across
-    contiguous = column_step == 1
+    V = simd.vector(dtype, lanes)
 
     @simd.device
     def write(held, goal, w, count, left):
+        step, width = w[TARGET_COLUMN], w[ACROSS] * lanes
         for r in range(count):
-            for line in range(lines):
+            for line in range(w[LINES]):
                 source = simd.advance(held, r * vectors * lanes + line * width)
                 target = simd.advance(goal, r * w[TARGET_CHANNEL] + line * w[TARGET_ROW])
-                if contiguous:
+                if step == 1:
                     for v in range(0, width, lanes):
                         simd.store_part(target, v, simd.load(source, v, V), left - v)
                 else:
                     for p in range(min(left, width)):
-                        target[p * column_step] = source[p]
+                        target[p * step] = source[p]
 
     return write
 
 
 @range_kernel
-def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step, ending):
-    """Tiles of ``rows`` channels by ``across`` vectors of ``vectors // across`` lines; a unit is (panels, image, rows).
+def by_pixels(dtype, lanes, rows, vectors, beside, taps, tap_step):
+    """Tiles of ``rows`` channels by vectors of pixels, some across and some lines; a unit is (panels, image, rows).
 
+    In the code ``beside`` vectors follow one another; these groups are at any distance: lines, or the vectors of one.
     The source is framed, with room for a vector behind it.
     """
-    S, V, lines = simd.scalar(dtype), simd.vector(dtype, lanes), vectors // across
-    T, width, contiguous = simd.tile(V, rows, vectors), across * lanes, column_step == 1
-    frame_rows = row_framer(dtype, lanes, lines)
-    write = pixel_writer(dtype, lanes, vectors, across, column_step)
-    limit, ends = ender(), ending != ""
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    T = simd.tile(V, rows, vectors)
+    write = pixel_writer(dtype, lanes, vectors)
+    frame_rows = row_framer(dtype, lanes)
 
     def kernel(context, start, stop):
         w = simd.words(context)
-        table = simd.words(context + 8 * TABLE)
+        table, lines, width = simd.words(context + 8 * TABLE), w[LINES], w[ACROSS] * lanes
         held = simd.advance(simd.pointer(w[WORK], S), start // w[GRAIN] * w[WORK_SIZE])
         framed = simd.advance(held, w[HELD])
         columns, down = (w[WIDTH] + width - 1) // width, (w[HEIGHT] + lines - 1) // lines
+        direct = lines == 1 and w[TARGET_COLUMN] == 1
         for unit in range(start, stop):
             rest = unit // w[ROW_BLOCKS]
             first_row = (unit - rest * w[ROW_BLOCKS]) * w[BLOCK_ROWS]
@@ -185,7 +179,7 @@ def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step, 
             image = rest - block * w[BATCH]
             source = simd.advance(simd.pointer(w[SOURCE], S), image * w[IMAGE])
             if w[FRAMES] != 0:
-                source = frame_rows(source, framed, first_row, w)
+                source = frame_rows(source, framed, first_row, w, lines)
             source = simd.advance(source, w[START])
             target = simd.advance(simd.pointer(w[TARGET], S), image * w[TARGET_IMAGE] + w[TARGET_START])
             for panel in range(block * w[BLOCK_PANELS], min((block + 1) * w[BLOCK_PANELS], w[ALL_PANELS])):
@@ -203,13 +197,13 @@ def by_pixels(dtype, lanes, rows, vectors, across, taps, tap_step, column_step, 
                         x = max(min(i * width, w[WIDTH] - width), 0)
                         t = tiles.add_rows(tiles.zeros(T), weights, 1)
                         t = conv_tiles.add_image(t, w[ENTRIES], simd.advance(weights, rows), simd.advance(line, x),
-                                                 table, across, w[ROW_STEP], taps, tap_step)
-                        if ends:
-                            t = tiles.apply(limit, t)
-                        if contiguous and lines == 1:
+                                                 table, beside, w[LINE_STEP], taps, tap_step)
+                        if w[LIMITED] != 0:
+                            t = tiles.at_least(t, 0)
+                        if direct:
                             tiles.store_part(t, simd.advance(goal, x), w[TARGET_CHANNEL], count, w[WIDTH] - x)
                         else:
                             tiles.store(t, held, vectors * lanes)
-                            write(held, simd.advance(goal, x * column_step), w, count, w[WIDTH] - x)
+                            write(held, simd.advance(goal, x * w[TARGET_COLUMN]), w, count, w[WIDTH] - x)
 
     return kernel

@@ -58,7 +58,7 @@ class Correlation:
     weight_strides: tuple[int, ...]
     bias: Ref | None
     target_strides: tuple[int, ...]
-    ending: str = ""  # what is done to a result before it is written: nothing, or "relu"
+    limited: bool = False  # results are at least 0: a ReLU
 
     @property
     def taps(self) -> int:
@@ -148,21 +148,21 @@ def packing(c: Correlation, weight: Ref, target: Ref, width: int) -> tuple[Call,
     for n, s in reversed(packed):
         contiguous = {sign: ok and s == sign * inner for sign, ok in contiguous.items()}
         inner *= n
-    layout = "any"
+    layout = conv_prepare.ANY
     if width % lanes == 0 and output == 1:
-        layout = "rows"
+        layout = conv_prepare.ROWS
     elif width % lanes == 0 and contiguous[1]:
-        layout = "turned"
+        layout = conv_prepare.TURNED
         if channel == c.taps:  # the channels follow one another, too
             each = next(n for n in range(min(c.channels, max(1, 256 // c.taps)), 0, -1) if c.channels % n == 0)
             runs, run = c.channels // each, c.taps * each
     elif width % lanes == 0 and contiguous[-1]:
-        layout = "reversed"
+        layout = conv_prepare.REVERSED
     blocks = -(-c.outputs // width)
     steps_ = 1 + c.channels * c.taps
     context = (weight, 0 if c.bias is None else c.bias, target, runs, blocks, c.outputs, run, group, output,
-               channel * (run // c.taps), start, *taps, *strides)
-    kernel = conv_prepare.pack_weights(c.dtype, lanes, width, layout)
+               channel * (run // c.taps), start, *taps, *strides, width, layout)
+    kernel = conv_prepare.pack_weights(c.dtype, lanes)
     units = c.groups * blocks * runs
     grain = max(1, -(-units // max(1, units * run * width // 16384)))
     return Call(kernel, context, units, grain), steps_ * width, blocks

@@ -73,70 +73,65 @@ def frame_images(dtype, lanes):
 
 
 @functools.cache
-def element_copier(dtype, width):
-    """Device function that copies a run of steps of a panel element by element."""
-    S = simd.scalar(dtype)
+def weight_copiers(dtype, lanes):
+    """Device functions that copy a run of steps of a panel: from any order, contiguous steps, contiguous runs."""
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
 
-    def any_order(source, target, w, columns):
+    @simd.device
+    def elements(source, target, w, columns, width):
         t = 0
         for d in range(w[11]):
             for h in range(w[12]):
                 for i in range(w[13]):
                     place = d * w[14] + h * w[15] + i * w[16]
                     for column in range(width):
-                        value = S(0)
-                        if column < columns:
-                            value = source[place + column * w[8]]
-                        target[t * width + column] = value
+                        target[t * width + column] = source[place + column * w[8]] if column < columns else S(0)
                     t += 1
 
-    return simd.device(any_order)
-
-
-@functools.cache
-def weight_copier(dtype, lanes, width, layout):
-    """Device function that copies a run of steps of a panel, by ``layout``."""
-    S, V, flipped = simd.scalar(dtype), simd.vector(dtype, lanes), layout == "reversed"
-
-    def by_rows(source, target, w, columns):
+    @simd.device
+    def by_rows(source, target, w, columns, width):
         for t in range(w[6]):
             place = (t // (w[12] * w[13])) * w[14] + (t // w[13]) % w[12] * w[15] + t % w[13] * w[16]
             for v in range(0, width, lanes):
                 simd.store(target, t * width + v, simd.load_part(source, place + v, columns - v, V))
 
-    def turned(source, target, w, columns):
-        count = w[6]
+    @simd.device
+    def turned(source, target, w, columns, width):
+        count, step = w[6], width
+        if w[18] == REVERSED:
+            source, target, step = simd.advance(source, 1 - count), simd.advance(target, (count - 1) * width), -width
         for v in range(0, width, lanes):
             rows = columns - v
             for t in range(0, count, lanes):
-                place, step = simd.advance(source, v * w[8] + t), width
-                line = simd.advance(target, t * width + v)
-                if flipped:
-                    place, step = simd.advance(source, v * w[8] - (count - 1) + t), -width
-                    line = simd.advance(target, (count - 1 - t) * width + v)
+                line = simd.advance(target, t * step + v)
                 if rows > 0:
-                    conv_tiles.turn_rows(place, w[8], min(rows, lanes), min(count - t, lanes), line, step, lanes, V)
+                    conv_tiles.turn_rows(simd.advance(source, v * w[8] + t), w[8], min(rows, lanes),
+                                         min(count - t, lanes), line, step, lanes, V)
                 for i in range(0 if rows > 0 else min(count - t, lanes)):
                     simd.store(line, i * step, simd.full(S(0), V))
 
-    if layout == "any":
-        return element_copier(dtype, width)
-    return simd.device(by_rows if layout == "rows" else turned)
+    return elements, by_rows, turned
+
+
+ANY, ROWS, TURNED, REVERSED = range(4)  # layouts of weights
 
 
 @range_kernel
-def pack_weights(dtype, lanes, width, layout):
+def pack_weights(dtype, lanes):
     """Copy weights into panels [group, block of outputs, 1 + steps, width], the first row the bias or zeros.
 
-    A unit is (panel, run), the run some steps that ``layout`` describes: "turned" (the elements of an output's run are
-    contiguous), "reversed" (so, but backwards), "rows" (the elements of a step are contiguous) or "any".
+    A unit is (panel, run), the run some steps that the layout describes: TURNED (the elements of an output's run are
+    contiguous), REVERSED (so, but backwards), ROWS (the elements of a step are contiguous) or ANY.
     Context: weights, bias or 0, panels, runs, panels a group, outputs a group, steps of a run, stride of a group, of an
-    output, of a run, elements from the weights' start, then taps and their strides in depth, height and width.
+    output, of a run, elements from the weights' start, then taps and their strides in depth, height and width, width of
+    a panel, layout.
     """
-    S, copy = simd.scalar(dtype), weight_copier(dtype, lanes, width, layout)
+    S = simd.scalar(dtype)
+    elements, by_rows, turned = weight_copiers(dtype, lanes)
 
     def kernel(context, start, stop):
         w = simd.words(context)
+        width = w[17]
         for unit in range(start, stop):
             panel = unit // w[3]
             run = unit - panel * w[3]
@@ -153,6 +148,11 @@ def pack_weights(dtype, lanes, width, layout):
                     target[column] = value
             target = simd.advance(target, (1 + run * w[6]) * width)
             source = simd.advance(simd.pointer(w[0], S), w[10] + group * w[7] + first * w[8] + run * w[9])
-            copy(source, target, w, columns)
+            if w[18] == ANY:
+                elements(source, target, w, columns, width)
+            elif w[18] == ROWS:
+                by_rows(source, target, w, columns, width)
+            else:
+                turned(source, target, w, columns, width)
 
     return kernel

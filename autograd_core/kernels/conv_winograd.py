@@ -9,6 +9,7 @@ Lavin and Gray, "Fast algorithms for convolutional neural networks", 2015.
 from __future__ import annotations
 
 import functools
+import math
 
 from autograd_core.kernels.lazy import conv_tiles, simd, tiles
 from autograd_core.kernels.runner import range_kernel
@@ -77,7 +78,7 @@ def transform_weights(dtype, lanes, vectors, flipped):
 
 
 (SOURCE, WEIGHTS, BIAS, TARGET, WORK, WORK_SIZE, GRAIN, IMAGE, CHANNEL, ROW, CHANNELS, HEIGHT, WIDTH, TOP, LEFT,
- TARGET_IMAGE, TARGET_CHANNEL, OUTPUTS, PANELS, OUT_HEIGHT, OUT_WIDTH, BLOCKS, BLOCK_ROWS) = range(23)
+ TARGET_IMAGE, TARGET_CHANNEL, OUTPUTS, PANELS, OUT_HEIGHT, OUT_WIDTH, BLOCKS, BLOCK_ROWS, LIMITED) = range(24)
 
 
 @functools.cache
@@ -178,15 +179,19 @@ def multiplier(dtype, lanes, rows, vectors):
 
 @functools.cache
 def finisher(dtype, lanes, width):
-    """Device function that transforms products back and adds the bias."""
+    """Device function that transforms products back, adds the bias, and lets nothing be less than ``least``."""
     V = simd.vector(dtype, lanes)
+
+    @simd.device
+    def store(target, at, x, least):
+        simd.store(target, at, simd.where(x < least, least, x))
 
     @simd.device
     def two(a, b, c, d):
         return a + b + c, b - c - d
 
     @simd.device
-    def outputs(sums, bias, target, down, across):
+    def outputs(sums, bias, target, down, across, least):
         """Pixels with channels last, [row, column, width], from the transformed tiles."""
         step, line = down * across * width + lanes, 2 * across * width
         for y in range(down):
@@ -204,10 +209,10 @@ def finisher(dtype, lanes, width):
                     added = simd.load(bias, v, V)
                     upper, lower = two(c0[0], c1[0], c2[0], c3[0]), two(c0[1], c1[1], c2[1], c3[1])
                     goal = simd.advance(target, 2 * y * line + 2 * x * width + v)
-                    simd.store(goal, 0, upper[0] + added)
-                    simd.store(goal, width, upper[1] + added)
-                    simd.store(goal, line, lower[0] + added)
-                    simd.store(goal, line + width, lower[1] + added)
+                    store(goal, 0, upper[0] + added, least)
+                    store(goal, width, upper[1] + added, least)
+                    store(goal, line, lower[0] + added, least)
+                    store(goal, line + width, lower[1] + added, least)
 
     return outputs
 
@@ -236,7 +241,7 @@ def writer(dtype, lanes, width):
 @range_kernel
 def correlate_tiles(dtype, lanes, rows, vectors):
     """Correlation by tiles of 2 x 2 outputs; a unit is (image, block of rows of tiles)."""
-    S, width = simd.scalar(dtype), vectors * lanes
+    S, V, width = simd.scalar(dtype), simd.vector(dtype, lanes), vectors * lanes
     lay_out, transform = layer(dtype, lanes), transformer(dtype, lanes)
     products = multiplier(dtype, lanes, rows, vectors)
     outputs, write = finisher(dtype, lanes, width), writer(dtype, lanes, width)
@@ -244,6 +249,7 @@ def correlate_tiles(dtype, lanes, rows, vectors):
     def kernel(context, start, stop):
         w = simd.words(context)
         channels, across, lines = w[CHANNELS], (w[OUT_WIDTH] + 1) // 2, (w[OUT_HEIGHT] + 1) // 2
+        least = simd.full(S(0 if w[LIMITED] != 0 else -math.inf), V)
         work = simd.advance(simd.pointer(w[WORK], S), start // w[GRAIN] * w[WORK_SIZE])
         for unit in range(start, stop):
             image = unit // w[BLOCKS]
@@ -258,7 +264,7 @@ def correlate_tiles(dtype, lanes, rows, vectors):
             for panel in range(w[PANELS]):
                 weights = simd.advance(simd.pointer(w[WEIGHTS], S), panel * 16 * channels * width)
                 products(transformed, weights, work, count, channels)
-                outputs(work, simd.advance(simd.pointer(w[BIAS], S), panel * width), laid, down, across)
+                outputs(work, simd.advance(simd.pointer(w[BIAS], S), panel * width), laid, down, across, least)
                 target = simd.advance(simd.pointer(w[TARGET], S),
                                       image * w[TARGET_IMAGE] + panel * width * w[TARGET_CHANNEL])
                 write(w, laid, target, 2 * first, 2 * down, min(w[OUTPUTS] - panel * width, width))
