@@ -247,3 +247,73 @@ def add_rows(g, indices, rows, left_out):
         if indices[index] != left_out:
             table[indices[index]] += g[index]
     return table
+
+
+def philox(seed, counter, stream=0):
+    """The four words of Philox4x32-10 as published (Salmon et al., 2011), on Python integers."""
+    c = [counter & 0xFFFFFFFF, counter >> 32, stream, 0]
+    k = [seed & 0xFFFFFFFF, seed >> 32]
+    for _ in range(10):
+        high0, low0 = divmod(0xD2511F53 * c[0], 1 << 32)
+        high1, low1 = divmod(0xCD9E8D57 * c[2], 1 << 32)
+        c = [high1 ^ c[1] ^ k[0], low1, high0 ^ c[3] ^ k[1], low0]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+def draw(seed, offset, size, probability=None):
+    """Floats in [0, 1) from 24 bits of a word each, or (with a probability) whether a word is below its share."""
+    found = []
+    for element in range(size):
+        tile, rest = divmod(element, 64)
+        word = philox(seed, offset + 16 * tile + rest % 16)[rest // 16]
+        found.append((word >> 8) / 2**24 if probability is None else word < math.ceil(probability * 2**32))
+    return np.array(found)
+
+
+def reduced(function, x, dims):
+    """``function`` of the list of the elements that meet in each output, which lists them in C order."""
+    kept = [d for d in range(x.ndim) if d not in dims]
+    out = np.empty([x.shape[d] for d in kept])
+    for index in np.ndindex(out.shape):
+        place = dict(zip(kept, index, strict=True))
+        out[index] = function(x[tuple(place.get(d, slice(None)) for d in range(x.ndim))].ravel().tolist())
+    return out
+
+
+def variance(values):
+    """Of a sample: squared distances from the mean over one less than their number."""
+    mean = math.fsum(values) / len(values)
+    return math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
+
+
+def place_of_largest(values):
+    """The first place of NaN, else of the largest value."""
+    best = 0
+    for i, v in enumerate(values):
+        if not math.isnan(values[best]) and (math.isnan(v) or v > values[best]):
+            best = i
+    return best
+
+
+def join(arrays, dim):
+    """Arrays one after the other along ``dim``, element by element."""
+    shape = list(arrays[0].shape)
+    shape[dim] = sum(a.shape[dim] for a in arrays)
+    out, start = np.zeros(shape, arrays[0].dtype), 0
+    for a in arrays:
+        for index in np.ndindex(a.shape):
+            place = list(index)
+            place[dim] += start
+            out[tuple(place)] = a[index]
+        start += a.shape[dim]
+    return out
+
+
+def gather(indices, table):
+    """The rows of the table that indices name, one by one; zeros for rows that do not exist."""
+    out = np.zeros((*indices.shape, table.shape[1]), table.dtype)
+    for index in np.ndindex(indices.shape):
+        if 0 <= indices[index] < len(table):
+            out[index] = table[indices[index]]
+    return out

@@ -1,0 +1,117 @@
+"""Every kernel has a slow twin in `naive` that a test compares it with; those that only move or draw are here."""
+import ast
+import functools
+import pkgutil
+from pathlib import Path
+
+import naive
+import numpy as np
+import pytest
+from kernel_kit import run_everywhere, strided_like
+
+from autograd_core import kernels
+from autograd_core.kernels import draws, moves
+from autograd_core.kernels.plan import execute
+
+TWINS = {
+    "attention": ("pack_rows pack_panels forward backward row_dots unpad", "attention"),
+    "conv_correlate": ("by_channels by_pixels", "convolution"),
+    "conv_last_tiles": ("correlate_tiles weight_tiles combine_tiles turn_images", "convolution"),
+    "conv_prepare": ("frame_images pack_weights", "convolution"),
+    "conv_weight": ("turn_gradients weight_sums combine weight_dots add_chunks", "convolution_weight"),
+    "conv_winograd": ("transform_weights correlate_tiles", "convolution"),
+    "cross_entropy": ("rows columns finish rows_backward columns_backward", "cross_entropy"),
+    "draws": ("draw", "draw"),
+    "elementwise": ("combine", "fused_loop"),
+    "embedding": ("gather scatter", "gather"),
+    "gemm": ("multiply pack pack_columns", "gemm"),
+    "moves": ("move", "join"),
+    "normalize": ("rows rows_backward_each rows_backward_runs channels channels_backward", "standardize"),
+    "normalize_columns": (
+        "add_parts column_parts column_moments columns column_products columns_backward", "standardize"),
+    "pool": ("maxima sums spread place", "max_pool"),
+    "recurrent_steps": ("pack scan scan_back begin sum_biases lay_rows lay_before", "recurrent"),
+    "reduce": ("reduce_rows reduce_columns place_rows place_columns variance_runs scale_variance", "reduced"),
+    "softmax": ("rows_forward rows_backward columns_forward columns_backward", "softmax"),
+}  # fmt: skip
+"""By file: its kernels, and the twin of what their planners compute."""
+
+WITHOUT = {
+    "peak": "it multiplies the same tile again and again to be timed",
+    "plan": "it binds arrays to the contexts of other kernels",
+    "replay": "it runs other kernels in order",
+    "threads": "they hand chunks of other kernels out",
+}
+"""Files whose kernels compute nothing of their own; test_kernel_runner looks at what they do."""
+
+
+def range_kernels():
+    """The names of all range kernels, by file."""
+    found = {}
+    for module in pkgutil.iter_modules(kernels.__path__):
+        tree = ast.parse(Path(kernels.__path__[0], f"{module.name}.py").read_text(encoding="utf-8"))
+        names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)
+                 and any("range_kernel" in ast.dump(d) for d in node.decorator_list)}  # fmt: skip
+        if names:
+            found[module.name] = names
+    return found
+
+
+def test_every_kernel_has_a_twin():
+    found = range_kernels()
+    listed = {file: set(names.split()) for file, (names, _) in TWINS.items()}
+    assert {file: names for file, names in found.items() if file not in WITHOUT} == listed
+    assert set(WITHOUT) <= set(found)
+
+
+@pytest.mark.parametrize("twin", sorted({twin for _, twin in TWINS.values()}))
+def test_every_twin_is_compared_with(twin):
+    texts = [file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("test_*.py")]
+    assert callable(getattr(naive, twin))
+    assert any(f"naive.{twin}(" in text or f"import {twin}" in text for text in texts)
+
+
+SEED, OFFSET = 0x1234_5678_9ABC_DEF0, (1 << 32) - 40  # the counters cross the border of 32 bits
+
+
+@pytest.mark.parametrize(("name", "dtype", "probability"), [
+    ("uniform01", "float32", None), ("coins", "bool", 0.3), ("coins", "float32", 0.7),
+    ("coins", "float64", 1.0)])  # fmt: skip
+def test_draws(name, dtype, probability):
+    source = np.array([SEED, OFFSET], np.uint64).view(np.int64)
+    settings = {"name": name, "dtype": np.dtype(dtype), **({} if probability is None else {"probability": probability})}
+    expected = naive.draw(SEED, OFFSET, 4500, probability)  # the first elements of a draw do not depend on its size
+    for size in (1, 17, 63, 64, 65, 4500):
+        for _, got in run_everywhere(draws.plan_draw, (source,), lanes=(16,), shape=(size,), **settings):
+            np.testing.assert_array_equal(got, expected[:size].astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.int64])
+@pytest.mark.parametrize("kind", ["C", "F", "gaps", "reversed", "offset"])
+def test_joins_and_piles(kind, dtype):
+    rng = np.random.default_rng(0)
+    for shape, other, dim in (((3, 5), (4, 5), 0), ((3, 5), (3, 1), 1), ((3, 37, 5), (3, 2, 5), -2)):
+        parts = [strided_like(rng.integers(0, 100, s).astype(dtype), kind) for s in (shape, other, shape)]
+        for _, got in run_everywhere(moves.join, tuple(parts), lanes=(16,), dim=dim):
+            np.testing.assert_array_equal(got, naive.join(parts, dim))
+        same = (parts[0], parts[2])
+        for _, got in run_everywhere(moves.pile, same, lanes=(16,), dim=dim):
+            at = dim % (len(shape) + 1)
+            np.testing.assert_array_equal(got, naive.join([np.expand_dims(a, at) for a in same], at))
+
+
+def test_joins_of_many_chunks():
+    x, y = np.random.default_rng(0).random((2, 70, 1001), np.float32)
+    for _, got in run_everywhere(moves.join, (x, y[:, ::2]), lanes=(16,), dim=1):
+        np.testing.assert_array_equal(got, naive.join([x, y[:, ::2]], 1))
+    planner = functools.partial(moves.in_zeros, spec=(slice(None, None, -2), slice(1, None, 2)))
+    for _, got in run_everywhere(planner, (x[:35, :500],), lanes=(16,), shape=x.shape):
+        expected = np.zeros_like(x)
+        expected[::-2, 1::2] = x[:35, :500]
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_moves_that_are_not_served():
+    x = np.zeros((4, 4), [("x", "f4"), ("y", "i2")])["x"]  # strides of 6 bytes
+    assert execute(moves.join, (x, x), dim=0) is NotImplemented
+    assert execute(moves.join, (x.copy(), np.zeros((4, 4))), dim=0) is NotImplemented
