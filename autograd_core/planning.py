@@ -21,7 +21,7 @@ MOVES: dict[str, Callable] = {"join": moves.join, "pile": moves.pile,
                               "in_zeros": lambda *a, **k: moves.in_zeros(*a, **k) if len(a) == 1 else None}  # fmt: skip
 """Operations that move elements and nothing else, with their planners."""
 
-DRAWS = ("coins", "uniform01")
+DRAWS = ("coins", "uniform01", "exponential01", "normal01")
 """Random operations that have a kernel."""
 
 
