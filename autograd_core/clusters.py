@@ -297,8 +297,6 @@ def fused_instruction(rows: list[Instruction], outputs: list[Value], shape: tupl
     if trace.guards:
         raise NotFusable("what is done depends on a run-time number")
     loop = trace.loop(" ".join(names), [f"x{i}" for i in range(len(inputs))], results, reduce)
-    if not loop.steps and reduction is None and rows[0].op is not COPY:
-        raise NotFusable("nothing is done")
     fused = Fused(loop, rows, inputs, outputs, shape, order, len(dims), numbers)
     title = "+".join(names) if len(names) <= 4 else "+".join([*names[:3], "..."])
     op = Op(title, fused, elementwise, run=fused)

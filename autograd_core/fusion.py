@@ -41,9 +41,15 @@ def _limited(input, min, max):
     return bounded if max is None else call("minimum", bounded, max)
 
 
+def _quotient(input, other, rounding_mode):
+    if rounding_mode is not None:
+        raise NotFusable("a quotient is rounded")
+    return input / other
+
+
 WITHOUT_SCALAR: dict[str, Callable] = {
     "zeros_like": lambda input, **_: 0, "ones_like": lambda input, **_: 1, "clamp": _limited,
-    "isinf": lambda input: abs(input) == math.inf,
+    "isinf": lambda input: abs(input) == math.inf, "div": _quotient,
 }  # fmt: skip
 """What a few ops do to an element that a ``scalar`` expression cannot say."""
 
