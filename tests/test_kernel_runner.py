@@ -1,4 +1,5 @@
 """The foundation of the kernels: plans, runner, threads, vectors, cache of machine code."""
+import gc
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from kernel_kit import run_everywhere, using_threads
 
 from autograd_core import kernels
-from autograd_core.kernels import blas, cache, host, threads
+from autograd_core.kernels import blas, cache, host, lazy, runner, threads
 from autograd_core.kernels.lazy import simd, tiles
 from autograd_core.kernels.plan import Call, Plan, Program, Spec, bits, execute, inp, out, scratch
 from autograd_core.kernels.runner import range_kernel
@@ -155,6 +156,27 @@ def test_kernel_that_can_raise_is_refused():
 
     with pytest.raises(TypeError, match="can raise"):
         _ = raising().address
+
+
+def test_kernel_is_one_function_whatever_it_calls():
+    lazy.load()
+
+    @simd.device
+    def least(x, y):
+        return min(x, y) if x > 0 else max(x, y)
+
+    def kernel(context, start, stop):
+        a = simd.words(context)
+        for i in range(start, stop):
+            a[i] = least(a[i], stop)
+
+    module = lazy.pipeline.translate(kernel, "alone", False)
+    machine = runner._linker()[1]
+    before = {f.name for f in module.functions if not f.is_declaration}
+    lazy.pipeline.optimise(module, machine)
+    assert len(before) > 3  # least, and what Numba makes of min and max
+    assert [f.name for f in module.functions if not f.name.startswith("llvm.")] == ["alone"]
+    assert gc.isenabled()
 
 
 # -------------------------------------------------------------------------------------------------------------- vectors

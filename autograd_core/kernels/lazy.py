@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # bodies of kernels are typed by Numba, not by annotations
     atomics: Any
     conv_tiles: Any
+    pipeline: Any
     simd: Any
     tiles: Any
     vmath: Any
@@ -32,11 +33,12 @@ else:
 
     atomics = module("autograd_core.kernels.atomics")
     conv_tiles = module("autograd_core.kernels.conv_tiles")
+    pipeline = module("autograd_core.kernels.pipeline")
     simd = module("autograd_core.kernels.simd")
     tiles = module("autograd_core.kernels.tiles")
     vmath = module("autograd_core.kernels.vmath")
 
-__all__ = ["atomics", "conv_tiles", "simd", "tiles", "vmath"]
+__all__ = ["atomics", "conv_tiles", "pipeline", "simd", "tiles", "vmath"]
 
 
 def load() -> None:

@@ -7,7 +7,6 @@ refers to nothing but itself and the C library.
 """
 from __future__ import annotations
 
-import ctypes
 import functools
 import hashlib
 import inspect
@@ -78,19 +77,16 @@ class RangeKernel:
         return self._code[symbol.decode()]
 
     def _compile(self) -> bytes:
-        """Compile with Numba and keep the result."""
-        from llvmlite import binding
-        from numba import cfunc, types
-
+        """Compile, and keep the result."""
         lazy.load()
-        kernel = (types.int64 if self.returns else types.void)(types.int64, types.int64, types.int64)
-        made = cfunc(kernel, fastmath=FAST, error_model="numpy", forceinline=True)(self.build())
-        module = binding.parse_assembly(made.inspect_llvm())
-        foreign = [f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")
-                   and not hasattr(ctypes.pythonapi, f.name)]
-        if any(f.startswith(("numba_", "NRT_", "Py", "_Py")) for f in foreign + [f.name for f in module.functions]):
-            raise TypeError(f"range kernel {self.name}: it can raise or allocates; it needs {', '.join(foreign)}")
-        content = made.native_name.encode() + b"\0" + _linker()[1].emit_object(module)
+        pipeline, machine = lazy.pipeline, _linker()[1]
+        symbol = "kernel_" + hashlib.sha256(self.name.encode()).hexdigest()[:16]
+        module = pipeline.translate(self.build(), symbol, self.returns)
+        pipeline.optimise(module, machine)
+        names = {f.name for f in module.functions if not f.name.startswith("llvm.")} - {symbol}
+        if any(f.startswith((pipeline.RAISED, "numba_", "NRT_", "Py", "_Py")) for f in names):
+            raise TypeError(f"range kernel {self.name}: it can raise or allocates; it needs {', '.join(sorted(names))}")
+        content = symbol.encode() + b"\0" + machine.emit_object(module)
         cache.store(self.name, content)
         return content
 

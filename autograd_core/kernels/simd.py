@@ -18,20 +18,18 @@ import operator
 
 import numpy as np
 from llvmlite import ir
-from numba import from_dtype, njit, types
+from numba import from_dtype, types
 from numba.core import cgutils
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
 
-from autograd_core.kernels.runner import FAST
+from autograd_core.kernels import pipeline
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 F32, F64 = ir.FloatType(), ir.DoubleType()
 EXACT = ("contract",)
-
-device = njit(fastmath=FAST, error_model="numpy", forceinline=True)
-device.__doc__ = "Decorator of a function that kernels call; it is inlined into them."
+device = pipeline.device
 
 
 # ------------------------------------------------------------------------------------------------------------- types
