@@ -261,13 +261,29 @@ def philox(seed, counter, stream=0):
     return c
 
 
-def draw(seed, offset, size, probability=None):
-    """Floats in [0, 1) from 24 bits of a word each, or (with a probability) whether a word is below its share."""
+def draw(name, seed, offset, size, dtype, probability=1.0):
+    """What is made of the words of each element's own counter, one after the other, in Python's floats."""
+    bits = 64 if np.dtype(dtype) == np.float64 and name != "coins" else 32
+
+    def unit(word):
+        return float(dtype(word) + dtype(1)) / 2.0**bits  # rounded as the kernel does: near 1 its logarithm shows that
+
     found = []
     for element in range(size):
-        tile, rest = divmod(element, 64)
-        word = philox(seed, offset + 16 * tile + rest % 16)[rest // 16]
-        found.append((word >> 8) / 2**24 if probability is None else word < math.ceil(probability * 2**32))
+        tile, rest = divmod(element, 2048 // bits)
+        row, lane = divmod(rest, 16)
+        words = philox(seed, offset + 16 * tile + lane)
+        words = words if bits == 32 else [words[0] << 32 | words[1], words[2] << 32 | words[3]]
+        if name == "coins":
+            found.append(words[row] < math.ceil(probability * 2**32))
+        elif name == "uniform01":
+            found.append((words[row] >> (8 if bits == 32 else 11)) / 2.0 ** (24 if bits == 32 else 53))
+        elif name == "exponential01":
+            found.append(-math.log(unit(words[row])))
+        else:  # Box and Muller: cosine and sine of a pair
+            first, second = words[row // 2 * 2 : row // 2 * 2 + 2]
+            angle = math.pi * (second - (second >> (bits - 1) << bits)) / 2.0 ** (bits - 1)
+            found.append(math.sqrt(-2 * math.log(unit(first))) * (math.sin if row % 2 else math.cos)(angle))
     return np.array(found)
 
 
