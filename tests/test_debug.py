@@ -336,6 +336,19 @@ def test_find_nan_in_a_compiled_run():
     assert found.op in ("pow", "sub", "linear", "mean", "mul", "relu", "mse_loss", "square")
 
 
+def test_find_nan_looks_at_gradients_that_nothing_uses_yet():
+    weight = ag.zeros(2, requires_grad=True)
+    found = ag.find_nan(lambda: weight.sqrt().sum().backward(), steps=1)
+    assert (found.op, found.phase) == ("sqrt", "backward")
+    assert weight.grad is None
+
+
+def test_findings_name_what_the_user_called():
+    x = ag.ones(1, 1, 2, 2) * np.nan
+    with pytest.raises(ag.NonFiniteError, match="^conv2d: input holds NaN already"), ag.debug():
+        nn.functional.conv2d(x, ag.ones(1, 1, 1, 1))
+
+
 def test_find_nan_finds_nothing_where_nothing_is():
     model, loss_fn, x, y = SUBJECTS["branching"]()
     step, _ = training_step(model, loss_fn)

@@ -10,7 +10,7 @@ import autograd_core as ag
 import nn
 import nn.functional as F
 import optim
-from autograd_core.seeing.names import _stored_after, assigned_names
+from autograd_core.seeing.names import assignment_after, stores_after
 from autograd_core.seeing.statistics import Kept, statistics
 
 
@@ -122,16 +122,41 @@ def test_a_variable_that_held_something_else_gives_no_name():
     assert names == [("exp", "y"), ("add", None), ("sum", None), ("mul", "y")]
 
 
+class Keeper(nn.Module):
+    """Results go everywhere that a statement can put them."""
+
+    def forward(self, x):
+        self.hidden = x.exp().sin()
+        first, second = x * 2, x + 1
+        table, rows = {"cos": None}, [None, None]
+        table["cos"] = x.cos()
+        for number in range(2):
+            rows[number] = x.tanh()
+        for part in x.split(1):
+            second = second - part
+        second *= 2
+        return (total := second.sum()) * first.sum() + total
+
+
+def test_results_have_the_names_of_attributes_entries_loops_and_tuples():
+    made = [v.name for v in ag.graph(Keeper(), ag.ones(2, 3)).forward if v.kind == "op"]
+    assert made == [None, "self.hidden", "first", "second", "table['cos']", "rows[0]", "rows[1]", "part", "second",
+                    "second", "second", "total", None, None, None]  # fmt: skip
+
+
 def test_assigned_names_are_read_from_the_code():
-    def statements(f):
+    def statements(f, box):
         a = f()
         b, (c, d) = f()
         e = g = f()
+        box.k = box[1] = f()
         f()
         return a, b, c, d, e, g
 
-    found = {assigned_names((statements.__code__, offset)) for offset in range(0, len(statements.__code__.co_code), 2)}
-    assert {("a",), ("b", "c", "d"), ("e", "g")} <= found
+    code = statements.__code__
+    known = [assignment_after((code, offset)) for offset in range(0, len(code.co_code), 2)]
+    found = {tuple([target.found_in({})[0] for target in made.targets]) for made in known if made is not None}
+    assert {("a",), ("b", "c", "d"), ("e", "g"), ("box.k", "box[1]")} <= found
 
 
 @pytest.mark.parametrize("steps", [
@@ -140,10 +165,14 @@ def test_assigned_names_are_read_from_the_code():
     [("BINARY_OP", None), ("COPY", 1), ("STORE_NAME", "a"), ("STORE_GLOBAL", "b")],
 ])  # fmt: skip
 def test_instructions_of_other_versions_of_python_are_understood(steps):
-    listed = [SimpleNamespace(opname=name, argval=value, arg=value) for name, value in steps]
-    wanted = tuple([name for _, value in steps[1:] if isinstance(value, (str, tuple))
-                    for name in ((value,) if isinstance(value, str) else value)])  # fmt: skip
-    assert _stored_after(listed, 0) == (("a",) if "x" in wanted else wanted)
+    at = SimpleNamespace(lineno=1)
+    listed = [
+        SimpleNamespace(opname=name, argval=value, offset=2 * i, positions=at) for i, (name, value) in enumerate(steps)
+    ]
+    wanted = [name for _, value in steps[1:] if isinstance(value, (str, tuple))
+              for name in ((value,) if isinstance(value, str) else value)]  # fmt: skip
+    found = stores_after(listed, 0)
+    assert [target.name for target in found.targets] == (["a"] if "x" in wanted else wanted)
 
 
 def test_any_function_is_traced_with_its_control_flow():

@@ -16,6 +16,7 @@ from ..modes import BackwardScope, state
 from ..shapes import ndarray
 from ..tensor import Tensor
 from ..writes import detect_writes
+from .names import called
 from .statistics import statistics
 
 UNSET = frozenset(["empty", "empty_like"])
@@ -219,7 +220,7 @@ class debug(detect_writes):
 
     def _look(self, op, args, static, array):
         low, high = range_of(array)
-        number = self._remember(op.name, args, array, low, high)
+        number = self._remember(public_name(op), args, array, low, high)
         if not _is_bad(low, high) or op.name in UNSET:
             return
         nan = math.isnan(low) or math.isnan(high)
@@ -237,15 +238,16 @@ class debug(detect_writes):
         names = [*op.parameters, *[op.variadic or "argument"] * len(args)]
         given = [(name, getattr(a, "array", a)) for name, a in zip(names, args, strict=False)]
         inputs = [(name, np.asarray(a)) for name, a in given if isinstance(a, (ndarray, float, int))]
-        what = f"{op.qualified.removeprefix('nn.functional.')}: made {_counted(array)} from finite values"
+        shown = public_name(op)
+        what = f"{shown}: made {_counted(array)} from finite values"
         remarks = []
         for name, value in inputs:
             if value.dtype.kind == "f" and np.isnan(value).any():
-                what = f"{op.qualified.removeprefix('nn.functional.')}: {name} holds NaN already"
+                what = f"{shown}: {name} holds NaN already"
                 remarks.append(f"no operation inside ag.debug() made {name}: it came in from outside")
                 break
             if value.dtype.kind == "f" and np.isinf(value).any():
-                what = f"{op.qualified.removeprefix('nn.functional.')}: made {_counted(array)} from infinite values"
+                what = f"{shown}: made {_counted(array)} from infinite values"
         return Finding(op.name, "forward", what, array, inputs, provenance.site(), str(state.scope or ""),
                        remarks=remarks)  # fmt: skip
 
@@ -316,6 +318,12 @@ class debug(detect_writes):
                 break
             number = max(known, key=_width).number
         return chain[::-1]
+
+
+def public_name(op) -> str:
+    """What the user called that ran ``op``: ``conv2d`` of ``internal.convolution``."""
+    internal = op.qualified.startswith("internal.")
+    return (called(2) if internal else None) or op.qualified.removeprefix("nn.functional.").removeprefix("internal.")
 
 
 def _width(step):

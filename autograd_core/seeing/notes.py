@@ -45,7 +45,7 @@ class Notes(Watcher):
         self.start_scope = ""
         self.calls: dict[int, int] = {}  # id of a module -> how often it was called
         self.paths: dict[str, str] = {}  # path -> key of the module, of nodes that were made before
-        self.pending: tuple | None = None  # (frame, names, tensors, vertex): the assignment that is about to happen
+        self.pending: list[tuple] = []  # (frame, its offsets, targets, tensors, vertex): assignments yet to happen
         self.current: Vertex | None = None  # the backward vertex that is at work
         self.kept: list = []  # what must stay alive, so that its id stays its own
         self.zero = perf_counter()
@@ -161,8 +161,9 @@ class Notes(Watcher):
             if array is not result.array:
                 self.made(array, key)
         self.made(target.array, key)
-        if self.pending is not None and any([result is out for out in self.pending[2]]):
-            self.pending[2].append(target)
+        for *_, outs, _ in self.pending:
+            if any([result is out for out in outs]):
+                outs.append(target)
 
     def _write_part(self, part, result) -> bool:
         """Where ``part`` is a part of a known array: that array comes from an operation "setitem" now."""
@@ -195,17 +196,21 @@ class Notes(Watcher):
     # -------------------------------------------------- names and modules
 
     def settle(self):
-        """See whether the result that was last noted has been assigned to the variables that its line names."""
-        if self.pending is None:
+        """See whether results that were noted have been assigned to what their statements name."""
+        if not self.pending:
             return
-        frame, names, outs, vertex = self.pending
-        self.pending = None
-        if frame is None:
-            return
-        variables = frame.f_locals
-        found = [n for n in names if (held := variables.get(n)) is not None and any([held is out for out in outs])]
-        if found:
-            vertex.name = ", ".join(found)
+        waiting, self.pending = self.pending, []
+        for entry in waiting:
+            frame, (first, last), targets, outs, vertex = entry
+            variables = frame.f_locals
+            if any([t.name not in variables for t in targets]):
+                variables = {**frame.f_globals, **variables}
+            held = [target.found_in(variables) for target in targets]
+            found = [text for text, value in held if value is not None and any([value is out for out in outs])]
+            if found:
+                vertex.name = ", ".join(found)
+            elif first <= frame.f_lasti < last:
+                self.pending.append(entry)  # the statement still computes
 
     def _learn_names(self, module):
         for kind, named in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):

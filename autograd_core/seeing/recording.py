@@ -18,7 +18,7 @@ from ..registry import network
 from ..shapes import ndarray
 from ..tensor import Node, Tensor
 from .graphs import Vertex
-from .names import assigned_names, users_frame
+from .names import assignment_after, users_frame
 from .notes import Notes
 from .observed import Observer, observed
 from .statistics import Kept
@@ -99,8 +99,9 @@ class Recorder(Observer, Notes):
         for out in outs:
             self.made(out.array, vertex.key)
         self.graph.edges += [(source, vertex.key) for source in sources]
-        if place is not None and (names := assigned_names(place)):
-            self.pending = users_frame(3), names, outs, vertex
+        if place is not None and (assignment := assignment_after(place)) and (frame := users_frame(3)) is not None:
+            targets = [target.bound(frame) for target in assignment.targets]
+            self.pending.append((frame, (place[1], assignment.end), targets, outs, vertex))
 
     def _note_inside_backward(self, scope, op, args, static, outs, started, ended):
         """An operation of a gradient rule (of a backward that is itself recorded) belongs to the rule's vertex."""
@@ -284,6 +285,7 @@ class Recorder(Observer, Notes):
         spans = [(v.started, v.started + v.seconds) for v in graph.vertices.values()
                  if v.started is not None and v.seconds is not None]  # fmt: skip
         graph.seconds = max([end for _, end in spans]) - min([start for start, _ in spans]) if spans else None
+        self.pending.clear()
         tables = (self.makers, self.places, self.sharing, self.nodes, self.known, self.numbers)
         for held in (*tables, self.walked, self.kept, self.open):
             held.clear()

@@ -212,8 +212,21 @@ class State:
         return [thing for thing in self._seen.values() if hasattr(type(thing), "named_parameters")]
 
     def has_gone_bad(self) -> bool:
-        """Whether a tensor that was finite is not finite any more."""
-        return any(good and not np.isfinite(a).all() for a, good in zip(self.floats(), self.finite, strict=True))
+        """Whether a tensor that was finite is not finite any more, or has got a gradient that is not."""
+        known = [(tensor, before) for tensor, _, copy, before in self.tensors if copy.dtype.kind == "f"]
+        bad = {id(tensor) for (tensor, _), good in zip(known, self.finite, strict=True) if not good}
+        for tensor, before in known:
+            fresh = tensor._grad
+            if id(tensor) not in bad and not np.isfinite(tensor.array).all():
+                return True
+            if (
+                fresh is not None
+                and fresh is not before
+                and id(before) not in bad
+                and not np.isfinite(fresh.array).all()
+            ):
+                return True
+        return False
 
     # -------------------------------------------------- putting it back
 
