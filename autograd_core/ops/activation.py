@@ -114,7 +114,7 @@ def _above(g, input, threshold):
     return ops.where(input <= threshold, 0, g)
 
 
-@op(arithmetic, signature="input, threshold, value, inplace=False", vjp=[_above], out=False, method=False,
+@op(arithmetic, signature="input, threshold, value, inplace=False", vjp=[_above], out=True, method=False,
     scalar="value if input <= threshold else input", samples=[sample(distinct(3, 4), 0.3, -1.0)],
     aliases=["nn.functional.threshold"])  # fmt: skip
 def threshold(input, *, threshold, value):

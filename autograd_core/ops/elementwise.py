@@ -264,19 +264,19 @@ def positive(input):
     return input.view()
 
 
-def _itself(known, text, **options):
+def _itself(known, text, out=False, **options):
     """One of the functions that mean something for complex numbers alone; real tensors come back as they are."""
 
     def body(input):
         return input.view()
 
     body.__doc__ = f"{text}: the tensor itself, as all tensors are real."
-    return op(view, name=known, vjp=[lambda g: g], samples=[real(3, 4)], view=True, out=False, **options)(body)
+    return op(view, name=known, vjp=[lambda g: g], samples=[real(3, 4)], view=True, out=out, **options)(body)
 
 
 real_part = _itself("real", "Real part")
 conj = _itself("conj", "Complex conjugate")
-conj_physical = _itself("conj_physical", "Complex conjugate", inplace=True)
+conj_physical = _itself("conj_physical", "Complex conjugate", out=True, inplace=True)
 resolve_conj = _itself("resolve_conj", "The conjugate made explicit")
 resolve_neg = _itself("resolve_neg", "The negation made explicit")
 
