@@ -1,5 +1,6 @@
 """Every record of the registry, through everything that is derived from it. One more op costs no test here."""
 
+import functools
 import inspect
 import json
 import os
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from record_kit import for_every_sample
 
 import autograd_core as ag
 from autograd_core.gradient_check import gradcheck, gradgradcheck
@@ -22,9 +24,12 @@ DIFFERENTIABLE = [
 ]
 REFERENCES = Path(__file__).with_name("references.json")
 
-case_of = pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{n}-{k}" for n, k in CASES])
-differentiable_case = pytest.mark.parametrize(
-    ("name", "number"), DIFFERENTIABLE, ids=[f"{n}-{k}" for n, k in DIFFERENTIABLE])  # fmt: skip
+
+
+@functools.cache
+def references():
+    """PyTorch's results by sample."""
+    return json.loads(REFERENCES.read_text())
 
 
 def floats(result):
@@ -59,7 +64,7 @@ def test_a_record_is_complete(name):
     assert record.family.name in FAMILIES
 
 
-@case_of
+@for_every_sample(CASES)
 def test_values(name, number):
     """Outputs agree with PyTorch's, which are stored (this file run as a program makes them); inputs are unchanged."""
     call = Call(name, number)
@@ -69,7 +74,7 @@ def test_values(name, number):
         if name.startswith("Tensor.") and tensor is call.args[0]:
             continue  # it works in place
         assert np.array_equal(array, tensor.array, equal_nan=True), "an input was modified"
-    stored = json.loads(REFERENCES.read_text()).get(f"{name}-{number}")
+    stored = references().get(f"{name}-{number}")
     if stored is None:
         return
     assert len(stored) == len(outputs)
@@ -86,14 +91,14 @@ def checksum_of(array):
     return float(flat @ np.cos(np.arange(flat.size) * 0.7 + 0.3)) if flat.size else 0.0
 
 
-@differentiable_case
+@for_every_sample(DIFFERENTIABLE)
 def test_gradient(name, number):
     call = Call(name, number)
     needs(call.record, call)
     gradcheck(call.smooth, tuple(call.leaves), atol=1e-5, rtol=1e-4)
 
 
-@differentiable_case
+@for_every_sample(DIFFERENTIABLE)
 def test_second_gradient(name, number):
     call = Call(name, number)
     needs(call.record, call)
@@ -106,7 +111,7 @@ def test_second_gradient(name, number):
     gradgradcheck(call.smooth, tuple(call.leaves), atol=1e-4, rtol=1e-3, fast_mode=True)
 
 
-@differentiable_case
+@for_every_sample(DIFFERENTIABLE)
 def test_forward_mode(name, number):
     call = Call(name, number)
     needs(call.record, call)
@@ -123,7 +128,7 @@ def test_forward_mode(name, number):
         assert np.allclose(derivative.array, (up - down) / (2 * step), rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
-@differentiable_case
+@for_every_sample(DIFFERENTIABLE)
 def test_both_ways_of_backward_agree(name, number):
     """Rules on plain arrays and rules on Tensors (create_graph) give the same gradients."""
     call = Call(name, number)
@@ -140,7 +145,7 @@ def test_both_ways_of_backward_agree(name, number):
             assert np.allclose(plain.array, lifted.array, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
-@differentiable_case
+@for_every_sample(DIFFERENTIABLE)
 def test_float32_stays_float32(name, number):
     call = Call(name, number, np.float32)
     outputs = tensors(call())
@@ -160,7 +165,7 @@ def test_float32_stays_float32(name, number):
 ALWAYS_DOUBLE = {"float_power"}
 
 
-@case_of
+@for_every_sample(CASES)
 def test_strided_inputs_give_the_same(name, number):
     """Negative and gapped strides change nothing."""
     call = Call(name, number)
@@ -288,7 +293,7 @@ TAKES_OUT = [
 ]
 
 
-@pytest.mark.parametrize(("name", "number"), TAKES_OUT, ids=[f"{n}-{k}" for n, k in TAKES_OUT])
+@for_every_sample(TAKES_OUT)
 def test_out(name, number):
     """``out=`` is filled, whatever its size was, and returned."""
     call = Call(name, number)
