@@ -160,10 +160,10 @@ class Function:
 
     def _trapped(self, number):
         """Indices are not what they must be: the operation's own body says so."""
-        row, array = self.lowered.wrong_indices(number - 1)
+        row, at, array = self.lowered.wrong_indices(number - 1)
         self._undo()
-        given = [array if type(a) is Value and a.dtype == array.dtype else np.zeros(a.shape, a.dtype)
-                 if type(a) is Value else a for a in row.args]  # fmt: skip
+        given = [array if i == at else np.zeros(a.shape, a.dtype) if type(a) is Value else a
+                 for i, a in enumerate(row.args)]  # fmt: skip
         try:
             row.op.function(*given, **row.static)
         except Exception as error:

@@ -214,13 +214,14 @@ class NativeLowered(Lowered):
         memory = self.source.name(layout.number_memory.data.cast("B"), "numbers")
         return f"pack({memory}, 0, {', '.join([self._place(n) for n in layout.numbers])})"
 
-    def wrong_indices(self, number: int) -> tuple[Instruction, np.ndarray]:
-        """The instruction whose indices failed a check, and these."""
-        row = self.layout.checks[number][0]
-        address, count, step = self._checks[5 * number : 5 * number + 3].tolist()
+    def wrong_indices(self, number: int) -> tuple[Instruction, int, np.ndarray]:
+        """The instruction whose indices failed a check, which operand they are, and these."""
+        from .kernels.replay import CHECK
+
+        row, at, *_ = self.layout.checks[number]
+        address, count, step = self._checks[CHECK * number : CHECK * number + 3].tolist()
         memory = (ctypes.c_int64 * ((count - 1) * step + 1)).from_address(address)
-        (at,) = [i for i, a in enumerate(row.args) if type(a) is Value and a.dtype == np.int64]
-        return row, np.array(memory, np.int64)[::step].reshape(row.args[at].shape)
+        return row, at, np.array(memory, np.int64)[::step].reshape(row.args[at].shape)
 
     def _rows(self, layout):
         waiting: list = []

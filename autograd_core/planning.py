@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
 from .clusters import Fused
 from .epilogues import Ended
-from .kernels import gemm, moves
+from .kernels import gemm, indexing, moves
 from .kernels.elementwise import plan_loop
 from .kernels.loop_text import Loop, Output
 from .kernels.plan import Array, Plan
 from .program import Instruction, Value
+from .shapes import ndarray
 from .tables import Tabled
 
-MOVES: dict[str, Callable] = {"join": moves.join, "pile": moves.pile,
-                              "in_zeros": lambda *a, **k: moves.in_zeros(*a, **k) if len(a) == 1 else None}  # fmt: skip
+MOVES: dict[str, Callable] = {
+    "join": moves.join, "pile": moves.pile, "pick": indexing.pick, "gather": indexing.gather,
+    "in_zeros": lambda *a, **k: (moves if len(a) == 1 else indexing).in_zeros(*a, **k),
+    "scatter_in_zeros": indexing.scatter_in_zeros,
+}  # fmt: skip
 """Operations that move elements and nothing else, with their planners."""
 
 DRAWS = ("coins", "uniform01", "exponential01", "normal01")
@@ -67,6 +72,26 @@ def planned(row: Instruction, inputs: list[Array | None], numbers: int) -> Plan 
     if first is None or first.dtype.char not in "fd" or 0 in first.shape:
         return None
     return _planner(kernel.path)(*inputs, **row.static)
+
+
+def indices_of(row: Instruction) -> list[tuple[int, int, int, int]]:
+    """Which operands are indices: (position, lowest, the limit below which they lie, one that may occur all the same).
+
+    The kernels of a row rely on that; empty where there is nothing to look at.
+    """
+    name, kernel = row.op.name, row.op.kernel
+    if name in MOVES and len(row.args) > 1 and name not in ("join", "pile"):
+        found = indexing.checked(name, [v.shape for v in row.operands], row.static)
+        return [(*one, 0) for one in found]
+    if kernel is None or kernel.indices is None:
+        return []
+    at, limit, other = kernel.indices(*row.args, **row.static)
+    return [(at, 0, limit, other)]
+
+
+def in_range(found: Sequence[tuple[int, int, int, int]], *given: ndarray, **_: Any) -> bool:
+    """Whether indices among arguments are as a kernel needs them; ``found``: see :func:`indices_of`."""
+    return all([given[at].min() >= low and given[at].max() < limit for at, low, limit, _ in found])
 
 
 @functools.cache

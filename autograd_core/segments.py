@@ -7,6 +7,7 @@ plan stay Python rows between segments; what they make is copied into the arena 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +20,19 @@ from .kernels import draws, memory
 from .kernels.elementwise import collapsed
 from .kernels.plan import ALIGN, Array, Plan, Ref, Spec
 from .kernels.plan import Program as Table
-from .planning import DRAWS, copy_plan, dense, fits, is_dense, planned, strides_of, zero_plan
+from .kernels.replay import CHECK
+from .planning import (
+    DRAWS,
+    copy_plan,
+    dense,
+    fits,
+    in_range,
+    indices_of,
+    is_dense,
+    planned,
+    strides_of,
+    zero_plan,
+)
 from .program import GradientOf, Instruction, Program, Value
 from .runtime import Draw, Number
 from .shapes import ndarray
@@ -123,7 +136,7 @@ class Layout:
         self.needed: set[Value] = set()  # of these, the ones that kernels read
         self.moving: list[Root] = []  # whose memory is another one at each run: arguments, outputs, gradients
         self.finals: dict[int, Place] = {}  # of outputs and gradients that kernels make, by position among them
-        self.checks: list[tuple] = []  # of indices: (row, place, count, step, limit, one that may occur)
+        self.checks: list[tuple] = []  # of indices: (row, operand, place, count, step, *facts of `indices_of`)
         self.direct: set[Value] = set()  # targets of effects that a kernel writes itself
         self.copies: list[tuple[Value, Value]] = []  # effects that Python does
         self.numbers: list[Number] = []
@@ -297,19 +310,22 @@ class Layout:
 
     def _guard(self, row, inputs):
         """What must be asked of the values before the kernel may run; None where that is settled before all rows."""
-        kernel = row.op.kernel
-        if kernel is None or kernel.when is None or row.op.name in ("mm", "bmm"):
+        kernel, found = row.op.kernel, indices_of(row)
+        lines = [self._line(row.args[at]) for at, *_ in found]
+        if found and None not in lines:
+            self.checks += [(row, at, *line, *facts) for line, (at, *facts) in zip(lines, found, strict=True)]
             return None
-        if kernel.indices is not None:
-            described = [self.describe(a) if type(a) is Value else a for a in row.args]
-            at, limit, other = kernel.indices(*described, **row.static)
-            place, indices = self.place(row.args[at]), row.args[at]
-            sizes, steps = collapsed(indices.shape, [list(place.strides)], -1)
-            if place.root.kind in ("argument", "captured", "constant") and len(sizes) <= 1:
-                step = steps[0][0] // 8 if sizes else 1
-                self.checks.append((row, place, indices.size, step, limit, other))
-                return None
-        return kernel.when
+        if found and (kernel is None or kernel.when is None):
+            return functools.partial(in_range, found)
+        return None if kernel is None or row.op.name in ("mm", "bmm") else kernel.when
+
+    def _line(self, value):
+        """(place, elements, step) of values that are there before all rows and lie on a line; None for others."""
+        place = self.place(value)
+        sizes, steps = collapsed(value.shape, [list(place.strides)], -1)
+        if place.root.kind not in ("argument", "captured", "constant") or len(sizes) > 1:
+            return None
+        return place, value.size, steps[0][0] // 8 if sizes else 1
 
     def _emit(self, row, plan, inputs, numbers=()):
         guard = self._guard(row, inputs)
@@ -485,11 +501,11 @@ class Layout:
                 for root in self.moving for block, word, offset in root.words]  # fmt: skip
 
     def check_block(self) -> ndarray:
-        """What `kernels.replay` is to check: (address, count, step, limit, one that may occur) of arrays of indices."""
-        block = np.zeros(5 * len(self.checks), np.int64)
-        for number, (_, place, *facts) in enumerate(self.checks):
-            block[5 * number : 5 * number + 5] = place.root.address + place.offset, *facts
-            place.root.words.append((block, 5 * number, place.offset))
+        """What `kernels.replay` is to check: its facts on each array of indices."""
+        block = np.zeros(CHECK * len(self.checks), np.int64)
+        for number, (_, _, place, *facts) in enumerate(self.checks):
+            block[CHECK * number : CHECK * (number + 1)] = place.root.address + place.offset, *facts
+            place.root.words.append((block, CHECK * number, place.offset))
         return block
 
     def _assign(self):

@@ -418,3 +418,42 @@ def test_a_second_process_compiles_nothing(tmp_path):
         counts.append(int(done.stdout))
     assert counts[0] > 0
     assert counts[1] == 0
+
+
+# ---------------------------------------------------------------------------------------------------- indices
+
+
+PICKED = {
+    "rows": lambda y, i, j: y[i],
+    "columns": lambda y, i, j: y[:, i],
+    "pairs": lambda y, i, j: y[i, j],
+    "inner pairs": lambda y, i, j: y[:, i, j],
+    "each": lambda y, i, j: y.gather(1, j.expand(5, 2, 2, 3).reshape(5, 4, 3)),
+    "computed": lambda y, i, j: y[(i + j) % 5],
+}
+
+
+@pytest.mark.parametrize("name", PICKED)
+def test_indexing_by_tensors_is_native(name):
+    y = ag.randn(5, 4, 3, requires_grad=True)
+
+    def f(y, i, j):
+        picked = PICKED[name](y, i, j)
+        return picked.detach(), ag.grad((picked**2).sum(), [y])[0]
+
+    run, i = ag.compile(f), ag.tensor([[3, -1, 0], [-4, 1, 1]])
+    for j in (ag.tensor([[0, 2, 1], [2, 2, 0]]), ag.tensor([[1, 1, 1], [0, 2, 2]])):
+        run(y, i, j)
+        for found, expected in zip(run(y, i, j), f(y, i, j), strict=True):
+            np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-6)
+    assert name == "computed" or "(Python)" not in run.table()
+
+
+@pytest.mark.parametrize("wrong", [(4, 0), (-5, 0), (0, 3)])
+def test_indices_out_of_range_are_eagers_error(wrong):
+    y, i, j = ag.randn(4, 3), ag.tensor([0, 1]), ag.tensor([2, 0])
+    run = ag.compile(lambda y, i, j: y[i, j])
+    run(y, i, j)
+    with pytest.raises(IndexError, match="out of bounds") as caught:
+        run(y, i * 0 + wrong[0], j * 0 + wrong[1])
+    assert "compiled run of pick" in caught.value.__notes__[0]

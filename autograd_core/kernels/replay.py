@@ -16,6 +16,7 @@ from autograd_core.kernels.plan import _DATA, walker
 from autograd_core.kernels.runner import range_kernel
 
 TABLE, ROWS, BINDINGS, PLACES, CHECKS, LIMITS, FAILED, WALK, OBJECTS = range(9)
+CHECK = 6  # words of a check
 
 
 @range_kernel
@@ -24,8 +25,8 @@ def replay(data_offset, head):
 
     Context: table, its rows, bindings and where they stand, checks and where they stand, the number of the check that
     failed, the runner's address; then array objects. A binding is (number of the object, address of the word, offset),
-    a check (address, count, step, limit, number that may occur all the same): int64 numbers must lie from 0 to below
-    the limit. If one does not, nothing is run.
+    a check (address, count, step, lowest, limit, number that may occur all the same): int64 numbers must lie from the
+    lowest to below the limit. If one does not, nothing is run.
     """
 
     def kernel(context, start, stop):
@@ -36,11 +37,12 @@ def replay(data_offset, head):
             simd.words(places[3 * i + 1])[0] = data + places[3 * i + 2]
         w[6] = 0
         for i in range(w[4]):
-            values, wrong = simd.words(limits[5 * i]), 0
-            count, step, limit, other = limits[5 * i + 1], limits[5 * i + 2], limits[5 * i + 3], limits[5 * i + 4]
+            at = CHECK * i
+            values, count, step, wrong = simd.words(limits[at]), limits[at + 1], limits[at + 2], 0
+            lowest, limit, other = limits[at + 3], limits[at + 4], limits[at + 5]
             for k in range(count):
                 value = values[k * step]
-                if (value < 0 or value >= limit) and value != other:
+                if (value < lowest or value >= limit) and value != other:
                     wrong = 1
             if wrong != 0:
                 w[6] = i + 1
@@ -66,7 +68,7 @@ class Header:
         self.places = np.array(bindings, np.int64).ravel()
         self.checks = checks
         self.memory = np.zeros(OBJECTS + objects, np.int64)
-        self.memory[:OBJECTS] = (table, rows, len(bindings), self.places.ctypes.data, len(checks) // 5,
+        self.memory[:OBJECTS] = (table, rows, len(bindings), self.places.ctypes.data, len(checks) // CHECK,
                                  checks.ctypes.data, 0, walker())  # fmt: skip
         self.address = self.memory.ctypes.data
         self.words = self.memory.data
