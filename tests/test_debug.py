@@ -345,7 +345,7 @@ def test_find_nan_looks_at_gradients_that_nothing_uses_yet():
 
 def test_findings_name_what_the_user_called():
     x = ag.ones(1, 1, 2, 2) * np.nan
-    with pytest.raises(ag.NonFiniteError, match="^conv2d: input holds NaN already"), ag.debug():
+    with pytest.raises(ag.NonFiniteError, match=r"^conv2d: input holds NaN already"), ag.debug():
         nn.functional.conv2d(x, ag.ones(1, 1, 1, 1))
 
 

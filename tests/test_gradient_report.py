@@ -140,6 +140,18 @@ def test_vanishing_and_exploding_layers():
     assert any(problem.startswith("0.bias: exploding: its gradient is ") for problem in report.problems)
 
 
+def test_what_only_has_another_scale_is_no_problem():
+    model = nn.Sequential(nn.Embedding(50, 6), nn.Linear(6, 6), nn.Linear(6, 6))
+    model[2].weight.data = model[2].weight.data * 1e-4
+    model[2].bias.data = model[2].bias.data + 1e4  # beside it, the first bias moves as much
+    x, y = ag.tensor([[1, 2]]), ag.randn(1, 2, 6)
+    report = ag.gradient_report(model, lambda o, t: (o * t).mean(), (x, y), check=False, reference=False)
+    assert {row.name: row.remark for row in report.parameters}["1.bias"] == ""
+    table = report.parameters[0]
+    assert (table.dead, table.units) == (48, 50)
+    assert "units" not in table.remark, "rows that no index asked for"
+
+
 def test_gradients_over_the_steps_of_a_recurrence():
     model, loss_fn, x, y = SUBJECTS["lstm"]()
     report = ag.gradient_report(model, loss_fn, (x, y), check=False, reference=False)

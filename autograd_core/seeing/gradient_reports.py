@@ -22,7 +22,8 @@ TOLERANCE = 1e-5
 """Relative error up to which a derivative along a direction agrees with central differences in double precision."""
 
 SPREAD = 1e3
-"""A layer whose gradient (root mean square) is so many times smaller or greater than the last layer's stands out."""
+"""A layer whose gradient (root mean square) is so many times smaller or greater than the last layer's stands out, if it
+is also beside the parameter's own size."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def gradient_report(model: Callable, loss_fn: Callable, data: tuple, *, optimize
             calls, loss, gradients = subject.watched()
             report = GradientReport(_title(model), loss, [], calls=calls)
             updates, report.update_of = _updates(subject, gradients, optimizer, lr)
-            report.parameters = _rows(subject, gradients, updates)
+            report.parameters = _rows(subject, gradients, updates, calls)
             report.repeated = _repeated(calls)
             if reference or (reference is None and references.is_installed()):
                 report.reference = references.compare(calls)
@@ -379,18 +380,33 @@ def _difference(subject, chosen, directions, step):
 # ---------------------------------------------------------------------------------------------------- tables
 
 
-def _rows(subject, gradients, updates):
-    rms = [np.nan if g is None or not g.size else _norm(g) / np.sqrt(g.size) for g in gradients]
-    usual = {leaf.array.ndim > 1: float(size) for size, leaf in zip(rms, subject.leaves, strict=True)
-             if np.isfinite(size) and size > 0}  # fmt: skip
+def _rows(subject, gradients, updates, calls):
+    """A row for each parameter; its gradient is judged beside that of the last of its kind (matrices, vectors)."""
+    own = f"{type(subject.model).__name__}."
+    looked_up = {f"{call.scope}.weight".removeprefix(own) for call in calls if "lookup" in call.name}  # a few rows each
+    usual: dict[bool, tuple[float, float]] = {}
+    sizes = []
+    for leaf, gradient in zip(subject.leaves, gradients, strict=True):
+        size, weight = _rms(gradient), _rms(leaf.array)
+        sizes.append((size, size / weight if weight else None))
+        if np.isfinite(size) and size > 0:
+            usual[leaf.array.ndim > 1] = size, size / weight if weight else 0.0
     rows = []
-    for (name, leaf), gradient, size, update in zip(subject.named, gradients, rms, updates, strict=True):
+    for (name, leaf), gradient, size, update in zip(subject.named, gradients, sizes, updates, strict=True):
         weight = _norm(leaf.array)
         dead, units = _dead(gradient)
-        remark = _remark(gradient, float(size), usual.get(leaf.array.ndim > 1, 0.0), dead, units)
-        rows.append(ParameterRow(name, tuple(leaf.array.shape), weight, _norm(gradient), float(size),
+        remark = _remark(gradient, size, usual.get(leaf.array.ndim > 1), 0 if name in looked_up else dead, units)
+        rows.append(ParameterRow(name, tuple(leaf.array.shape), weight, _norm(gradient), size[0],
                                  update / weight if weight else float("nan"), dead, units, remark=remark))  # fmt: skip
     return rows
+
+
+def _rms(array):
+    """Root mean square, of the rows that are not zero throughout."""
+    if array is None or not array.size:
+        return float("nan")
+    dead, units = _dead(array)
+    return _norm(array) / float(np.sqrt(array.size * ((units - dead) / units if units > dead else 1)))
 
 
 def _dead(gradient):
@@ -408,11 +424,21 @@ def _remark(gradient, size, usual, dead, units):
         return "the gradient is not finite"
     if units and dead == units:
         return "the gradient is zero everywhere"
-    if usual and 0 < size < usual / SPREAD:
-        return f"vanishing: its gradient is {usual / size:,.0f} times smaller than the last layer's"
-    if usual and size > usual * SPREAD:
-        return f"exploding: its gradient is {size / usual:,.0f} times greater than the last layer's"
+    times = _times(size, usual) if usual is not None and size[0] > 0 else 1.0
+    if times < 1 / SPREAD:
+        return f"vanishing: its gradient is {1 / times:,.0f} times smaller than the last layer's"
+    if times > SPREAD:
+        return f"exploding: its gradient is {times:,.0f} times greater than the last layer's"
     return f"{dead} of {units} units get no gradient" if dead and units > 1 and 2 * dead >= units else ""
+
+
+def _times(size, usual):
+    """How many times greater a gradient is than the usual one, or beside the parameter's own size, if that is less."""
+    plain = size[0] / usual[0]
+    if not size[1] or not usual[1]:
+        return plain
+    relative = size[1] / usual[1]
+    return min(plain, relative) if plain > 1 else max(plain, relative)
 
 
 def _repeated(calls):
