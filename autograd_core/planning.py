@@ -12,7 +12,7 @@ import numpy as np
 from .clusters import Fused
 from .epilogues import Ended
 from .kernels import gemm, indexing, moves
-from .kernels.elementwise import plan_loop
+from .kernels.elementwise import plan_loop, plan_norm
 from .kernels.loop_text import Loop, Output
 from .kernels.plan import Array, Plan
 from .program import Instruction, Value
@@ -25,6 +25,9 @@ MOVES: dict[str, Callable] = {
     "scatter_in_zeros": indexing.scatter_in_zeros,
 }  # fmt: skip
 """Operations that move elements and nothing else, with their planners."""
+
+COMPOSED: dict[str, Callable] = {"vector_norm": plan_norm}
+"""Operations that are a few loops, with their planners."""
 
 DRAWS = ("coins", "uniform01", "exponential01", "normal01")
 """Random operations that have a kernel."""
@@ -65,6 +68,8 @@ def planned(row: Instruction, inputs: list[Array | None], numbers: int) -> Plan 
         return gemm.gemm_in_order(x, Array(weight.shape[::-1], weight.strides[::-1], weight.dtype), *bias)
     if name in MOVES:
         return MOVES[name](*inputs, **row.static) if len(inputs) == len(row.args) and None not in inputs else None
+    if name in COMPOSED:
+        return COMPOSED[name](*inputs, **row.static)
     kernel = row.op.kernel
     if kernel is None:
         return None

@@ -457,3 +457,25 @@ def test_indices_out_of_range_are_eagers_error(wrong):
     with pytest.raises(IndexError, match="out of bounds") as caught:
         run(y, i * 0 + wrong[0], j * 0 + wrong[1])
     assert "compiled run of pick" in caught.value.__notes__[0]
+
+
+def test_clipping_by_the_norm_of_all_gradients_is_native():
+    def made():
+        ag.manual_seed(0)
+        layer = nn.Linear(6, 3)
+        optimizer = optim.SGD(layer.parameters(), lr=0.1)
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = (layer(x) ** 2).mean()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(layer.parameters(), 0.1)
+            optimizer.step()
+            return loss.detach(), norm
+
+        return step
+
+    x, run, step = ag.randn(4, 6), ag.compile(made()), made()
+    for _ in range(3):
+        np.testing.assert_allclose([t.item() for t in run(x)], [t.item() for t in step(x)], rtol=1e-5)
+    assert "(Python)" not in run.table()
