@@ -78,6 +78,22 @@ def _parser():
     predict.add_argument("--scores", action="store_true", help="print all scores, exactly, as lines of JSON")
     predict.set_defaults(run=_predict)
 
+    _add_looking(commands)
+    bench = commands.add_parser(
+        "bench",
+        help="measure speed against other libraries",
+        add_help=False,
+        description="Needs a checkout of the project; options are those of python -m benchmarks.",
+    )
+    bench.set_defaults(run=_bench)
+
+    doctor = commands.add_parser("doctor", help="show versions, threads, BLAS, caches, and what is missing")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _add_looking(commands):
+    """The commands that look at a model: graph and check."""
     graph = commands.add_parser(
         "graph",
         help="draw a model's computation graph",
@@ -100,18 +116,6 @@ def _parser():
     check.add_argument("--all", action="store_true", help="check every element (LeNet-5: some minutes)")
     check.add_argument("--report", metavar="FILE", help="also write a gradient report: .html, .md, .txt, .png or .svg")
     check.set_defaults(run=_check)
-
-    bench = commands.add_parser(
-        "bench",
-        help="measure speed against other libraries",
-        add_help=False,
-        description="Needs a checkout of the project; options are those of python -m benchmarks.",
-    )
-    bench.set_defaults(run=_bench)
-
-    doctor = commands.add_parser("doctor", help="show versions, threads, BLAS, caches, and what is missing")
-    doctor.set_defaults(run=_doctor)
-    return parser
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):

@@ -245,20 +245,10 @@ def _size(target):
 
 
 def fit(
-    model,
-    loader: Iterable,
-    *,
-    loss: Metric,
-    optimizer,
-    epochs: int = 1,
-    validation: Iterable | None = None,
-    metrics: Mapping[str, Metric] | None = None,
-    scheduler=None,
-    schedule: str = "batch",
-    callbacks: Iterable[Callback] = (),
-    max_grad_norm: float | None = None,
-    compile: bool = False,
-) -> History:
+    model, loader: Iterable, *, loss: Metric, optimizer, epochs: int = 1, validation: Iterable | None = None,
+    metrics: Mapping[str, Metric] | None = None, scheduler=None, schedule: str = "batch",
+    callbacks: Iterable[Callback] = (), max_grad_norm: float | None = None, compile: bool = False,
+) -> History:  # fmt: skip
     """Train ``model`` on the batches ``(inputs, targets)`` of ``loader``; returns the `History`.
 
     A model of several inputs takes batches ``(first, second, ..., targets)``. loss: a function of (output, target).

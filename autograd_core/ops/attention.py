@@ -148,16 +148,16 @@ def _shared(name, query, tensor):
 # ---------------------------------------------------------------------------------------------------- many heads
 
 
-def _additive(name, mask, dtype):
-    """A mask as numbers to add: booleans hide where True."""
+def _additive(name, mask, dtype, rows):
+    """A mask as numbers to add, where booleans hide where True; ``rows`` keys that are not hidden stand behind."""
     if mask is None:
         return None
     kind = numpy_dtype(mask.dtype).kind
     if kind not in "bf":
         raise RuntimeError(f"multi_head_attention_forward: {name} must be bool or floating-point, got {mask.dtype}")
-    if kind == "f":
-        return mask
-    return ops.where(mask, np.array(-np.inf, dtype), np.array(0, dtype))
+    if kind == "b":
+        mask = ops.where(mask, np.array(-np.inf, dtype), np.array(0, dtype))
+    return ops.pad(mask, (0, rows)) if rows else mask
 
 
 def _check_heads(query, key, value, key_padding_mask, attn_mask, num_heads):
@@ -183,9 +183,12 @@ def _check_heads(query, key, value, key_padding_mask, attn_mask, num_heads):
 
 def _projected(query, key, value, packed, separate, bias):
     """Query, key and value through their linear maps; one product where all three are the same tensor."""
-    if packed is not None and query is key is value:
+    if any(w is None for w in (separate or (packed,))):
+        raise RuntimeError("multi_head_attention_forward: a projection weight is missing "
+                           f"(use_separate_proj_weight={separate is not None})")  # fmt: skip
+    if separate is None and query is key is value:
         return ops.chunk(ops.linear(query, packed, bias), 3, -1)
-    weights = ops.chunk(packed, 3) if packed is not None else separate
+    weights = separate or ops.chunk(packed, 3)
     biases = (None,) * 3 if bias is None else ops.chunk(bias, 3)
     return [ops.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
 
@@ -230,32 +233,11 @@ MHA = (
     sample(*MHA), sample(*MHA, attn_mask=real(3, 5), key_padding_mask=real(2, 5), need_weights=False),
     sample(*MHA[:7], real(1, 1, 4), real(1, 1, 4), True, *MHA[10:], average_attn_weights=False)])  # fmt: skip
 def multi_head_attention_forward(
-    query,
-    key,
-    value,
-    embed_dim_to_check,
-    num_heads,
-    in_proj_weight,
-    in_proj_bias,
-    bias_k,
-    bias_v,
-    add_zero_attn,
-    dropout_p,
-    out_proj_weight,
-    out_proj_bias,
-    training=True,
-    key_padding_mask=None,
-    need_weights=True,
-    attn_mask=None,
-    use_separate_proj_weight=False,
-    q_proj_weight=None,
-    k_proj_weight=None,
-    v_proj_weight=None,
-    static_k=None,
-    static_v=None,
-    average_attn_weights=True,
-    is_causal=False,
-):
+    query, key, value, embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, bias_k, bias_v, add_zero_attn,
+    dropout_p, out_proj_weight, out_proj_bias, training=True, key_padding_mask=None, need_weights=True, attn_mask=None,
+    use_separate_proj_weight=False, q_proj_weight=None, k_proj_weight=None, v_proj_weight=None, static_k=None,
+    static_v=None, average_attn_weights=True, is_causal=False,
+):  # fmt: skip
     """Attention of several heads, between linear maps.
 
     Query (L, N, E), key and value (S, N, E) are mapped, split into heads, attended to by head, joined and mapped
@@ -263,7 +245,6 @@ def multi_head_attention_forward(
     each. Masks hide where True (or add numbers): ``key_padding_mask`` (N, S), ``attn_mask`` (L, S) or (N * heads, L,
     S). Without batch dim as well.
     """
-    name = "multi_head_attention_forward"
     batched = _check_heads(query, key, value, key_padding_mask, attn_mask, num_heads)
     if not batched:
         same = query is key is value
@@ -271,66 +252,57 @@ def multi_head_attention_forward(
             [ops.unsqueeze(query, 1)] * 3 if same else [ops.unsqueeze(t, 1) for t in (query, key, value)]
         )
         key_padding_mask = None if key_padding_mask is None else ops.unsqueeze(key_padding_mask, 0)
+    _check_settings(query.shape[2], embed_dim_to_check, num_heads, is_causal and attn_mask is None, bias_k, bias_v)
     length, batch, width = query.shape
-    if width != embed_dim_to_check or width % num_heads:
-        raise RuntimeError(
-            f"{name}: query must have embedding size {embed_dim_to_check}, a multiple of num_heads={num_heads}, "
-            f"got {width}"
-        )
-    if is_causal and attn_mask is None:
-        raise RuntimeError(f"{name}: is_causal=True needs attn_mask")
-    if (bias_k is None) != (bias_v is None):
-        raise RuntimeError(f"{name}: bias_k and bias_v must be given together")
-    dtype = numpy_dtype(query.dtype)
-    attn_mask, padding = (
-        _additive("attn_mask", attn_mask, dtype),
-        _additive("key_padding_mask", key_padding_mask, dtype),
-    )
-    separate = (q_proj_weight, k_proj_weight, v_proj_weight)
-    packed = None if use_separate_proj_weight else in_proj_weight
-    if any(w is None for w in (separate if use_separate_proj_weight else (packed,))):
-        raise RuntimeError(
-            f"{name}: a projection weight is missing (use_separate_proj_weight={use_separate_proj_weight})"
-        )
-    q, k, v = _projected(query, key, value, packed, separate, in_proj_bias)
-    size = width // num_heads
+    separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None
+    q, k, v = _projected(query, key, value, in_proj_weight, separate, in_proj_bias)
 
     def heads(tensor):  # (S, N, E) -> (N, heads, S, E / heads)
-        return ops.permute(ops.reshape(tensor, (tensor.shape[0], batch, num_heads, size)), (1, 2, 0, 3))
+        return ops.permute(ops.reshape(tensor, (tensor.shape[0], batch, num_heads, width // num_heads)), (1, 2, 0, 3))
 
-    rows = 0
     if bias_k is not None:
         k, v = [ops.cat([t, ops.expand(b, (1, batch, width))]) for t, b in ((k, bias_k), (v, bias_v))]
-        rows += 1
-    q, k, v = heads(q), _static(name, static_k, heads(k)), _static(name, static_v, heads(v))
+    q, k, v = heads(q), _static(static_k, heads(k)), _static(static_v, heads(v))
+    dtype = numpy_dtype(query.dtype)
     if add_zero_attn:
-        k, v = [ops.cat([t, np.zeros((batch, num_heads, 1, size), dtype)], 2) for t in (k, v)]
-        rows += 1
-    if rows:
-        attn_mask, padding = [None if m is None else ops.pad(m, (0, rows)) for m in (attn_mask, padding)]
-    mask = _merged(attn_mask, padding, batch, num_heads)
-    dropout_p = dropout_p if training else 0.0
-    weights = None
+        k, v = [ops.cat([t, np.zeros((batch, num_heads, 1, width // num_heads), dtype)], 2) for t in (k, v)]
+    rows = (bias_k is not None) + bool(add_zero_attn)  # which no mask hides
+    mask = _merged(_additive("attn_mask", attn_mask, dtype, rows),
+                   _additive("key_padding_mask", key_padding_mask, dtype, rows), batch, num_heads)  # fmt: skip
+    dropout_p, weights = dropout_p if training else 0.0, None
     if need_weights:
         out, weights = _weighed(q, k, v, mask, dropout_p)
         weights = ops.mean(weights, 1) if average_attn_weights else weights
     else:
         out = ops.scaled_dot_product_attention(q, k, v, mask, dropout_p)
-    out = ops.linear(
-        ops.reshape(ops.permute(out, (2, 0, 1, 3)), (length, batch, width)), out_proj_weight, out_proj_bias
-    )
+    out = ops.reshape(ops.permute(out, (2, 0, 1, 3)), (length, batch, width))
+    out = ops.linear(out, out_proj_weight, out_proj_bias)
     if batched:
         return out, weights
     return ops.squeeze(out, 1), None if weights is None else ops.squeeze(weights, 0)
 
 
-def _static(name, static, computed):
+def _check_settings(width, expected, num_heads, causal_alone, bias_k, bias_v):
+    """Refuse settings that do not fit together; ``causal_alone``: is_causal without a mask."""
+    name = "multi_head_attention_forward"
+    if width != expected or width % num_heads:
+        raise RuntimeError(
+            f"{name}: query must have embedding size {expected}, a multiple of num_heads={num_heads}, got {width}"
+        )
+    if causal_alone:
+        raise RuntimeError(f"{name}: is_causal=True needs attn_mask")
+    if (bias_k is None) != (bias_v is None):
+        raise RuntimeError(f"{name}: bias_k and bias_v must be given together")
+
+
+def _static(static, computed):
     """A given key or value (N * heads, S, E / heads) in place of the computed one."""
     if static is None:
         return computed
     batch, heads, _, size = computed.shape
     if static.shape[0] != batch * heads or static.shape[2] != size:
         raise RuntimeError(
-            f"{name}: static key or value must have shape [{batch * heads}, S, {size}], got {list(static.shape)}"
+            f"multi_head_attention_forward: static key or value must have shape [{batch * heads}, S, {size}], "
+            f"got {list(static.shape)}"
         )
     return ops.reshape(static, (batch, heads, static.shape[1], size))
