@@ -163,6 +163,13 @@ def tables(program: Program) -> None:
     dead_code(program)
 
 
+def layout(program: Program) -> None:
+    """Keep images between convolutions with their channels last where that pays."""
+    from .layouts import choose_layouts
+
+    choose_layouts(program)
+
+
 def epilogues(program: Program) -> None:
     """Let products take in what is done to each of their elements next."""
     from .epilogues import end_products
@@ -188,6 +195,7 @@ PASSES: dict[str, Callable[[Program], None]] = {
     "constants": constants,
     "common": common,
     "tables": tables,
+    "layout": layout,
     "epilogues": epilogues,
     "fusion": fusion,
 }

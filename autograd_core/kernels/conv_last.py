@@ -13,8 +13,8 @@ from autograd_core.kernels import conv_last_tiles, conv_winograd, host
 from autograd_core.kernels.conv_choice import most_rows
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, is_c_ordered, out, scratch
 
-TILES = 16  # of a unit of the forward pass: their transforms stay in the first-level cache, or nearly so
-WEIGHT_TILES = 64  # of the gradient of the weight: each sum is loaded and stored once for so many
+TILES = 8  # of a unit of the forward pass: what they are transformed to stays in the first-level cache
+WEIGHT_TILES = 16  # of a unit of the gradient of the weight at least: each sum is loaded and stored once for them
 CHUNKS = 32
 WEIGHT_CHUNKS = 16  # partial sums of a gradient of the weight at most
 
@@ -48,11 +48,13 @@ def _correlate(x: Array, weight: Array, bias: Ref | int, size: tuple[int, ...], 
     outputs = weight.shape[1] if turned else weight.shape[0]
     steps = (9, weight.shape[1] * 9) if turned else (weight.shape[1] * 9, 9)
     vectors = _vectors(outputs, lanes)
-    panel, rows = vectors * lanes, min(16 if vectors == 1 else 8, most_rows(vectors))
+    panel, rows = vectors * lanes, min(TILES, most_rows(vectors))
     high, wide = size
     across, lines = -(-wide // 2), batch * -(-high // 2)
-    each = _rows_of_tiles(across, lines, TILES)
-    tiles, units, panels = each * across, -(-lines // each), outputs // panel
+    piece = max(n for n in range(1, min(across, TILES) + 1) if across % n == 0)
+    piece = across if 2 * piece < TILES else piece
+    strips, each = lines * (across // piece), _rows_of_tiles(across, lines, TILES) if piece == across else 1
+    tiles, units, panels = each * piece, -(-strips // each), outputs // panel
     work = -(-16 * (max(tiles, rows) * (panel + channels) + 2 * lanes) // 16) * 16
     grain, transformed = -(-units // CHUNKS), -(-panels * channels // 8)
     pieces = (-(-panels * channels // transformed) * 9 * lanes * itemsize, 16 * channels * outputs * itemsize,
@@ -63,7 +65,7 @@ def _correlate(x: Array, weight: Array, bias: Ref | int, size: tuple[int, ...], 
             panels * channels, transformed),
         Call(conv_last_tiles.correlate_tiles(x.dtype, lanes, rows, vectors), (
             inp(0), scratch(1), scratch(2), out(0), scratch(3), work, grain, channels, outputs, height, width, *before,
-            high, wide, lines, each), units, grain)), pieces)
+            high, wide, strips, each, across // piece, piece), units, grain)), pieces)
 
 
 def _ordered(*arrays: Array | None) -> bool:
@@ -98,10 +100,11 @@ def plan_convolution_weight(grad: Array, input: Array, *, padding: tuple[int, ..
     vectors, itemsize = _vectors(outputs, lanes), input.dtype.itemsize
     rows = max(n for n in range(1, min(16 if vectors == 1 else 8, most_rows(vectors)) + 1) if channels % n == 0)
     across, lines = -(-wide // 2), batch * -(-high // 2)
-    each = _rows_of_tiles(across, lines, WEIGHT_TILES)
+    each = _rows_of_tiles(across, lines, max(WEIGHT_TILES, channels // 2))
     units = -(-lines // each)
-    work = -(-16 * (each * across * (channels + outputs) + 2 * lanes) // 16) * 16
-    grain, columns = -(-units // min(WEIGHT_CHUNKS, units)), channels * (outputs // lanes)
+    work = -(-4 * (each * across * (channels + outputs) + 2 * lanes) // 16) * 16
+    most = max(4, min(WEIGHT_CHUNKS, host.caches()[1] // 2 // (16 * channels * outputs * itemsize)))
+    grain, columns = -(-units // min(most, units)), channels * (outputs // lanes)
     chunks, combined = -(-units // grain), -(-columns // 8)
     pieces = (chunks * 16 * channels * outputs * itemsize, chunks * work * itemsize,
               -(-columns // combined) * 9 * lanes * itemsize)

@@ -12,6 +12,20 @@ import functools
 from autograd_core.kernels.lazy import conv_tiles, simd, tiles
 from autograd_core.kernels.runner import range_kernel
 
+LINE = 16  # elements of a line of the cache
+
+
+@functools.cache
+def fetcher():
+    """Device function that asks for a sixteenth of so many elements, for what comes next to be there in time."""
+
+    @simd.device
+    def fetch(place, count, part):
+        for i in range(part * count // 16, (part + 1) * count // 16, LINE):
+            simd.prefetch(place, i)
+
+    return fetch
+
 
 @functools.cache
 def splitter(dtype, lanes):
@@ -68,12 +82,17 @@ def splitter(dtype, lanes):
 @functools.cache
 def multiplier(dtype, lanes, rows, vectors):
     """Device function of the products of all positions."""
-    T, width = simd.tile(simd.vector(dtype, lanes), rows, vectors), vectors * lanes
+    T, width, fetch = simd.tile(simd.vector(dtype, lanes), rows, vectors), vectors * lanes, fetcher()
 
     @simd.device
-    def products(images, step, weights, target, target_step, count, channels):
-        """[position, tile, width] = [position, tile, channel] @ [position, channel, width]."""
+    def products(images, step, weights, target, target_step, count, channels, ahead, following, over, written):
+        """[position, tile, width] = [position, tile, channel] @ [position, channel, width].
+
+        ``ahead``, ``over``: what is read and written next, ``following`` and ``written`` elements, to be fetched.
+        """
         for position in range(16):
+            fetch(ahead, following, position)
+            fetch(over, written, position)
             b = simd.advance(weights, position * channels * width)
             for i in range((count + rows - 1) // rows):
                 tile = max(min(i * rows, count - rows), 0)
@@ -122,10 +141,11 @@ def finisher(dtype, lanes, vectors):
 
 @range_kernel
 def correlate_tiles(dtype, lanes, rows, vectors):
-    """Correlation by tiles of 2 x 2 outputs; a unit is a number of rows of tiles, those of all images in order.
+    """Correlation by tiles of 2 x 2 outputs; a unit is a number of strips of a row of tiles, of all images in order.
 
     Context: source, weights, bias, target, work, elements of a chunk's work, units of a chunk, channels, outputs,
-    height, width, top, left, height and width of the target, rows of tiles of all images, of a unit.
+    height, width, top, left, height and width of the target, strips of all images, of a unit, of a row (more than one
+    only where a unit is one strip), tiles of a strip.
     """
     S, width = simd.scalar(dtype), vectors * lanes
     split, products = splitter(dtype, lanes), multiplier(dtype, lanes, rows, vectors)
@@ -133,29 +153,36 @@ def correlate_tiles(dtype, lanes, rows, vectors):
 
     def kernel(context, start, stop):
         w = simd.words(context)
-        channels, outs, height, size, high, wide = w[7], w[8], w[9], w[10], w[13], w[14]
-        across, lines = (wide + 1) // 2, (high + 1) // 2
+        channels, outs, height, size, high, wide, parts, piece = w[7], w[8], w[9], w[10], w[13], w[14], w[17], w[18]
+        lines, row, line = (high + 1) // 2, size * channels, wide * outs
         work = simd.advance(simd.pointer(w[4], S), start // w[6] * w[5])
         for unit in range(start, stop):
             first, last = unit * w[16], min(unit * w[16] + w[16], w[15])
-            count = (last - first) * across
+            count = (last - first) * piece
             step, target_step = max(count, rows) * channels + lanes, max(count, rows) * width + lanes
             split_tiles = simd.advance(work, 16 * target_step)
             for k in range(first, last):
-                image = k // lines
-                split(simd.advance(simd.pointer(w[0], S), image * height * size * channels),
-                      2 * (k - image * lines) - w[11], w[12], height, size, channels, across,
-                      simd.advance(split_tiles, (k - first) * across * channels), step)
+                image = k // (lines * parts)
+                y, x = 2 * (k // parts - image * lines), 2 * piece * (k % parts)
+                split(simd.advance(simd.pointer(w[0], S), image * height * row), y - w[11], w[12] - x, height, size,
+                      channels, piece, simd.advance(split_tiles, (k - first) * piece * channels), step)
+            upper, lower = (last // parts) * height // lines, (first // parts) * high // lines
+            most = (w[15] // parts) * height // lines
+            ahead = simd.advance(simd.pointer(w[0], S), upper * row)
+            over = simd.advance(simd.pointer(w[3], S), lower * line)
+            following = max(min((last - first + parts) // parts * height // lines, most - upper), 0) * row
+            written = (last - first + parts - 1) // parts * high // lines * line
             for column in range(0, outs, width):
                 products(split_tiles, step, simd.advance(simd.pointer(w[1], S), column * 16 * channels), work,
-                         target_step, count, channels)
+                         target_step, count, channels, ahead, following if column == 0 else 0, over,
+                         written if column == 0 else 0)
                 for k in range(first, last):
-                    image = k // lines
-                    y = 2 * (k - image * lines)
-                    finish(simd.advance(work, (k - first) * across * width), target_step,
+                    image = k // (lines * parts)
+                    y, x = 2 * (k // parts - image * lines), 2 * piece * (k % parts)
+                    finish(simd.advance(work, (k - first) * piece * width), target_step,
                            simd.advance(simd.pointer(w[2], S), column),
-                           simd.advance(simd.pointer(w[3], S), (image * high + y) * wide * outs + column),
-                           wide * outs, outs, across, wide, y + 1 < high)
+                           simd.advance(simd.pointer(w[3], S), ((image * high + y) * wide + x) * outs + column),
+                           line, outs, piece, wide - x, y + 1 < high)
 
     return kernel
 
@@ -164,24 +191,62 @@ def correlate_tiles(dtype, lanes, rows, vectors):
 
 
 @functools.cache
-def spreader(dtype, lanes):
-    """Device function that transforms a row of 2 x 2 gradients to 4 x 4, as the transpose of `finisher`."""
+def splitter_quarter(dtype, lanes, quarter):
+    """As `splitter`, for the four positions of one row of transformed tiles."""
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    one, other = ((0, 2), (1, 2), (2, 1), (1, 3))[quarter]
+    adds = quarter == 1
 
     @simd.device
-    def four(a, b):
-        return a, a + b, a - b, -b
+    def column(place, row, x, width, step, first, height):
+        zero = simd.full(S(0), V)
+        a, b = zero, zero
+        if 0 <= x < width:
+            if 0 <= first + one < height:
+                a = simd.load(place, x * step + one * row, V)
+            if 0 <= first + other < height:
+                b = simd.load(place, x * step + other * row, V)
+        if adds:
+            return a + b
+        return a - b
 
     @simd.device
-    def store(target, step, r):
-        simd.store(target, 0, r[0])
-        simd.store(target, step, r[1])
-        simd.store(target, 2 * step, r[2])
-        simd.store(target, 3 * step, r[3])
+    def split(source, first, left, height, width, channels, across, target, step):
+        row = width * channels
+        for c in range(0, channels, lanes):
+            place = simd.advance(source, first * row + c)
+            r0 = column(place, row, -left, width, channels, first, height)
+            r1 = column(place, row, 1 - left, width, channels, first, height)
+            for x in range(across):
+                r2 = column(place, row, 2 * x + 2 - left, width, channels, first, height)
+                r3 = column(place, row, 2 * x + 3 - left, width, channels, first, height)
+                to = simd.advance(target, x * channels + c)
+                simd.store(to, 0, r0 - r2)
+                simd.store(to, step, r1 + r2)
+                simd.store(to, 2 * step, r2 - r1)
+                simd.store(to, 3 * step, r1 - r3)
+                r0, r1 = r2, r3
+
+    return split
+
+
+@functools.cache
+def spreader(dtype, lanes, quarter):
+    """Device function: a row of 2 x 2 gradients as four of 16 positions, the transpose of what `finisher` does."""
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    first, sign = quarter < 3, (0, 1, -1, -1)[quarter]
+
+    @simd.device
+    def down(a, b):
+        if not first:
+            return -b
+        if sign == 0:
+            return a
+        return a + b if sign == 1 else a - b
 
     @simd.device
     def spread(source, line, pixel, across, wide, lower, target, step):
-        """A row of tiles as [position, tile, output]; ``lower``: whether the image has its second row."""
+        """``lower``: whether the image has the second row of the tiles."""
         for c in range(0, pixel, lanes):
             for x in range(across):
                 at, right, zero = 2 * x * pixel + c, 2 * x + 1 < wide, simd.full(S(0), V)
@@ -192,57 +257,74 @@ def spreader(dtype, lanes):
                     d = simd.load(source, at + line, V)
                     if right:
                         e = simd.load(source, at + line + pixel, V)
-                r, s = four(a, d), four(b, e)
+                r, s = down(a, d), down(b, e)
                 to = simd.advance(target, x * pixel + c)
-                store(to, step, four(r[0], s[0]))
-                store(simd.advance(to, 4 * step), step, four(r[1], s[1]))
-                store(simd.advance(to, 8 * step), step, four(r[2], s[2]))
-                store(simd.advance(to, 12 * step), step, four(r[3], s[3]))
+                simd.store(to, 0, r)
+                simd.store(to, step, r + s)
+                simd.store(to, 2 * step, r - s)
+                simd.store(to, 3 * step, -s)
 
     return spread
+
+
+@functools.cache
+def quarter_adder(dtype, lanes, rows, vectors, quarter):
+    """Device function that adds the products of a unit's tiles for four of the 16 positions."""
+    S, width = simd.scalar(dtype), vectors * lanes
+    T = simd.tile(simd.vector(dtype, lanes), rows, vectors)
+    split, spread = splitter_quarter(dtype, lanes, quarter), spreader(dtype, lanes, quarter)
+
+    @simd.device
+    def add(w, first, last, images, sums, fresh):
+        channels, outs, height, size, high, wide = w[6], w[7], w[8], w[9], w[12], w[13]
+        across, lines = (wide + 1) // 2, (high + 1) // 2
+        count = (last - first) * across
+        step, gradient_step = count * channels + lanes, count * outs + lanes
+        gradients = simd.advance(images, 4 * step)
+        for k in range(first, last):
+            image = k // lines
+            y = 2 * (k - image * lines)
+            split(simd.advance(simd.pointer(w[0], S), image * height * size * channels), y - w[10], w[11], height,
+                  size, channels, across, simd.advance(images, (k - first) * across * channels), step)
+            spread(simd.advance(simd.pointer(w[1], S), (image * high + y) * wide * outs), wide * outs, outs, across,
+                   wide, y + 1 < high, simd.advance(gradients, (k - first) * across * outs), gradient_step)
+        for position in range(4):
+            for column in range(0, outs, width):
+                b = simd.advance(gradients, position * gradient_step + column)
+                for c in range(0, channels, rows):
+                    place = simd.advance(sums, ((4 * quarter + position) * channels + c) * outs + column)
+                    t = tiles.zeros(T)
+                    if not fresh:
+                        t = tiles.load(place, outs, T)
+                    a = simd.advance(images, position * step + c)
+                    tiles.store(tiles.add_products(t, count, a, 1, channels, b, outs), place, outs)
+
+    return add
 
 
 @range_kernel
 def weight_tiles(dtype, lanes, rows, vectors):
     """Sums over tiles of the products of images and gradients, [chunk, position, channel, output].
 
-    A unit is a number of rows of tiles, those of all images in order. ``rows`` divides the channels, the width of a
-    tile the outputs. Context: source, gradient, sums, work, elements of a chunk's work, units of a chunk, channels,
-    outputs, height, width, top, left, height and width of the gradient, rows of tiles of all images, of a unit.
+    A unit is a number of rows of tiles, those of all images in order; it is worked off in quarters of the positions,
+    whose operands and sums fit the first-level cache. ``rows`` divides the channels, the width of a tile the outputs.
+    Context: source, gradient, sums, work, elements of a chunk's work, units of a chunk, channels, outputs, height,
+    width, top, left, height and width of the gradient, rows of tiles of all images, of a unit.
     """
-    S, width = simd.scalar(dtype), vectors * lanes
-    T = simd.tile(simd.vector(dtype, lanes), rows, vectors)
-    split, spread = splitter(dtype, lanes), spreader(dtype, lanes)
+    S = simd.scalar(dtype)
+    add0, add1, add2, add3 = [quarter_adder(dtype, lanes, rows, vectors, quarter) for quarter in range(4)]
 
     def kernel(context, start, stop):
         w = simd.words(context)
-        channels, outs, height, size, high, wide = w[6], w[7], w[8], w[9], w[12], w[13]
-        across, lines, chunk = (wide + 1) // 2, (high + 1) // 2, start // w[5]
-        images = simd.advance(simd.pointer(w[3], S), chunk * w[4])
-        sums = simd.advance(simd.pointer(w[2], S), chunk * 16 * channels * outs)
+        chunk = start // w[5]
+        work = simd.advance(simd.pointer(w[3], S), chunk * w[4])
+        sums = simd.advance(simd.pointer(w[2], S), chunk * 16 * w[6] * w[7])
         for unit in range(start, stop):
             first, last = unit * w[15], min(unit * w[15] + w[15], w[14])
-            count = (last - first) * across
-            step, gradient_step = count * channels + lanes, count * outs + lanes
-            gradients = simd.advance(images, 16 * step)
-            for k in range(first, last):
-                image = k // lines
-                y = 2 * (k - image * lines)
-                split(simd.advance(simd.pointer(w[0], S), image * height * size * channels), y - w[10], w[11], height,
-                      size, channels, across, simd.advance(images, (k - first) * across * channels), step)
-                spread(simd.advance(simd.pointer(w[1], S), (image * high + y) * wide * outs), wide * outs, outs, across,
-                       wide, y + 1 < high, simd.advance(gradients, (k - first) * across * outs), gradient_step)
-            for position in range(16):
-                for column in range(0, outs, width):
-                    b = simd.advance(gradients, position * gradient_step + column)
-                    for c in range(0, channels, rows):
-                        place = simd.advance(sums, (position * channels + c) * outs + column)
-                        t = tiles.zeros(T)
-                        if unit > start:
-                            t = tiles.load(place, outs, T)
-                        a = simd.advance(images, position * step + c)
-                        t = tiles.add_products(t, count, a, 1, channels, b, outs)
-                        tiles.store(t, place, outs)
+            add0(w, first, last, work, sums, unit == start)
+            add1(w, first, last, work, sums, unit == start)
+            add2(w, first, last, work, sums, unit == start)
+            add3(w, first, last, work, sums, unit == start)
 
     return kernel
 

@@ -40,6 +40,7 @@ from autograd_core.kernels.runs import (
 
 GRAIN = 16384  # elements of a chunk
 PARTS = 64  # partial sums of the gradients of weights at most
+MOMENTS = 1024  # blocks of columns of which the moments are taken at most
 
 
 # ---------------------------------------------------------------------------------------------------------- rows
@@ -368,9 +369,10 @@ def _columns(x: Array, lanes: int, view: View, arrays: tuple[int | Ref, ...], ep
              centred: bool) -> tuple[tuple[Call, ...], tuple[int, ...]]:
     """Calls and scratch memory of the forward of columns."""
     n, samples, partial = view.kept, view.outer, view.kept < lanes
-    block, blocks = blocks_of(samples, n)
+    block = max(-(-samples // MOMENTS), BLOCK // n, 8)  # looked at twice: it stays in the first-level cache
+    blocks, grain = -(-samples // block), max(1, GRAIN // (block * n))
     calls = (
-        Call(column_parts(x.dtype, lanes, centred, partial), (inp(0), scratch(0), n, block, samples), blocks, 1),
+        Call(column_parts(x.dtype, lanes, centred, partial), (inp(0), scratch(0), n, block, samples), blocks, grain),
         Call(column_moments(x.dtype, lanes, centred),
              (scratch(0), out(1), out(2), out(3), out(4), n, blocks, block, samples, bits(eps)), -(-n // lanes), 64),
         Call(columns(x.dtype, lanes, centred, partial), (*arrays[:4], out(1), out(4), n), samples,

@@ -51,13 +51,26 @@ def column_parts(dtype, lanes, centred, partial):
             for j0 in range(0, n, lanes):
                 j = j0 if partial else min(j0, n - lanes)
                 x = simd.advance(simd.pointer(w[0], S), j)
-                mean = simd.full(S(0), V)
+                mean, zero, four = simd.full(S(0), V), simd.full(S(0), V), last - (last - first) % 4
                 if centred:
-                    for row in range(first, last):
+                    a, b, c, d = zero, zero, zero, zero  # one sum would wait for itself
+                    for row in range(first, four, 4):
+                        a += get(x, row * n, n - j)
+                        b += get(x, row * n + n, n - j)
+                        c += get(x, row * n + 2 * n, n - j)
+                        d += get(x, row * n + 3 * n, n - j)
+                    mean = (a + b) + (c + d)
+                    for row in range(four, last):
                         mean += get(x, row * n, n - j)
                     mean = mean / S(last - first)
-                total, drift = simd.full(S(0), V), simd.full(S(0), V)
-                for row in range(first, last):
+                a, b, c, d = zero, zero, zero, zero
+                for row in range(first, four, 4):
+                    v, w0 = get(x, row * n, n - j) - mean, get(x, row * n + n, n - j) - mean
+                    w1, w2 = get(x, row * n + 2 * n, n - j) - mean, get(x, row * n + 3 * n, n - j) - mean
+                    a, b = a + v * v + w1 * w1, b + w0 * w0 + w2 * w2
+                    c, d = c + (v + w1), d + (w0 + w2)
+                total, drift = a + b, c + d
+                for row in range(four, last):
                     v = get(x, row * n, n - j) - mean
                     total, drift = total + v * v, drift + v
                 if centred:  # what rounding left out of the mean
@@ -147,9 +160,16 @@ def column_products(dtype, lanes, centred, partial, flat):
                 mean, a, b = simd.full(S(0), V), simd.full(S(0), V), simd.full(S(0), V)
                 if centred:
                     mean = get(simd.pointer(w[2], S), j, n - j)
-                for row in range(first, last):
+                c, d, two = a, b, last - (last - first) % 2
+                for row in range(first, two, 2):
+                    v = simd.full(g[0], V) if flat else get(g, row * n + j, n - j)
+                    u = simd.full(g[0], V) if flat else get(g, row * n + n + j, n - j)
+                    a, b = a + v, b + v * (get(x, row * n, n - j) - mean)
+                    c, d = c + u, d + u * (get(x, row * n + n, n - j) - mean)
+                for row in range(two, last):
                     v = simd.full(g[0], V) if flat else get(g, row * n + j, n - j)
                     a, b = a + v, b + v * (get(x, row * n, n - j) - mean)
+                a, b = a + c, b + d
                 put(parts, j, b * get(simd.pointer(w[3], S), j, n - j), n - j)
                 put(parts, n + j, a, n - j)
 
