@@ -7,13 +7,14 @@ holds what the operation's gradient rule asks for, and the edges to the nodes of
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import provenance, storage
 from .convert import as_array
 from .errors import EXPLAINED, OpError, explain, placed
+from .hooks import AccumulateGrad, RemovableHandle, hook_node
 from .modes import QUIET, BackwardScope, enable_grad, quiet_off, quiet_on, state
 from .shapes import COMPLEX, Size, dtype_of, ndarray
 
@@ -60,6 +61,17 @@ class Node:
         """(node, index) of each input that wants a gradient; for a leaf an `AccumulateGrad`."""
         return tuple([(p if type(p) is Node else AccumulateGrad(p), index) for p, index in self.edges])
 
+    def register_prehook(self, hook) -> RemovableHandle:
+        """Call ``hook(grad_outputs)``, a tuple, before backward passes this node; a tuple it returns replaces them."""
+        return hook_node(self, hook, before=True)
+
+    def register_hook(self, hook) -> RemovableHandle:
+        """Call ``hook(grad_inputs, grad_outputs)`` after; a tuple that it returns replaces the gradients of the inputs.
+
+        ``grad_inputs`` are those of the inputs that want a gradient, in the order of ``next_functions``.
+        """
+        return hook_node(self, hook, before=False)
+
     def __repr__(self):
         return f"<{self.name()}>"
 
@@ -68,17 +80,6 @@ class Node:
         inside = f" in module {self.scope}" if self.scope else ""
         place = provenance.describe(self.site)
         return f"{self.op.name}{inside}" + (f", made at {place}" if place else "")
-
-
-class AccumulateGrad(NamedTuple):
-    """The end of a graph: where a gradient is added to the ``grad`` of the leaf ``variable``."""
-
-    variable: Tensor
-    next_functions: tuple = ()
-
-    def name(self) -> str:
-        """The name of its kind."""
-        return "AccumulateGrad"
 
 
 def apply(op, args, static, watched=True):  # noqa: C901 (each branch is one thing that hangs on it)
@@ -223,7 +224,6 @@ class Tensor:
     __hash__ = object.__hash__
 
     if TYPE_CHECKING:  # methods are attached from records; their types stand in the package's stub
-
         __getitem__: Any
         _check_writable: Any
         _become: Any
@@ -531,25 +531,3 @@ def _rebuild(kind, array, tracks):
     if tracks:
         out.tracks = True
     return out
-
-
-class RemovableHandle:
-    """What registering a hook returns: ``remove()`` takes the hook away; also a context manager."""
-
-    _next = 0
-
-    def __init__(self, hooks: dict, hook):
-        self.id = RemovableHandle._next
-        RemovableHandle._next += 1
-        self.hooks = hooks
-        hooks[self.id] = hook
-
-    def remove(self) -> None:
-        """Take the hook away; calling it again does nothing."""
-        self.hooks.pop(self.id, None)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.remove()

@@ -486,6 +486,36 @@ def test_nodes_can_be_walked_as_in_pytorch():
     assert end.next_functions == ()
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_nodes_have_hooks_as_in_pytorch(create_graph):
+    x, factor = ag.tensor([1.0, 2.0], requires_grad=True), ag.tensor([3.0], requires_grad=True)
+    seen = []
+    product = x * factor
+    y = product.sum()
+    y.grad_fn.register_hook(lambda sent, given: (sent[0] * 5,))
+    product.grad_fn.register_prehook(lambda given: (given[0] * 2,))
+    handle = product.grad_fn.register_hook(lambda sent, given: seen.append([v.tolist() for v in (*sent, *given)]))
+    product.grad_fn.next_functions[0][0].register_hook(lambda sent, given: seen.append((sent, given[0].tolist())))
+    product.grad_fn.next_functions[1][0].register_prehook(lambda given: (given[0] + 1,))
+    y.backward(retain_graph=True, create_graph=create_graph)
+    assert seen == [[[30.0, 30.0], [30.0], [10.0, 10.0]], ((), [30.0, 30.0])]  # 30 = 10 * (1 + 2) of what was broadcast
+    assert factor.grad.tolist() == [31.0]
+    handle.remove()
+    y.backward()
+    assert seen[2:] == [((), [60.0, 60.0])]
+
+
+def test_hooks_of_nodes_say_what_they_must_return():
+    x = ag.ones(2, requires_grad=True)
+    for hook, message in [(lambda sent, given: (1, 2), "a tuple of 1 gradients, got 2"),
+                          (lambda sent, given: 5, "a tuple of 1 gradients, got int"),
+                          (lambda sent, given: (ag.ones(3),), r"of the kind that it gets, float32\[2\]")]:  # fmt: skip
+        y = x.exp()
+        y.grad_fn.register_hook(hook)
+        with pytest.raises((TypeError, RuntimeError), match=message):
+            y.sum().backward()
+
+
 def test_a_node_of_the_gradient_knows_the_forward_one_while_it_lives():
     x = leaf(1.0)
     y = x**3
