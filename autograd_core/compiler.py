@@ -122,12 +122,13 @@ class Compiled:
     def _record(self, args, kwargs, leaves, key):
         self.recordings += 1
         self._note_key(key)
-        tracer = Tracer(self._name, lenient=self.fallback == "eager")
+        tracer = Tracer(self._name, lenient=self.fallback == "eager", check_nan=CHECKED in self.passes)
         recording = Recording(key, self._outside, self.function)
         result = recording.record(tracer, args, kwargs, leaves)
         if tracer.error is not None:
+            if not self._eager:
+                warnings.warn(f"{tracer.error}\n  it runs eagerly instead", stacklevel=4)
             self._eager.append(key)
-            warnings.warn(f"{tracer.error}\n  it runs eagerly instead", stacklevel=3)
             return result
         if recording.finish(self.passes, self.memory_budget):
             self._programs.insert(0, recording)
@@ -143,7 +144,7 @@ class Compiled:
         what = changing([key[0] for key in self._keys])
         warnings.warn(
             f"{self._name} has been recorded {len(self._keys)} times: {what}; {MOST_PROGRAMS} programs are kept",
-            stacklevel=4,
+            stacklevel=5,
         )
 
     # -------------------------------------------------- to look at
@@ -174,15 +175,16 @@ class Compiled:
         return loop_sources(self._latest())
 
     def graph(self):
-        """The program that was used last as a graph: what ``ag.draw`` draws."""
+        """The program that was used last as a graph: what ``ag.draw`` draws. Times are there once `profile` has run."""
         from .seeing.programs import graph_of_program
 
-        return graph_of_program(self.program())
+        latest = self._latest()
+        return graph_of_program(latest.program, latest.costs)
 
     def profile(self, *args, repeat: int = 10, **kwargs):
         """Time and bytes of every row, as the median of ``repeat`` runs, which are real: each takes a step.
 
-        ``print(compiled.profile(x, y))`` lists the rows, dearest first.
+        ``print(compiled.profile(x, y))`` lists the rows, dearest first; ``ag.draw(compiled)`` shows them from then on.
         """
         from .costs import measure
 

@@ -83,6 +83,8 @@ def measure(recording: Any, args: tuple, kwargs: dict, repeat: int) -> Profile:
             raise RuntimeError(f"profile: what {recording.program.name} relies on has changed; call it first")
         runs.append([event for event, _ in ticked.events()])
     middle = np.median([[event.seconds for event in run] for run in runs], axis=0).tolist()
+    timed = zip(ticked.entry.lowered.timed, middle, runs[0], strict=False)
+    recording.costs = {row: (seconds, event.flops) for (row, _), seconds, event in timed if row is not None}
     starts = np.cumsum([0.0, *middle]).tolist()
     events = [event._replace(seconds=seconds, start=start)
               for event, seconds, start in zip(runs[0], middle, starts, strict=False)]  # fmt: skip

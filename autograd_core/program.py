@@ -133,7 +133,9 @@ WRITE_PART = _own_op("write_part", _write_part, index)
 def _check_nan(x, *, row):
     count = np.count_nonzero(np.isnan(x))
     if count:
-        raise FloatingPointError(f"{row.op.name} gives NaN ({count} of {x.size} elements){provenance.at(row)}")
+        error = FloatingPointError(f"{row.op.name} gives NaN ({count} of {x.size} elements){provenance.at(row)}")
+        error.explained = True  # type: ignore[attr-defined]  # it names all that there is to name
+        raise error
 
 
 CHECK_NAN = _own_op("check_nan", _check_nan, creation)

@@ -26,6 +26,7 @@ class Recording:
         self.outside = outside
         self.function = function
         self.backward: Backward | None = None
+        self.costs: dict[Instruction, tuple[float, int | None]] = {}  # seconds and FLOPs, once measured
 
     # -------------------------------------------------- recording
 
@@ -54,8 +55,8 @@ class Recording:
                 continue
             name, code = self.outside.name_of(number), self.outside.code
             what = f"{type(new).__name__} {name!r} is changed" if new is old else f"{name!r} is given another value"
-            begins = f" (the function begins at {code.co_filename}:{code.co_firstlineno})" if code else ""
-            self.tracer.refuse(f"the {what} inside, which a run does not repeat; return the value instead{begins}")
+            self.tracer.refuse(f"the {what} inside, which a run does not repeat; return the value instead"
+                               f"{_begins(code)}")  # fmt: skip
             return
 
     def _conclude(self, arguments, result):
@@ -87,6 +88,7 @@ class Recording:
         if isinstance(result, (float, ndarray, np.generic)) or hasattr(result, "send"):
             self.tracer.refuse(
                 f"it returns a {type(result).__name__}, which would be the same at every run; return tensors"
+                f"{_begins(self.outside.code)}"
             )
         return "same", result
 
@@ -155,6 +157,11 @@ class Recording:
         pairs = list(zip(self.leaves, leaves, strict=True))
         args, kwargs = self.call
         return self.function(*put(args), **put(kwargs))
+
+def _begins(code):
+    """Where a function begins, for errors that no line of it can be named for."""
+    return f" (the function begins at {code.co_filename}:{code.co_firstlineno})" if code else ""
+
 
 def _freed(node):
     """Whether a backward has passed through the graph behind a node."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from . import generator, provenance, storage
 from .modes import BackwardScope, Watcher, state
-from .program import CAST, COPY, WRITE_PART, GradientOf, Instruction, Program, Value
+from .program import CAST, CHECK_NAN, COPY, WRITE_PART, GradientOf, Instruction, Program, Value
 from .runtime import Draw, Number, Settings, numbers_of
 from .shapes import ndarray
 from .tensor import Tensor, apply, wrap
@@ -81,9 +81,10 @@ class Tracer(Watcher):
     """Writes down what happens to Tensors in this thread. ``lenient``: what cannot be recorded ends the recording, not
     the call; it is kept in ``error``."""  # noqa: D209
 
-    def __init__(self, name: str, lenient: bool = False):
+    def __init__(self, name: str, lenient: bool = False, check_nan: bool = False):
         self.name = name
         self.lenient = lenient
+        self.check_nan = check_nan
         self.error: CompileError | None = None
         self.instructions: list[Instruction] = []
         self.looks: dict[int, Look] = {}
@@ -305,6 +306,10 @@ class Tracer(Watcher):
             operands = tuple([numbers[i] if i in numbers else self.value_of(a) if isinstance(a, ndarray) else a
                               for i, a in enumerate(arrays)])  # fmt: skip
             self._note(op, operands, arrays, static, results, settings)
+            if self.check_nan and self.instructions and self.instructions[-1].op is op:
+                for array in results:
+                    if array is not None and array.dtype.kind == "f":
+                        CHECK_NAN.run(array, row=self.instructions[-1])
         return results if several else results[0]
 
     def _note(self, op, operands, arrays, static, results, settings):

@@ -479,3 +479,28 @@ def test_clipping_by_the_norm_of_all_gradients_is_native():
     for _ in range(3):
         np.testing.assert_allclose([t.item() for t in run(x)], [t.item() for t in step(x)], rtol=1e-5)
     assert "(Python)" not in run.table()
+
+
+def test_nan_is_found_while_it_is_recorded():
+    run = ag.compile(lambda x: (x - 2).log().sum(), check_nan=True)
+    with pytest.raises(FloatingPointError, match="log gives NaN"):
+        run(ag.ones(3))
+
+
+def test_a_picture_shows_what_a_profile_has_measured():
+    run, x = ag.compile(lambda x: (x @ x).tanh().sum()), ag.randn(9, 9)
+    run(x)
+    assert run.graph().seconds is None
+    found = run.profile(x, repeat=2)
+    assert run.graph().seconds == pytest.approx(sum(event.seconds for event in found.events))
+    assert run.graph().total("flops")
+
+
+def test_warnings_name_the_users_line():
+    eager, plain = ag.compile(lambda x: x * x.sum().item(), fallback="eager"), ag.compile(lambda x, n: x * n)
+    with pytest.warns(UserWarning, match="it runs eagerly") as found:
+        [eager(ag.ones(size)) for size in (2, 3)]
+    assert [w.filename for w in found] == [__file__]
+    with pytest.warns(UserWarning, match="argument 1 keeps changing") as found:
+        [plain(ag.ones(2), n) for n in range(9)]
+    assert [w.filename for w in found] == [__file__]

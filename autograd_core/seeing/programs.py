@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..program import Program, Value
+from ..program import Instruction, Program, Value
 from ..tensor import Tensor
 from .graphs import Graph, Module, Vertex
 from .recording import settings_of
 
 
-def graph_of_program(program: Program) -> Graph:
-    """The program as a graph: inputs, instructions, effects and outputs. What it costs: `Compiled.profile`."""
+def graph_of_program(program: Program, costs: dict[Instruction, tuple[float, int | None]] | None = None) -> Graph:
+    """The program as a graph: inputs, instructions, effects and outputs; ``costs``: seconds and FLOPs of a row."""
     graph, keys = Graph(program.name), {}
     modules: dict[str, str] = {}
     for number, value in enumerate((*program.arguments, *program.captured)):
@@ -25,9 +25,11 @@ def graph_of_program(program: Program) -> Graph:
         kind = str(row.results[0].dtype) if row.results else ""
         family = row.op.family
         moved = sum([v.nbytes for v in (*dict.fromkeys(row.operands), *row.results)])
+        seconds, work = (costs or {}).get(row, (None, None))
         key = graph.add(Vertex(f"n{number}", "backward" if backward else "op", row.op.name, shapes, kind,
                                row.op.qualified, family.name, family.colour, module=_module(graph, modules, scope),
-                               settings=settings_of(row.static), place=row.site, bytes=moved))  # fmt: skip
+                               settings=settings_of(row.static), place=row.site, bytes=moved, seconds=seconds,
+                               flops=work))  # fmt: skip
         graph.edges += [(keys[v], key) for v in row.operands if v in keys]
         keys |= dict.fromkeys(row.results, key)
     ends: list[tuple[str, Value]] = [("output", v) for v in program.outputs]
@@ -36,6 +38,7 @@ def graph_of_program(program: Program) -> Graph:
         if value in keys:
             end = graph.add(Vertex(f"y{number}", "output", label, (value.shape,), str(value.dtype)))
             graph.edges.append((keys[value], end))
+    graph.seconds = graph.total("seconds")
     return graph
 
 
