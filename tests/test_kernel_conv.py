@@ -18,6 +18,7 @@ CASES = {  # batch, channels, outputs, size, kernel, stride, padding, dilation, 
     "one tap, stride": (2, 4, 6, (9, 9), (1, 1), (3, 2), (0, 0), (1, 1), 1),
     "depthwise": (2, 6, 6, (9, 7), (3, 3), (1, 1), (1, 1), (1, 1), 6),
     "depthwise, stride": (2, 5, 10, (9, 8), (3, 3), (2, 2), (1, 1), (1, 1), 5),
+    "wide planes": (2, 5, 5, (11, 37), (3, 5), (1, 1), (1, 2), (1, 1), 5),
     "groups": (2, 12, 20, (6, 7), (3, 2), (1, 1), (1, 0), (1, 1), 2),
     "dilation": (2, 4, 6, (11, 12), (3, 2), (1, 1), (2, 0), (2, 3), 1),
     "stride and dilation": (2, 4, 6, (13, 15), (3, 3), (3, 2), (2, 1), (2, 2), 1),
@@ -70,6 +71,17 @@ def test_forward_and_both_gradients(case, dtype):
     expected = naive.convolution_weight(g, x, w.shape[2:], **static)
     for _, got in run_everywhere(conv.plan_convolution_weight, (g, x), lanes=lanes, kernel_size=w.shape[2:], **static):
         close(got, expected, dtype, g[:, 0].size)
+
+
+@pytest.mark.parametrize("case", ["lenet 2", "odd channels", "wide planes", "1-d"])
+def test_relu_is_part_of_the_convolution(case):
+    x, w, bias, *_ = operands(case, np.float32)
+    x[0, 0, ..., 4] = np.nan
+    with host.using_lanes(8):
+        plain, limited = (execute(conv.plan_convolution, (x, w, bias), ending=ending, **settings(case))
+                          for ending in ("", "relu"))
+    assert np.isnan(plain).any()
+    np.testing.assert_array_equal(limited, np.where(plain < 0, 0, plain))
 
 
 def channels_last(x):
@@ -129,6 +141,15 @@ def test_nan_and_infinity_reach_the_outputs_whose_windows_hold_them():
     got = execute(conv.plan_convolution, (x, w, None), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1)
     assert np.isnan(got).sum() == 3 * 9
     assert np.isposinf(got).sum() == 3 * 4
+
+
+def test_pixels_that_no_window_holds_do_not_reach_the_gradient_of_a_plane():
+    x, g = np.ones((1, 4, 8, 20), np.float32), np.ones((1, 4, 4, 17), np.float32)
+    x[..., 19] = np.nan
+    got = execute(conv.plan_convolution_weight, (g, x), kernel_size=(5, 4), stride=(1, 1), padding=(0, 0),
+                  dilation=(1, 1), groups=4)
+    assert np.isnan(got[..., 3]).all()
+    assert (got[..., :3] == 4 * 17).all()
 
 
 def test_other_dtypes_are_not_served():

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from autograd_core.kernels import conv_correlate, conv_weight, conv_winograd, host
+from autograd_core.kernels import conv_correlate, conv_depthwise, conv_weight, conv_winograd, host
 from autograd_core.kernels.conv_choice import (
     POSITIONS,
     channel_tile,
@@ -146,6 +146,9 @@ def blocks_of_taps(entries: int, entry_bytes: int) -> int:
 
 def correlate(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
     """The calls of a correlation; scratch memory is added to ``pieces``."""
+    planes = conv_depthwise.plan_planes(c, weight)
+    if planes:
+        return [planes]
     c = flatten(c)
     lanes, itemsize, (depth, height, width) = host.lanes(c.dtype), c.dtype.itemsize, c.axes
     if winograd_cycles(c, lanes) < min(channel_tile(c, lanes)[0], pixel_tile(c, lanes)[0]):
@@ -388,6 +391,9 @@ def sum_over_panels(c: Correlation, grad: Ref, panel: int, frame_size: int, tile
 def sum_weights(c: Correlation, grad: Ref, pieces: list[int]) -> list[Call]:
     """The calls of a weight gradient; ``c.source`` is the input, the target the gradient's pixels at ``grad``."""
     lanes, itemsize, (depth, height, width) = host.lanes(c.dtype), c.dtype.itemsize, c.axes
+    planes = conv_depthwise.plan_sums(c, grad)
+    if planes:
+        return [planes]
     cost, rows, vectors, fast = weight_tile(c, lanes)
     dots = dots_tile(c, lanes)
     if dots[0] < cost:

@@ -12,7 +12,19 @@ from numba import types
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
-from autograd_core.kernels.simd import I64, _at, _bytes, _call, _llvm, _load, _load_part, _splat, _store, _store_part
+from autograd_core.kernels.simd import (
+    I32,
+    I64,
+    _at,
+    _bytes,
+    _call,
+    _llvm,
+    _load,
+    _load_part,
+    _splat,
+    _store,
+    _store_part,
+)
 from autograd_core.kernels.tiles import _loop, _pack, _shuffle, _unpack
 
 
@@ -283,3 +295,94 @@ def add_dots_at(typingctx, tile, lines, count, a, a_row, a_line, b, b_line, tabl
     integer, word = types.int64, types.CPointer(types.int64)
     arguments = [tile, integer, integer, a, integer, integer, b, integer, word]
     return signature(tile, *arguments), codegen
+
+
+def _around(builder, kind, step, row, height, column, width, checked, masked, count=None):
+    """Function (source, line, shift) -> the vector of a plane's pixels from (row + line, column + shift) on.
+
+    Pixels around the plane are zeros: if ``masked`` those left and right of it, if ``checked`` those of lines above and
+    below; the caller vouches for the others. Lanes from ``count`` on are zeros, too.
+    """
+    vector, lanes = _llvm(kind.vector), kind.vector.lanes
+    narrow = ir.VectorType(I32, lanes)
+    iota = ir.Constant(narrow, list(range(lanes)))
+    masks: dict[int, ir.Value] = {}
+
+    def mask(shift):
+        if shift not in masks:
+            first = builder.trunc(builder.add(column, _whole(shift)), I32)
+            places = builder.add(_splat(builder, first, narrow), iota)
+            masks[shift] = builder.icmp_unsigned("<", places, _splat(builder, builder.trunc(width, I32), narrow))
+            if count is not None:
+                most = _splat(builder, builder.trunc(count, I32), narrow)
+                masks[shift] = builder.and_(masks[shift], builder.icmp_signed("<", iota, most))
+        return masks[shift]
+
+    def load(source, line, shift):
+        y = builder.add(row, _whole(line))
+        place = builder.add(builder.mul(y, step), builder.add(column, _whole(shift)))
+        if not masked:
+            return _load(builder, source, place, vector, kind.vector.dtype)
+        inside = mask(shift)
+        if checked:
+            inside = builder.and_(inside, _splat(builder, builder.icmp_unsigned("<", y, height), inside.type))
+        arguments = [_at(builder, source, place, vector), _bytes(vector.element), inside, ir.Constant(vector, None)]
+        return _call(builder, "masked.load", vector, arguments, [vector, "p0"])
+
+    return load
+
+
+@intrinsic(prefer_literal=True)
+def add_stencil(typingctx, tile, source, step, row, height, column, width, weights, high, wide, checked, masked):
+    """Return a tile of lines of one vector plus the pixels around them times ``weights``, a tile of a tap a row.
+
+    The filter's first pixel on the first line is (row, column) of the plane at ``source``, of which pixels outside are
+    zeros (see :func:`_around`). ``high``, ``wide``, ``checked`` and ``masked`` are literals.
+    """
+    high_, wide_, checked_, masked_ = map(_literal, (high, wide, checked, masked))
+
+    def codegen(context, builder, sig, args):
+        value, source, step, row, height, column, width, weights_ = args[:8]
+        sums = [line[0] for line in _unpack(builder, tile, value)]
+        taps = [line[0] for line in _unpack(builder, weights, weights_)]
+        load = _around(builder, tile, step, row, height, column, width, checked_, masked_)
+        for i in range(tile.rows + high_ - 1):
+            for shift in range(wide_):
+                pixels = load(source, i, shift)
+                for line in range(max(0, i - high_ + 1), min(tile.rows, i + 1)):
+                    tap = taps[(i - line) * wide_ + shift]
+                    sums[line] = _call(builder, "fma", pixels.type, [pixels, tap, sums[line]])
+        return _pack(builder, tile, [[x] for x in sums])
+
+    integer = types.int64
+    arguments = [tile, types.unliteral(source), *[integer] * 5, weights, high, wide, checked, masked]
+    return signature(tile, *arguments), codegen
+
+
+@intrinsic(prefer_literal=True)
+def add_filter_gradient(typingctx, tile, source, step, row, height, column, width, gradient, gradient_step, count,
+                        lines, wide):
+    """Return a tile of a tap a row, lane by lane, plus the products of ``lines`` of a gradient and the pixels there.
+
+    As :func:`add_stencil`; of the gradient's lines the first ``count`` elements. ``lines`` and ``wide`` are literals.
+    """
+    lines_, wide_ = map(_literal, (lines, wide))
+    high = tile.rows // wide_
+
+    def codegen(context, builder, sig, args):
+        value, source, step, row, height, column, width, gradient, gradient_step, count = args[:10]
+        sums = [line[0] for line in _unpack(builder, tile, value)]
+        slopes = [_load_part(builder, gradient, builder.mul(gradient_step, _whole(i)), count, _llvm(tile.vector))
+                  for i in range(lines_)]
+        load = _around(builder, tile, step, row, height, column, width, True, True, count)
+        for i in range(lines_ + high - 1):
+            for shift in range(wide_):
+                pixels = load(source, i, shift)
+                for line in range(max(0, i - high + 1), min(lines_, i + 1)):
+                    tap = (i - line) * wide_ + shift
+                    sums[tap] = _call(builder, "fma", pixels.type, [pixels, slopes[line], sums[tap]])
+        return _pack(builder, tile, [[x] for x in sums])
+
+    integer = types.int64
+    sources, pointer = [types.unliteral(source), *[integer] * 5], types.unliteral(gradient)
+    return signature(tile, tile, *sources, pointer, integer, integer, lines, wide), codegen
