@@ -174,7 +174,7 @@ def test_kernel_is_one_function_whatever_it_calls():
     machine = runner._linker()[1]
     before = {f.name for f in module.functions if not f.is_declaration}
     lazy.pipeline.optimise(module, machine)
-    assert len(before) > 3  # least, and what Numba makes of min and max
+    assert len(before) >= 3  # entry, kernel, least; some releases make functions of min and max too
     assert [f.name for f in module.functions if not f.name.startswith("llvm.")] == ["alone"]
     assert gc.isenabled()
 
