@@ -11,6 +11,7 @@ from math import prod
 from operator import attrgetter
 from sys import getrefcount
 from threading import RLock
+from typing import Any
 from weakref import ref
 
 import numpy as np
@@ -41,6 +42,19 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
     _Pass(retain_graph, create_graph, inputs, accumulate=True).run(roots)
 
 
+def backward_of_one(self, gradient=None, retain_graph=None, create_graph=False, inputs=None) -> None:
+    """Accumulate d(self)/d(leaf), weighted with ``gradient``, into the ``grad`` of every leaf of the graph.
+
+    ``gradient`` defaults to 1 for a tensor of one element. ``retain_graph`` (default: ``create_graph``) keeps what
+    was saved for another pass; ``create_graph`` records the pass itself. ``inputs`` limits it to some tensors.
+    """
+    backward((self,), None if gradient is None else (gradient,), retain_graph, create_graph, inputs)
+
+
+backward_of_one.__name__ = "backward"
+Tensor.backward = backward_of_one
+
+
 @placing
 def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, only_inputs=True, allow_unused=None,
          is_grads_batched=False, materialize_grads=False):  # fmt: skip
@@ -69,7 +83,7 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
 
 def _check_inputs(name, inputs):
     for number, tensor in enumerate(inputs):
-        if not tensor.requires_grad:
+        if not (tensor.tracks if tensor.base is None else tensor.requires_grad):
             raise RuntimeError(f"{name}: input {number} ({shape_text(tensor)}) does not require grad")
 
 
@@ -95,13 +109,14 @@ def _listed(values, count):
 def _roots(tensors, gradients, create_graph):
     roots = []
     for tensor, gradient in zip(tensors, gradients, strict=True):
-        if not tensor.requires_grad:
+        if not (tensor.tracks if tensor.base is None else tensor.requires_grad):
             raise RuntimeError(f"backward: {shape_text(tensor)} does not require grad and does not have a grad_fn")
         if gradient is None:
             if tensor.array.size != 1:
                 raise RuntimeError(f"grad can be implicitly created only for scalar outputs, got {shape_text(tensor)}; "
                                    "pass the gradient to start from")  # fmt: skip
-            gradient = np.ones(tensor.array.shape, tensor.array.dtype)
+            gradient = np.empty(tensor.array.shape, tensor.array.dtype)
+            gradient.fill(1)
             gradient = wrap(gradient) if create_graph else gradient
         else:
             if not isinstance(gradient, Tensor):
@@ -118,13 +133,14 @@ def _roots(tensors, gradients, create_graph):
 
 
 _NUMBER = attrgetter("number")
+_sum: Any = np.add.reduce
 
 
 class _Pass:
     """One walk over the graph. Nodes are taken newest first, so all that a node waits for has passed before it."""
 
-    __slots__ = ("accumulate", "captured", "create", "heap", "leads", "needed", "owned", "pending", "retain",
-                 "targets", "wanted")  # fmt: skip
+    __slots__ = ("accumulate", "captured", "create", "heap", "leads", "needed", "pending", "retain", "targets",
+                 "wanted")  # fmt: skip
 
     def __init__(self, retain_graph, create_graph, wanted, accumulate):
         self.create = create_graph
@@ -133,7 +149,6 @@ class _Pass:
         self.accumulate = accumulate
         self.pending: dict = {}  # node or leaf -> gradients of its outputs so far
         self.heap: list = []
-        self.owned: set[int] = set()  # ids of pending arrays that nobody else holds, so that they may be added into
         self.captured: dict = {}
         self.needed = None
 
@@ -159,18 +174,29 @@ class _Pass:
         return self._finish()
 
     def _find_needed(self, roots):
-        """Mark the nodes that lead to the wanted tensors (parents have smaller numbers than children)."""
+        """Mark the nodes that lead to the wanted tensors, unless these are all the leaves that there are."""
+        wanted, seen = set(self.wanted), set()
+        some = len(wanted) < len(self.wanted)
+        for tensor in wanted:
+            if tensor.node is not None:
+                some = True
+        stack = [root[0] for root in roots]
+        while stack:
+            node = stack.pop()
+            if type(node) is not Node:
+                some = some or node not in wanted
+            elif node not in seen:
+                seen.add(node)
+                for parent, _ in node.edges:
+                    stack.append(parent)
+        if not some:
+            return
         self.targets: dict[tuple, list[int]] = {}
         for position, tensor in enumerate(self.wanted):
             self.targets.setdefault((tensor.node or tensor, tensor.index), []).append(position)
-        seen, stack = set(), [root[0] for root in roots]
-        while stack:
-            node = stack.pop()
-            if type(node) is Node and node not in seen:
-                seen.add(node)
-                stack += [parent for parent, _ in node.edges]
-        homes, leads = {key[0] for key in self.targets}, set()
-        for node in sorted(seen, key=_NUMBER):
+        homes = {key[0] for key in self.targets}
+        leads: set = set()
+        for node in sorted(seen, key=_NUMBER):  # parents have smaller numbers than children
             for parent, _ in node.edges:
                 if parent in homes or parent in leads:
                     leads.add(node)
@@ -181,7 +207,6 @@ class _Pass:
     def _deliver(self, parent, index, gradient):
         """Add ``gradient`` to what output ``index`` of ``parent`` has got so far."""
         if self.needed is not None and parent not in self.needed:
-            self.owned.discard(id(gradient))
             return
         slots = self.pending.get(parent)
         if slots is None:
@@ -192,85 +217,70 @@ class _Pass:
             else:
                 self.pending[parent] = [gradient]
             return
-        before = slots[index]
+        before, slots[index] = slots[index], None
         if before is None:
             slots[index] = gradient
-            return
-        self.owned.discard(id(gradient))  # it goes: the next array may get its id
-        if id(before) in self.owned:
+        elif not self.create and before.base is None and getrefcount(before) == ALONE and before.ndim:
             before += gradient
+            slots[index] = before
         else:
-            total = before + gradient
-            if not self.create:
-                total = np.asarray(total)  # sums of 0-d arrays are scalars, which cannot be added into
-                self.owned.add(id(total))
-            slots[index] = total
+            slots[index] = before + gradient if self.create else np.asarray(before + gradient)  # 0-d sums are scalars
 
     def _walk_arrays(self, roots):
         """Ordinary backward: rules run on plain arrays."""
-        deliver, pending, heap, owned, free = self._deliver, self.pending, self.heap, self.owned, not self.retain
+        deliver, pending, heap, needed, free = self._deliver, self.pending, self.heap, self.needed, not self.retain
+        looked_at = needed is not None or type(self) is not _Pass
         for root in roots:
             deliver(*root)
         while heap:
             node = heappop(heap)[1]
-            slots = pending.pop(node)
-            if owned:
-                owned.difference_update([id(sent) for sent in slots])  # rules may hand it on
-            if not self._enter(node, slots):
+            slots, saved, plan = pending.pop(node), node.saved, node.plan
+            if (looked_at or saved is None or node.hooks is not None or node.retained is not None
+                    or node.number < storage.latest) and not self._enter(node, slots):  # fmt: skip
                 continue
-            plan, saved, edges, static = node.plan, node.saved, node.edges, node.static
-            g = slots[0] if node.op.outputs is None and len(slots) == 1 else tuple(slots)
+            edges, static = node.edges, node.static
+            g = slots[0] if len(slots) == 1 and node.op.outputs is None else tuple(slots)
             try:
                 for slot, rule in plan.rules:
-                    gradient = rule(g, saved, static)
                     if slot is None:
-                        self._send_all(node, slots, gradient)
+                        self._send_all(node, rule(g, saved, static))
                         break
+                    parent, index = edges[slot]
+                    if needed is not None and parent not in needed:
+                        continue
+                    gradient = rule(g, saved, static)
                     if gradient is None:
                         continue
-                    parent, index = edges[slot]
                     if type(parent) is Node:
-                        shape, dtype = parent.meta[index]
+                        meta = parent.meta
+                        shape, dtype = meta[index]
                         if type(gradient) is not ndarray or gradient.shape != shape or gradient.dtype is not dtype:
                             gradient = _fit(gradient, shape, dtype, node)
+                        if looked_at or parent in pending or len(meta) > 1:
+                            deliver(parent, index, gradient)
+                        else:  # the same, for the first gradient of the only output
+                            pending[parent] = [gradient]
+                            heappush(heap, (-parent.number, parent))
                     else:
-                        gradient = self._for_leaf(parent, gradient, node, slots)
-                    deliver(parent, index, gradient)
+                        shape, dtype = parent.array.shape, parent.array.dtype
+                        if type(gradient) is not ndarray or gradient.shape != shape or gradient.dtype is not dtype:
+                            gradient = _fit(gradient, shape, dtype, node)
+                        if looked_at or parent in pending:
+                            deliver(parent, index, gradient)
+                        else:
+                            pending[parent] = [gradient]
             except EXPLAINED as error:
                 raise _explained(error, node, slots)  # noqa: B904 (its cause is set)
             if free and plan.holds:
                 node.saved = None
 
-    def _for_leaf(self, leaf, gradient, node, slots):
-        """A gradient in the leaf's shape and dtype, marked as ours if the rule made the array."""
-        array = leaf.array
-        given = gradient
-        if type(gradient) is not ndarray or gradient.shape != array.shape or gradient.dtype is not array.dtype:
-            gradient = _fit(gradient, array.shape, array.dtype, node)
-        if gradient.base is None and (gradient is not given or not node.op.foreign):
-            for other in (*slots, *node.saved):
-                if other is gradient:
-                    return gradient
-            self.owned.add(id(gradient))
-        return gradient
-
-    def _send_all(self, node, slots, gradients):
+    def _send_all(self, node, gradients):
         """Deliver what a joint rule returned for all inputs."""
-        sent: set[int] = set()
-        for slot, position in enumerate(node.plan.positions):
+        for (parent, index), position in zip(node.edges, node.plan.positions, strict=True):
             gradient = gradients[position] if position < len(gradients) else None
-            if gradient is None:
-                continue
-            parent, index = node.edges[slot]
-            if id(gradient) in sent:
-                gradient = np.array(gradient)  # returned twice as one and the same array
-            sent.add(id(gradient))
-            if type(parent) is Node:
-                shape, dtype = parent.meta[index]
-                gradient = _fit(gradient, shape, dtype, node)
-            else:
-                gradient = self._for_leaf(parent, gradient, node, slots)
-            self._deliver(parent, index, gradient)
+            if gradient is not None:
+                shape, dtype = parent.meta[index] if type(parent) is Node else (parent.array.shape, parent.array.dtype)
+                self._deliver(parent, index, _fit(gradient, shape, dtype, node))
 
     def _walk_tensors(self, roots):
         """Backward that is itself recorded or watched: the same rules run on Tensors and pass the door."""
@@ -346,48 +356,70 @@ class _Pass:
         return self._hand_out()
 
     def _hand_out(self):
-        for leaf, (gradient,) in self.pending.items():
+        for leaf, slots in self.pending.items():
             if leaf.leaf_hooks:
-                gradient = _run_hooks(list(leaf.leaf_hooks.values()), gradient, self.create)
+                slots[0] = _run_hooks(list(leaf.leaf_hooks.values()), slots[0], self.create)
             if self.needed is not None:
                 for position in self.targets.get((leaf, 0), ()):
-                    self.captured[position] = gradient
-            if self.accumulate:
-                self._accumulate(leaf, gradient)
+                    self.captured[position] = slots[0]
+            if not self.accumulate:
+                continue
+            if leaf._grad is None and leaf.after_hooks is None and state.watch is None and not self.create:
+                leaf._grad = _owned(slots)
+            else:
+                self._accumulate(leaf, slots)
         if not self.accumulate:
-            found = [self.captured.get(i) for i in range(len(self.wanted))]
-            return [g if g is None or isinstance(g, Tensor) else wrap(self._own(g)) for g in found]
+            if self.needed is None:
+                return [_owned(self.pending.get(leaf)) for leaf in self.wanted]
+            self.pending.clear()
+            return [_owned([self.captured.pop(i, None)]) for i in range(len(self.wanted))]
         if self.needed is not None:
             for position, tensor in enumerate(self.wanted):
                 if tensor.node is not None and not tensor.kept and self.captured.get(position) is not None:
-                    self._accumulate(tensor, self.captured[position])
+                    self._accumulate(tensor, [self.captured[position]])
         return None
 
-    def _own(self, array):
-        """``array``, or a copy where somebody else may hold the same memory (a gradient that passed on unchanged)."""
-        return array if id(array) in self.owned else array.copy()
-
-    def _accumulate(self, leaf, gradient):
+    def _accumulate(self, leaf, slots):
         before = leaf._grad
-        if state.watch is not None and state.watch.accumulate(leaf, gradient):
+        if state.watch is not None and state.watch.accumulate(leaf, slots[0]):
             return
-        if isinstance(gradient, Tensor):
-            if before is not None:
-                leaf._grad = before + gradient
-            else:
-                leaf._grad = gradient if gradient.tracks else wrap(gradient.array.copy())
-        elif before is None:
-            leaf._grad = wrap(self._own(gradient))
+        if before is None:
+            tracked = isinstance(slots[0], Tensor) and not slots[0].tracks
+            leaf._grad = wrap(slots[0].array.copy()) if tracked else _owned(slots)
+        elif self.create:
+            leaf._grad = before + slots[0]
         elif before.tracks:
-            leaf._grad = wrap(before.array + gradient)
+            leaf._grad = wrap(before.array + slots[0])
         else:
             array = before.array
-            np.add(array, gradient, out=array)
-            if getrefcount(array) > 3:  # somebody holds it but ``before``, this line and the call: maybe a graph
+            np.add(array, slots[0], out=array)
+            if getrefcount(array) > ALONE + 1:  # somebody holds it but ``before`` and this line: maybe a graph
                 storage.log_write(array, provenance.site())
         if leaf.after_hooks:
             for hook in list(leaf.after_hooks.values()):
                 hook(leaf)
+
+
+def _count():
+    array = np.empty(0)
+    return getrefcount(array)
+
+
+ALONE = _count()
+"""What `getrefcount` says of an array that one local variable holds, and nobody else."""
+
+
+def _owned(slots):
+    """The gradient in ``slots`` as a Tensor of its own memory: a copy where somebody else may hold that."""
+    gradient = slots.pop() if slots else None
+    if type(gradient) is not ndarray:
+        return gradient
+    if getrefcount(gradient) == ALONE:
+        base = gradient.base
+        if base is None or (type(base) is ndarray and getrefcount(base) == ALONE + 1 and base.size == gradient.size
+                            and base.flags.owndata and gradient.flags.c_contiguous):  # fmt: skip
+            return wrap(gradient)
+    return wrap(gradient.copy())
 
 
 def _explained(error, node, slots):
@@ -428,7 +460,10 @@ def _fit(gradient, shape, dtype, node):
         dims = reduced_dims(gradient.shape, shape) if gradient.ndim >= len(shape) else ()
         if not dims:
             return _widen(gradient, shape, dtype, node)
-        gradient = np.add.reduce(gradient, axis=dims, keepdims=True).reshape(shape)
+        kept = not shape or len(dims) != gradient.ndim - len(shape)  # without, 0-d sums would be no arrays
+        gradient = _sum(gradient, dims, None, None, kept)
+        if gradient.shape != shape:
+            gradient = gradient.reshape(shape)
     return gradient if gradient.dtype == dtype else gradient.astype(dtype)
 
 

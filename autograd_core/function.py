@@ -14,7 +14,7 @@ from .errors import OpError, placed, shape_text
 from .inplace import take_history
 from .modes import enable_grad, no_grad, state
 from .registry import VjpPlan, network
-from .tensor import Node, Tensor, link_opaque, wrap
+from .tensor import Tensor, link_opaque, new_node, wrap
 
 
 class Context:
@@ -199,7 +199,7 @@ def _node(name, rule, saved, edges, positions, meta):
     title = name[:1].upper() + name[1:]
     op = SimpleNamespace(name=name, title=title, family=network, outputs=None, foreign=True, composite=None, vjp=rule)
     plan = VjpPlan([("value",)] * len(saved), None, None, [(None, lambda g, s, st: rule(g, *s))], positions)
-    return Node(op, {}, plan, edges, saved, meta, provenance.site(3), state.scope)
+    return new_node(op, {}, plan, edges, saved, meta, provenance.site(3), state.scope)
 
 
 def checkpoint(function, *args, use_reentrant=False, preserve_rng_state=True, **kwargs):

@@ -8,7 +8,7 @@ from . import provenance, storage
 from .errors import OpError, placed
 from .modes import state
 from .shapes import can_cast, dtype_of, ndarray
-from .tensor import Node, Tensor, wrap
+from .tensor import Node, Tensor, new_node, wrap
 
 
 def check_writable(self, name):
@@ -93,8 +93,8 @@ def _joined(base, view):
     mask = base.tracks + 2 * view.tracks
     plan = record.plans.get((mask, 2)) or record.plan(mask, 2)
     saved = plan.save((base.array, view.array), (None,))
-    return Node(record, {"recipe": view.recipe}, plan, plan.edges([t for t in (base, view) if t.tracks]), saved,
-                ((base.array.shape, base.array.dtype),), provenance.site(), state.scope)  # fmt: skip
+    return new_node(record, {"recipe": view.recipe}, plan, plan.edges((base, view)), saved,
+                    ((base.array.shape, base.array.dtype),), provenance.site(), state.scope)  # fmt: skip
 
 
 def has_overlap(array: ndarray) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextvars import Context
 from functools import wraps
 from inspect import isgeneratorfunction
 from typing import TYPE_CHECKING, Any
@@ -14,20 +15,25 @@ if TYPE_CHECKING:
     from .tensor import Node
 
 
-class _State(threading.local):
-    """What each thread has of its own."""
+QUIET = umath._make_extobj(all="ignore")
+"""NumPy's floating-point warnings, off: infinities and NaNs are values here (`np.errstate` costs ten times as much)."""
+quiet, quiet_on, quiet_off = umath._extobj_contextvar.get, umath._extobj_contextvar.set, umath._extobj_contextvar.reset
 
-    grad = True
-    watch: Any = None
-    scope: str | None = None
+
+class _State(threading.local):
+    """What each thread has of its own. Whoever wants several looks into ``state.__dict__``: that is found but once."""
+
+    def __init__(self):
+        calm = Context()
+        calm.run(quiet_on, QUIET)
+        self.quietly = calm.run  # calls a function without NumPy's warnings; a third of the cost of `quiet_on`
+        self.grad = True
+        self.watch: Any = None
+        self.scope: str | None = None
 
 
 state = _State()
 new = object.__new__
-
-QUIET = umath._make_extobj(all="ignore")
-"""NumPy's floating-point warnings, off: infinities and NaNs are values here (`np.errstate` costs ten times as much)."""
-quiet_on, quiet_off = umath._extobj_contextvar.set, umath._extobj_contextvar.reset
 
 
 # ---------------------------------------------------------------------------------------------------- recording

@@ -15,25 +15,27 @@ _OPS, _BACKWARD = os.path.join(_HERE, "ops") + os.sep, os.path.join(_HERE, "back
 GENERATED = "<autograd_core "
 """How the file names of generated functions begin."""
 
-_is_users: dict[str, bool] = {}
-
 
 def written_by_user(filename: str) -> bool:
     """Whether a file is not part of this library (its ready models count as a user's)."""
-    ours = filename.startswith(GENERATED) or (filename.startswith(_OURS) and not filename.startswith(_MODELS))
-    _is_users[filename] = not ours
-    return not ours
+    return not (filename.startswith(GENERATED) or (filename.startswith(_OURS) and not filename.startswith(_MODELS)))
+
+
+class _Known(dict):
+    def __missing__(self, filename):
+        self[filename] = users = written_by_user(filename)
+        return users
+
+
+_is_users, _frame = _Known(), sys._getframe
 
 
 def site(depth: int = 2):
     """The (code, instruction offset) of the nearest frame outside this library, from ``depth`` frames up; or None."""
-    frame: FrameType | None = sys._getframe(depth)
+    frame: FrameType | None = _frame(depth)
     while frame is not None:
         code = frame.f_code
-        users = _is_users.get(code.co_filename)
-        if users is None:
-            users = written_by_user(code.co_filename)
-        if users:
+        if _is_users[code.co_filename]:
             return code, frame.f_lasti
         frame = frame.f_back
     return None

@@ -25,18 +25,18 @@ import re
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import wraps
-from importlib import import_module
+from functools import cache, wraps
 from inspect import Parameter
 from inspect import signature as signature_of
 from typing import Any
 
 import numpy as np
 
-from . import provenance
+from . import doors, provenance
+from .doors import LARGE, compiled, fused, fused_runner, kernel_runner
 from .errors import placed, placing
 from .inplace import in_place, write_back, write_out
-from .modes import QUIET, quiet_off, quiet_on, state
+from .modes import state
 from .shapes import ndarray, numpy_dtype, promote, promote_to_float, same_dtype
 from .tensor import Tensor, apply
 
@@ -75,9 +75,6 @@ composite = Family("composite", None, False, "#ffffff", "written in terms of oth
 FUSED = (elementwise, arithmetic)
 """Families whose large arrays are worked on in fused loops, gradients included."""
 
-LARGE = 1 << 17
-"""Bytes from which an array is large: fused loops are thought of."""
-
 FAMILIES = {f.name: f for f in vars().copy().values() if isinstance(f, Family)}
 
 
@@ -86,6 +83,7 @@ class Kernel:
     """Where the fast version of an op lives: ``module:planner`` in ``kernels/``, used from ``above`` elements on.
 
     Argument number ``by`` decides, by its size and type; ``when`` of all arguments says whether the kernel may be used.
+    ``small``, an expression of the arguments ``{0}``, ``{1}``, says beyond ``above`` where the body is faster.
     For compiled programs, ``indices`` of all arguments' shapes says the same where indices alone decide: (which
     argument holds them, the limit below which they must lie, one that may occur all the same).
     """
@@ -95,6 +93,7 @@ class Kernel:
     when: Callable | None = None
     by: int = 0
     indices: Callable | None = None
+    small: str = ""
 
 
 class VjpPlan:
@@ -140,6 +139,7 @@ class Op:
     plans: dict = field(default_factory=dict)
     foreign: bool = False  # a user's Function: its gradients may be arrays that somebody else holds
     run: Any = None
+    door: Any = None
     public: Any = None
     public_call: Any = None
 
@@ -179,13 +179,13 @@ class Op:
             rules += (
                 [(slot, self._caller(self.vjp[i], keep, needs)) for slot, i in enumerate(positions)] if self.vjp else []
             )
-        text = "".join(expression + ", " for _, expression in keep)
-        save = _compiled(f"lambda a, r: ({text})", np=np)
+        text = "".join(f"({expression}), " for _, expression in keep)
+        save = compiled(f"lambda a, r: ({text})", np=np)
         if count > MANY:
             edges = _edges_of_all
         else:
-            ends = "".join(f"(t[{k}].node or t[{k}], t[{k}].index), " for k, i in enumerate(order) if i in positions)
-            edges = _compiled(f"lambda t: ({ends})")
+            ends = "".join(f"(t[{i}].node or t[{i}], t[{i}].index), " for i in positions)
+            edges = compiled(f"lambda t: ({ends})")
         made = VjpPlan([kind for kind, _ in keep], save, edges, rules, positions)
         if count <= MANY:  # longer lists come in too many lengths
             self.plans[mask, count] = made
@@ -195,10 +195,10 @@ class Op:
         words = self._words(rule, keep)
         call = f"({', '.join(words)})"
         if "g" not in words or self.outputs is not None or self.family not in FUSED:
-            return _compiled(f"lambda g, s, st: rule{call}", rule=rule, needs=needs)
-        large = _fused(lambda fusion: fusion.fused_rule(self, rule), rule)
+            return compiled(f"lambda g, s, st: rule{call}", rule=rule, needs=needs)
+        large = fused(lambda fusion: fusion.fused_rule(self, rule), rule)
         text = f"lambda g, s, st: rule{call} if g.nbytes < {LARGE} else large{call}"
-        return _compiled(text, rule=rule, large=large, needs=needs)
+        return compiled(text, rule=rule, large=large, needs=needs)
 
     def _words(self, rule, keep):
         """What to hand to each parameter of a rule; entries of ``keep`` are added as it asks for saved values."""
@@ -226,7 +226,8 @@ class Op:
             first = len(self.parameters)
             return ("inputs", first), f"tuple(a[{first}:])"
         if name.endswith("_shape") and name[:-6] in self.parameters:
-            return ("shape",), f"np.shape(a[{self.parameters.index(name[:-6])}])"
+            array = f"a[{self.parameters.index(name[:-6])}]"
+            return ("shape",), f"{array}.shape if type({array}) is np.ndarray else np.shape({array})"
         if name.endswith("_shapes") and name[:-7] == self.variadic:
             return ("shape",), f"tuple([np.shape(v) for v in a[{len(self.parameters)}:]])"
         if name in self.output_names:
@@ -248,29 +249,27 @@ class Op:
 
     def plain(self, args, static):
         """The op on arrays and numbers alone, without Tensors: what gradient rules get in an ordinary backward."""
-        arrays = list(args)
-        if args and type(args[0]) is not ndarray and not any(isinstance(a, (ndarray, np.generic)) for a in args):
-            self._refuse(args)
-        if self.prepare is not None:
-            static = self.prepare(arrays, static)
-        if self.promote is not None:
-            arrays = self.promote(arrays)
-        token = quiet_on(QUIET)
-        try:
-            result = self.run(*arrays, **static)
-        finally:
-            quiet_off(token)
-        if type(result) is tuple:
-            visible = result[: len(result) - len(self.hidden)]
-            if self.outputs is not None:
-                return self.outputs(*visible)
-            return visible[0] if len(visible) == 1 and self.hidden else visible
-        return result
+        self.check_given(args)
+        return apply(self, args, static, watched=False, lifted=False)
 
-    def _refuse(self, args):
-        names = [*self.parameters, *[self.variadic] * (len(args) - len(self.parameters))]
-        got = ", ".join(f"{n}: {type(a).__name__}" for n, a in zip(names, args, strict=False))
-        raise placed(TypeError(f"{self.name}: at least one argument must be a Tensor, got {got}"))
+    def check_given(self, args):
+        """Raise where no argument is a Tensor or an array."""
+        if args and type(args[0]) is not ndarray and not any(isinstance(a, (ndarray, np.generic)) for a in args):
+            names = [*self.parameters, *[self.variadic] * (len(args) - len(self.parameters))]
+            got = ", ".join(f"{n}: {type(a).__name__}" for n, a in zip(names, args, strict=False))
+            raise placed(TypeError(f"{self.name}: at least one argument must be a Tensor, got {got}"))
+
+    def either(self, static, *args):
+        """`apply` on Tensors, `plain` on arrays: the door of any record."""
+        if any([isinstance(a, Tensor) for a in args]) or (not args and state.watch is not None and state.watch.steers):
+            return apply(self, args, static)
+        return self.plain(args, static)
+
+    def open(self, static, *args):
+        """Run the operation for the first time: write its door out, which everybody passes from now on."""
+        fixed = self.parameters and not self.variadic
+        self.door = self.public.__globals__["door"] = doors.door(self) if fixed else self.either
+        return self.door(static, *args)
 
     def __repr__(self):
         return f"<op {self.qualified}({self.signature}) [{self.family}]>"
@@ -280,72 +279,9 @@ MANY = 64
 """Inputs up to which what to do for a set of them that want gradients is kept for the next call."""
 
 
-def _edges_of_all(tracked):
+def _edges_of_all(args):
     """The edges of an operation on a long list of tensors, all of whose inputs have a gradient."""
-    return tuple([(t.node or t, t.index) for t in tracked])
-
-
-def _compiled(text, **names):
-    code = compile(text, f"{provenance.GENERATED}rules>", "eval")  # not the user's code, where places are concerned
-    return eval(code, names)  # noqa: S307 (the text holds parameter names of our own records alone)
-
-
-def _kernel_runner(record, kernel: Kernel):
-    """The body, or its kernel for inputs that are large enough and of a kind that the kernel serves."""
-    body, first = record.function, record.parameters[kernel.by]
-    planner: Any = None
-    execute: Any = None
-
-    def large(*arrays, **static):
-        nonlocal planner, execute
-        if arrays[kernel.by].dtype.char not in "fd":
-            return body(*arrays, **static)
-        if [a for a in arrays if a is not None and type(a) is not ndarray]:  # numbers have no address
-            return body(*arrays, **static)
-        if kernel.when is not None and not kernel.when(*arrays, **static):
-            return body(*arrays, **static)
-        if planner is None:
-            from .kernels.plan import execute
-
-            file, _, name = kernel.path.partition(":")
-            planner = getattr(import_module(f"autograd_core.kernels.{file}"), name)
-        result = execute(planner, arrays, **static)
-        return body(*arrays, **static) if result is NotImplemented else result
-
-    positional, keyword, _ = _parameters(body)
-    given = ", ".join([*positional, *[f"{k}={k}" for k in keyword]])
-    text = (f"lambda {_own_signature(body)}: body({given}) if type({first}) is not ndarray or {first}.size < "
-            f"{kernel.above} else large({given})")  # fmt: skip
-    return _compiled(text, body=body, large=large, ndarray=ndarray)
-
-
-def _fused(make, body):
-    """``body`` on large arrays: the fused loop that ``make`` makes at first use, or the body where there is none."""
-    loop = None
-
-    def run(*arguments):
-        nonlocal loop
-        if loop is None:
-            loop = make(import_module("autograd_core.fusion"))
-        result = loop(*arguments)
-        return body(*arguments) if result is NotImplemented else result
-
-    return run
-
-
-def _fused_runner(record):
-    """The body of an elementwise op, or its fused loop where the first argument is a large array."""
-    body, given = record.function, [*record.parameters, *[f"{k}={k}" for k in record.settings]]
-    count, first = len(record.parameters), record.parameters[0]
-
-    def plain(*arguments):
-        return body(*arguments[:count], **dict(zip(record.settings, arguments[count:], strict=True)))
-
-    large = _fused(lambda fusion: fusion.fused_op(record), plain)
-    names = ", ".join([*record.parameters, *["*"] * bool(record.settings), *record.settings])
-    text = (f"lambda {names}: body({', '.join(given)}) if type({first}) is not ndarray or {first}.nbytes < {LARGE} "
-            f"else large({', '.join([*record.parameters, *record.settings])})")  # fmt: skip
-    return _compiled(text, body=body, large=large, ndarray=ndarray)
+    return tuple([(t.node or t, t.index) for t in args if isinstance(t, Tensor) and t.tracks])
 
 
 def _parameters(function):
@@ -404,7 +340,7 @@ def op(family: Family, *, vjp=None, signature=None, samples=(), scalar=None, ker
             settings=dict.fromkeys(keyword),
         )  # fmt: skip
         fuses = scalar is not None and family in FUSED and not variadic
-        record.run = _kernel_runner(record, kernel) if kernel else _fused_runner(record) if fuses else function
+        record.run = kernel_runner(record, kernel) if kernel else fused_runner(record) if fuses else function
         record.signature = signature or _own_signature(function)
         is_composite = family.name == "composite"
         first = (record.signature.replace("*", "").split(",")[0].split("=")[0]).strip()
@@ -413,7 +349,7 @@ def op(family: Family, *, vjp=None, signature=None, samples=(), scalar=None, ker
         record.out = not is_composite if out is None else out
         whole = _with_out(function) if out else function
         record.public = placing(whole) if is_composite else _public(record, function)
-        record.public_call = record.public
+        record.public_call, record.door = record.public, record.open
         if not is_composite:
             record.check_rules()
         record.public.record = record
@@ -432,10 +368,8 @@ def _public(record, function):
         raise TypeError(f"{record.qualified}: the signature lacks {missing} and has unknown {unknown}")
     out = ("" if has_star else ", *") + ", out=None" if record.out and "out" not in names else ""
     arrays = "".join(f"{n}, " for n in record.parameters)
-    tests = [f"isinstance({n}, Tensor)" for n in record.parameters]
     if record.variadic and vararg == record.variadic:
         arrays += f"*{vararg}, "
-        tests.append(f"any([isinstance(v, Tensor) for v in {vararg}])")
     given = record.signature
     values = {n: n for n in record.settings}
     if vararg in values:  # sizes come as f(2, 3) or f((2, 3)), and by name
@@ -443,13 +377,8 @@ def _public(record, function):
         values[vararg] = f"{vararg}_ if {vararg} is None else {vararg}"
     settings = ", ".join(f"{n!r}: {v}" for n, v in values.items())
     lines = [
-        f"def {record.name}({given}{out}):",
-        f"    arrays = ({arrays})",
-        f"    settings = {{{settings}}}",
-        f"    if {' or '.join(tests) or 'state.watch is not None and state.watch.steers'}:",
-        "        result = apply(record, arrays, settings)",
-        "    else:",
-        "        result = record.plain(arrays, settings)",
+        f"def public({given}{out}):",
+        f"    result = door({{{settings}}}, {arrays})",
     ]
     if "inplace" in names and "inplace" not in record.settings:
         lines += ["    if inplace:", f"        return write_back({names[0]}, result, record.name)"]
@@ -457,17 +386,24 @@ def _public(record, function):
         lines.append("    return result if out is None else write_out(out, result)")
     else:
         lines.append("    return result")
-    space = {"Tensor": Tensor, "apply": apply, "record": record, "state": state, "write_out": write_out,
-             "write_back": write_back}  # fmt: skip
-    code = compile("\n".join(lines), f"{provenance.GENERATED}{record.qualified}>", "exec")
-    exec(code, space)  # noqa: S102 (the text holds parameter names of our own records alone)
-    made = space[record.name]
+    space = {"door": record.open, "record": record, "write_out": write_out, "write_back": write_back}
+    exec(_module("\n".join(lines)), space)  # noqa: S102 (the text holds parameter names of our own records alone)
+    made: Any = space["public"]
+    made.__name__ = record.name
+    made.__code__ = made.__code__.replace(co_name=record.name, co_qualname=record.name,
+                                          co_filename=f"{provenance.GENERATED}{record.qualified}>")  # fmt: skip
     made.__doc__ = function.__doc__
     made.__module__ = "autograd_core" + (
         f".{record.namespace}" if record.namespace and "nn" not in record.namespace else ""
     )
     made.__qualname__ = record.name
     return made
+
+
+@cache
+def _module(text):
+    """The code of a module; many records have the same signature, and importing is to be fast."""
+    return compile(text, f"{provenance.GENERATED}public>", "exec")
 
 
 def _with_out(function):

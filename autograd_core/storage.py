@@ -64,6 +64,7 @@ class _Log:
 
 
 _logs: dict[int, _Log] = {}
+new = tuple.__new__
 latest = 0
 """The number of the newest write anywhere: nodes that are younger need no look at the log."""
 
@@ -80,9 +81,8 @@ def _bytes(owner):
     return flat.reshape(-1, order="A").view(np.uint8).data
 
 
-def _log(array):
-    """The log of the memory that ``array`` looks at."""
-    owner = owner_of(array)
+def _log(owner):
+    """The log of the memory that ``owner`` owns."""
     key = id(owner)
     log = _logs.get(key)
     if log is None or log.owner() is not owner:
@@ -93,10 +93,16 @@ def _log(array):
 def log_write(array: np.ndarray, site=None) -> None:
     """Remember that ``array`` was written just now."""
     global latest
-    owner, log = owner_of(array), _log(array)
+    owner = array if array.base is None else owner_of(array)
+    log = _logs.get(id(owner))
+    if log is None or log.owner() is not owner:
+        log = _log(owner)
     latest = next(clock)
     log.count += 1
-    offset = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0] if array is not owner else 0
+    if array is owner:
+        log.writes = [new(Write, (latest, 0, array.shape, array.strides, array.dtype, site))]
+        return
+    offset = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
     write = Write(latest, offset, array.shape, array.strides, array.dtype, site)
     if array.size == owner.size:
         log.writes = [write]
@@ -123,7 +129,7 @@ def write_since(array: np.ndarray, number: int) -> Write | None:
 
 def renewed(array: np.ndarray, renewal: Renewal) -> None:
     """From now on, whenever a program counts ``renewal`` up, the memory of ``array`` has been written."""
-    log = _log(array)
+    log = _log(owner_of(array))
     if renewal not in log.renewals:
         log.renewals.append(renewal)
         log.count -= renewal.count

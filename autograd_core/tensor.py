@@ -33,19 +33,17 @@ class Node:
 
     __slots__ = ("__weakref__", "edges", "hooks", "meta", "number", "op", "plan", "retained", "saved", "scope",
                  "site", "static")  # fmt: skip
-
-    def __init__(self, op, static, plan, edges, saved, meta, site, scope):
-        self.op = op
-        self.static = static
-        self.plan = plan
-        self.edges = edges
-        self.saved = saved
-        self.meta = meta
-        self.number = tick()
-        self.site = site
-        self.scope = scope
-        self.hooks = None
-        self.retained = None
+    op: Any
+    static: dict[str, Any]
+    plan: Any
+    edges: tuple
+    saved: Any
+    meta: tuple
+    number: int
+    site: tuple | None
+    scope: str | None
+    hooks: dict | None
+    retained: list | None
 
     @property
     def forward(self) -> Node | None:
@@ -82,16 +80,34 @@ class Node:
         return f"{self.op.name}{inside}" + (f", made at {place}" if place else "")
 
 
-def apply(op, args, static, watched=True):  # noqa: C901 (each branch is one thing that hangs on it)
+def new_node(op, static, plan, edges, saved, meta, site, scope):
+    """A new Node; that it has no ``__init__`` saves a third of the time."""
+    node = Node()
+    node.op = op
+    node.static = static
+    node.plan = plan
+    node.edges = edges
+    node.saved = saved
+    node.meta = meta
+    node.number = tick()
+    node.site = site
+    node.scope = scope
+    node.hooks = None
+    node.retained = None
+    return node
+
+
+def apply(op, args, static, watched=True, lifted=True):  # noqa: C901 (each branch is one thing that hangs on it)
     """Run ``op`` on Tensors (and arrays and numbers among them): the one door. Makes a Node where a gradient is wanted.
 
     A watcher (recording, compiling, vmap, profiling) sees the call first, and calls again with ``watched=False``.
+    Without Tensors among ``args``, ``lifted=False`` gives arrays. `Op.door` is the same for one record and its number
+    of arguments, without the loops and the questions whose answers the record knows.
     """
     local = state
     if watched and local.watch is not None:
         return local.watch.call(op, args, static)
     arrays: list = []
-    tracked = []
     mask, bit = 0, 1
     for arg in args:
         if isinstance(arg, Tensor):
@@ -100,9 +116,8 @@ def apply(op, args, static, watched=True):  # noqa: C901 (each branch is one thi
             arrays.append(arg.array)
             if arg.tracks:
                 mask |= bit
-                tracked.append(arg)
-        else:
-            arrays.append(arg if type(arg) is not np.float64 else float(arg))  # a Python float to Python, too: weak
+        else:  # a NumPy float from Python's side is weak, as a Python float
+            arrays.append(float(arg) if lifted and type(arg) is np.float64 else arg)
         bit += bit
     if mask:
         if op.vjp is None or not local.grad:
@@ -117,33 +132,47 @@ def apply(op, args, static, watched=True):  # noqa: C901 (each branch is one thi
             arrays = op.promote(arrays)
         result = op.run(*arrays, **static)
     except EXPLAINED as error:
+        if not lifted:
+            raise
         raise explain(error, op, args, static)  # noqa: B904 (its cause is set)
     finally:
         quiet_off(token)
 
     if type(result) is tuple:
-        return _several(op, args, static, arrays, tracked if mask else (), mask, result)
+        return several(op, args, static, arrays, mask, result, lifted)
+    if not lifted:
+        return result
     out = new(Tensor)
     out.array = result = result if type(result) is ndarray else np.asarray(result)
     if mask and result.dtype.kind == "f":
         plan = op.plans.get((mask, len(args))) or op.plan(mask, len(args))
         if plan.rules:
-            out.node = Node(op, static, plan, plan.edges(tracked), plan.save(arrays, (result,)),
-                            ((result.shape, result.dtype),), site(3), local.scope)  # fmt: skip
+            out.node = new_node(op, static, plan, plan.edges(args), plan.save(arrays, (result,)),
+                                ((result.shape, result.dtype),), site(3), local.scope)  # fmt: skip
             out.tracks = True
     if op.view:
-        _link_view(out, args[0], op, args, static)
+        link_view(out, args[0], op, args, static)
     return out
 
 
-def _several(op, args, static, arrays, tracked, mask, results):
-    results = tuple([None if r is None else np.asarray(r) for r in results])
-    visible = results[: len(results) - len(op.hidden)]
+def several(op, args, static, arrays, mask, results, lifted):
+    """What `apply` returns for a tuple of results: those that are not hidden, as the record puts them together."""
+    if lifted:
+        results = tuple([None if r is None else np.asarray(r) for r in results])
+    visible = outs = results[: len(results) - len(op.hidden)]
+    if lifted:
+        outs = _lifted_outputs(op, args, static, arrays, mask, results, visible)
+    if op.outputs is not None:
+        return op.outputs(*outs)
+    return outs[0] if len(outs) == 1 and op.hidden else tuple(outs)
+
+
+def _lifted_outputs(op, args, static, arrays, mask, results, visible):
     plan = (op.plans.get((mask, len(args))) or op.plan(mask, len(args))) if mask else None
     node = None
     if plan is not None and plan.rules:
         meta = tuple([None if r is None else (r.shape, r.dtype) for r in visible])
-        node = Node(op, static, plan, plan.edges(tracked), plan.save(arrays, results), meta, site(4), state.scope)
+        node = new_node(op, static, plan, plan.edges(args), plan.save(arrays, results), meta, site(5), state.scope)
     outs: list = []
     for index, array in enumerate(visible):
         if array is None:
@@ -153,11 +182,9 @@ def _several(op, args, static, arrays, tracked, mask, results):
         if node is not None and array.dtype.kind == "f" and index not in op.constant_outputs:
             out.node, out.index, out.tracks = node, index, True
         if op.view:
-            _link_view(out, args[0], op, args, static, index)
+            link_view(out, args[0], op, args, static, index)
         outs.append(out)
-    if op.outputs is not None:
-        return op.outputs(*outs)
-    return outs[0] if len(outs) == 1 and op.hidden else tuple(outs)
+    return outs
 
 
 def wrap(array: ndarray) -> Tensor:
@@ -170,7 +197,7 @@ def wrap(array: ndarray) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- views
 
 
-def _link_view(out, source, op, args, static, index=None):
+def link_view(out, source, op, args, static, index=None):
     """Remember that ``out`` looks at the memory of ``source``, and how, so that in-place changes find both."""
     if not isinstance(source, Tensor) or out.array.base is None or not shared_memory(out.array, source.array):
         return
@@ -227,6 +254,7 @@ class Tensor:
         __getitem__: Any
         _check_writable: Any
         _become: Any
+        backward: Any
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -336,16 +364,6 @@ class Tensor:
             raise placed(RuntimeError(wrong), [self])
         self.tracks = bool(requires_grad) or self.node is not None
         return self
-
-    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None) -> None:
-        """Accumulate d(self)/d(leaf), weighted with ``gradient``, into the ``grad`` of every leaf of the graph.
-
-        ``gradient`` defaults to 1 for a tensor of one element. ``retain_graph`` (default: ``create_graph``) keeps what
-        was saved for another pass; ``create_graph`` records the pass itself. ``inputs`` limits it to some tensors.
-        """
-        from .backward import backward
-
-        backward((self,), None if gradient is None else (gradient,), retain_graph, create_graph, inputs)
 
     def detach(self) -> Tensor:
         """The same memory without history."""

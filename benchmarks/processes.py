@@ -22,6 +22,7 @@ from .engines import ENGINES, ready
 ROOT = Path(__file__).resolve().parent.parent
 IMPORTS = {"ours": "import autograd_core, nn, optim", "torch": "import torch", "jax": "import jax",
            "autograd": "import autograd.numpy"}  # fmt: skip
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # sources are compiled once, whatever the environment says
 
 
 def child(*command: str, **environment: str) -> str:
@@ -73,7 +74,7 @@ def startup(threads: int, repeats: int, only: Callable[[str], bool]) -> list[dic
     rows = []
     if only("import"):
         code = "import time; t = time.perf_counter(); {}; print(time.perf_counter() - t)"
-        values: _Values = {n: lambda n=n: float(child("-c", code.format(IMPORTS[n]))) for n in installed}
+        values: _Values = {n: lambda n=n: float(child("-c", code.format(IMPORTS[n]), **COMPILED)) for n in installed}
         rows.append(_row("startup", "import", "s", values, repeats))
     if only("install size"):
         values = {n: lambda n=n: install_size(ENGINES[n].package) / 1e6 for n in installed}

@@ -60,6 +60,8 @@ class Wrapper(Module):
 
     def _of_input(self, input):
         """Call the function with the settings."""
+        if not self._settings:
+            return getattr(F, self._function)(input)
         held = self.__dict__
         return getattr(F, self._function)(input, **{name: held[name] for name in self._settings})
 

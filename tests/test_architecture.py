@@ -15,7 +15,7 @@ LAYERS = [
     ["modes", "errors", "explaining", "convert", "hooks"],
     ["tensor"],
     ["inplace"],
-    ["backward", "generator"],
+    ["backward", "doors", "generator"],
     ["registry"],
     ["ops", "numpy_protocol", "numpy_functions", "array_api", "printing", "interop"],
     ["transforms", "function", "batching", "gradient_check", "fusion", "program", "runtime", "tracing",
@@ -108,3 +108,4 @@ def test_the_engine_stays_small():
     """The door, the records and backward; and with all that stands around them: places, writes, modes, errors."""
     assert sum(map(lines_of_code, CORE)) <= 1300
     assert sum(map(lines_of_code, (*CORE, *AROUND))) <= 1850
+    assert lines_of_code("doors") <= 155  # the door once more, as the text that is filled in for each record

@@ -85,7 +85,7 @@ def _times_alpha(other, alpha):
     samples=[*BINARY, sample(real(3, 4), real(4), alpha=2.5)])  # fmt: skip
 def add(input, other, *, alpha):
     """Sum: input + alpha * other."""
-    return np.add(input, _times_alpha(other, alpha))
+    return np.add(input, other if type(alpha) is int and alpha == 1 else _times_alpha(other, alpha))
 
 
 @op(arithmetic, signature="input, other, *, alpha=1", vjp=[lambda g: g, lambda g, alpha: -_scaled(g, alpha)],
@@ -93,7 +93,7 @@ def add(input, other, *, alpha):
     samples=[*BINARY, sample(real(3, 4), real(4), alpha=2.5)])  # fmt: skip
 def sub(input, other, *, alpha):
     """Difference: input - alpha * other."""
-    return np.subtract(input, _times_alpha(other, alpha))
+    return np.subtract(input, other if type(alpha) is int and alpha == 1 else _times_alpha(other, alpha))
 
 
 @op(arithmetic, signature="input, other, *, alpha=1", vjp=[lambda g, alpha: -_scaled(g, alpha), lambda g: g],

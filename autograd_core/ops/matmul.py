@@ -25,7 +25,7 @@ def _require(condition, message):
         raise RuntimeError(message())
 
 
-BOOL = np.dtype(bool)
+BOOL, SINGLE, DOUBLE = np.dtype(bool), np.dtype(np.float32), np.dtype(np.float64)
 
 
 def _one_dtype(name, *arrays):
@@ -39,6 +39,33 @@ def _one_dtype(name, *arrays):
             raise RuntimeError(f"{name}: expected all tensors to have the same dtype, got {names}")
 
 
+SMALL = 700_000  # multiplications below which BLAS on one thread is done before our kernel has begun
+IS_SMALL = f"{{1}}.ndim == 2 and {{0}}.size * {{1}}.shape[1] < {SMALL}"
+
+
+def _product(a, b):
+    """``a @ b`` of arrays of one dtype; `np.dot` has less around its call of BLAS, and copies what BLAS cannot read."""
+    kind = a.dtype
+    if (kind is SINGLE or kind is DOUBLE) and a.ndim == 2 == b.ndim:
+        try:
+            return a.dot(b)
+        except ValueError:  # they do not fit: said below in other words
+            pass
+    return a @ b
+
+
+def _times(a, b):
+    """``a @ b`` inside a gradient rule: small matrices need no door."""
+    if type(a) is ndarray and a.ndim == 2 == b.ndim and a.size * b.shape[1] < SMALL:
+        return _product(a, b)
+    return ops.matmul(a, b)
+
+
+def _turned(x):
+    """A matrix transposed, inside a gradient rule."""
+    return x.T if type(x) is ndarray else ops.transpose(x, 0, 1)
+
+
 def _rows(x):
     """All dims but the last as one, so that a stack of matrices times one matrix is a single product."""
     return ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1])) if x.ndim != 2 else x
@@ -49,8 +76,7 @@ def left_gradient(g, other, ndim):
     if other.ndim == 1:
         return g * other if ndim == 1 else ops.reshape(g, (*g.shape, 1)) * other
     if other.ndim == 2:
-        turned = ops.transpose(other, 0, 1)
-        return ops.matmul(g, turned) if ndim > 1 else ops.matmul(ops.reshape(g, (1, -1)), turned)
+        return _times(g if ndim > 1 else ops.reshape(g, (1, -1)), _turned(other))
     if ndim == 1:
         g = ops.reshape(g, (*g.shape[:-1], 1, g.shape[-1]))
     return ops.matmul(g, ops.transpose(other, -2, -1))
@@ -63,11 +89,12 @@ def right_gradient(g, input, ndim):
     if input.ndim == 1:
         return ops.reshape(input, (-1, 1)) * ops.reshape(g, (*g.shape[:-1], 1, g.shape[-1]))
     if ndim == 2:
-        return ops.matmul(ops.transpose(_rows(input), 0, 1), _rows(g))
+        return _times(_turned(_rows(input)), _rows(g))
     return ops.matmul(ops.transpose(input, -2, -1), g)
 
 
-@op(contraction, promote=False, onnx="MatMul", aliases=["linalg.matmul"], kernel=Kernel("gemm:matmul"),
+@op(contraction, promote=False, onnx="MatMul", aliases=["linalg.matmul"],
+    kernel=Kernel("gemm:matmul", small=IS_SMALL),
     vjp=[lambda g, other, input_shape: left_gradient(g, other, len(input_shape)),
          lambda g, input, other_shape: right_gradient(g, input, len(other_shape))],
     samples=[sample(real(3, 4), real(4, 2)), sample(real(4), real(4)), sample(real(3, 4), real(4)),
@@ -78,15 +105,16 @@ def matmul(input, other):
     """Matrix product; vectors are rows on the left and columns on the right, dims before the last two broadcast."""
     if input.dtype is not other.dtype or input.dtype is BOOL:
         _one_dtype("matmul", input, other)
+    if input.ndim == 2 == other.ndim:
+        return _product(input, other)
     if input.ndim > 2 and other.ndim == 2 and input.shape[-1] == len(other) and input.size:
         return (input.reshape(-1, input.shape[-1]) @ other).reshape(*input.shape[:-1], other.shape[1])
     return input @ other
 
 
 @op(contraction, promote=False, onnx="MatMul", samples=[sample(real(3, 4), real(4, 2))],
-    kernel=Kernel("gemm:matmul", when=lambda input, mat2: input.ndim == 2 == mat2.ndim),
-    vjp=[lambda g, mat2: ops.matmul(g, ops.transpose(mat2, 0, 1)),
-         lambda g, input: ops.matmul(ops.transpose(input, 0, 1), g)])  # fmt: skip
+    kernel=Kernel("gemm:matmul", small=IS_SMALL, when=lambda input, mat2: input.ndim == 2 == mat2.ndim),
+    vjp=[lambda g, mat2: _times(g, _turned(mat2)), lambda g, input: _times(_turned(input), g)])  # fmt: skip
 def mm(input, mat2):
     """Product of two matrices."""
     if input.ndim != 2 or mat2.ndim != 2:
@@ -94,7 +122,7 @@ def mm(input, mat2):
                            f"{list(mat2.shape)}")  # fmt: skip
     if input.dtype is not mat2.dtype or input.dtype is BOOL:
         _one_dtype("mm", input, mat2)
-    return input @ mat2
+    return _product(input, mat2)
 
 
 @op(contraction, promote=False, onnx="MatMul", samples=[sample(real(2, 3, 4), real(2, 4, 2))],
@@ -111,7 +139,7 @@ def bmm(input, mat2):
 
 
 def _linear_input(g, weight):
-    return ops.matmul(g, weight) if weight.ndim == 2 else ops.reshape(g, (*g.shape, 1)) * weight
+    return _times(g, weight) if weight.ndim == 2 else ops.reshape(g, (*g.shape, 1)) * weight
 
 
 def _linear_weight(g, input, weight_shape):
@@ -121,13 +149,16 @@ def _linear_weight(g, input, weight_shape):
         return ops.reshape(g, (-1, 1)) * input
     if type(input) is ndarray:
         input, g = _in_order(input, g)
-    return ops.matmul(ops.transpose(_rows(g), 0, 1), _rows(input))
+    return _times(_turned(_rows(g)), _rows(input))
 
 
 def _linear_bias(g, bias_shape):
     """The gradient summed over rows where that is worth a kernel; else the engine sums what was broadcast."""
-    if type(g) is ndarray and g.ndim > 1 and g.size >= LARGE and bias_shape == g.shape[-1:]:
-        return ops.sum(_rows(*_in_order(g)), 0)
+    if type(g) is ndarray and g.ndim > 1 and bias_shape == g.shape[-1:]:
+        if g.size >= LARGE:
+            return ops.sum(_rows(*_in_order(g)), 0)
+        if g.ndim == 2:
+            return np.add.reduce(g, 0)
     return g
 
 
@@ -157,7 +188,7 @@ def linear(input, weight, bias):
     if input.ndim > 2 and weight.ndim == 2 and input.size and input.shape[-1] == weight.shape[1]:
         out = (input.reshape(-1, input.shape[-1]) @ weight.T).reshape(*input.shape[:-1], len(weight))
     else:
-        out = input @ weight.T
+        out = _product(input, weight.T)
     if bias is None:
         return out
     if bias.ndim > 1 or weight.ndim == 1:

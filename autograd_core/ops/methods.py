@@ -12,7 +12,7 @@ from ..info import CPU, LAYOUTS, check_device
 from ..modes import state
 from ..registry import OPS
 from ..shapes import DTYPES, DType, common_dtype, dtype_of, normalize_dim, numpy_dtype
-from ..tensor import Tensor, apply
+from ..tensor import Tensor
 
 # ---------------------------------------------------------------------------------------------------- operators
 
@@ -66,7 +66,8 @@ def _operator(known, symbol, reflected=False):
                 if other is None:
                     return NotImplemented
                 try:
-                    return apply(record, (other, self), settings)
+                    door = record.door
+                    return door(settings, other, self)
                 except TypeError:
                     if _is_operand(other):
                         raise
@@ -77,7 +78,8 @@ def _operator(known, symbol, reflected=False):
                 if other is None:
                     return NotImplemented
                 try:
-                    return apply(record, (self, other), settings)
+                    door = record.door
+                    return door(settings, self, other)
                 except TypeError:
                     if _is_operand(other):
                         raise

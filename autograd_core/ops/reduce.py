@@ -18,6 +18,7 @@ from .samples import boolean, distinct, integer, real, sample
 
 INT64 = np.dtype(np.int64)
 LARGE = 32768  # elements from which a kernel beats NumPy
+ALL = [tuple(range(ndim)) for ndim in range(65)]  # the dims of an array, by their number
 DIMS = [real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True), sample(real(), 0)]
 
 # ---------------------------------------------------------------------------------------------------- shared
@@ -25,7 +26,8 @@ DIMS = [real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True),
 
 def dims_setting(arrays, settings):
     """Normalise ``dim`` to a tuple of dims; None and () mean all."""
-    return {**settings, "dim": all_dims(settings["dim"], arrays[0].ndim)}
+    dim, ndim = settings["dim"], arrays[0].ndim
+    return {**settings, "dim": ALL[ndim] if dim is None else all_dims(dim, ndim)}
 
 
 def all_dims(dim, ndim):
@@ -87,6 +89,8 @@ def add_reduce(input, dim, keepdim, kind):
     onnx="ReduceSum")  # fmt: skip
 def sum(input, *, dim, keepdim, dtype):
     """Sum over ``dim`` (an int or several; all by default). Integers and booleans are summed as int64."""
+    if dtype is None and input.dtype.char in "fd":
+        return np.add.reduce(input, dim, None, None, keepdim)
     return add_reduce(input, dim, keepdim, sum_dtype(input, dtype))
 
 

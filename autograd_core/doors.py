@@ -1,0 +1,195 @@
+"""What is written out for each record: its body with the kernel that takes over, and the door of its Tensors.
+
+A door is `apply` for one record and its number of arguments: the text below, filled in with what the record knows and
+compiled when the operation is first used. Where `apply` changes, so does the text.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from . import provenance
+from .errors import EXPLAINED, explain
+from .modes import QUIET, quiet, state
+from .shapes import ndarray, promote, promote_to_float
+from .tensor import Tensor, apply, link_view, new_node, several
+
+LARGE = 1 << 17
+"""Bytes from which an array is large: fused loops are thought of."""
+
+def kernel_runner(record, kernel):
+    """The body, or its kernel for inputs that are large enough and of a kind that the kernel serves."""
+    body = record.function
+    planner: Any = None
+    execute: Any = None
+
+    def run(*arrays, **static):
+        nonlocal planner, execute
+        first = arrays[kernel.by]
+        if type(first) is not ndarray or first.size < kernel.above or first.dtype.char not in "fd":
+            return body(*arrays, **static)
+        if [a for a in arrays if a is not None and type(a) is not ndarray]:  # numbers have no address
+            return body(*arrays, **static)
+        if kernel.when is not None and not kernel.when(*arrays, **static):
+            return body(*arrays, **static)
+        if planner is None:
+            from .kernels.plan import execute
+
+            file, _, name = kernel.path.partition(":")
+            planner = getattr(import_module(f"autograd_core.kernels.{file}"), name)
+        result = execute(planner, arrays, **static)
+        return body(*arrays, **static) if result is NotImplemented else result
+
+    return run
+
+
+def fused(make, body):
+    """``body`` on large arrays: the fused loop that ``make`` makes at first use, or the body where there is none."""
+    loop = None
+
+    def run(*arguments):
+        nonlocal loop
+        if loop is None:
+            loop = make(import_module("autograd_core.fusion"))
+        result = loop(*arguments)
+        return body(*arguments) if result is NotImplemented else result
+
+    return run
+
+
+def fused_runner(record):
+    """The body of an elementwise op, or its fused loop where the first argument is a large array."""
+    body, count = record.function, len(record.parameters)
+
+    def plain(*arguments):
+        return body(*arguments[:count], **dict(zip(record.settings, arguments[count:], strict=True)))
+
+    large = fused(lambda fusion: fusion.fused_op(record), plain)
+
+    def run(*arrays, **static):
+        if type(arrays[0]) is not ndarray or arrays[0].nbytes < LARGE:
+            return body(*arrays, **static)
+        return large(*arrays, *[static[k] for k in record.settings])
+
+    return run
+
+
+def _steps(record, arrays, static):
+    """Settings and arrays as the body wants them, and what it makes of them."""
+    if record.prepare is not None:
+        static = record.prepare(arrays, static)
+    if record.promote is not None:
+        arrays = record.promote(arrays)
+    return static, arrays, record.run(*arrays, **static)
+
+
+DOOR = """
+def {name}(static, {xs}):
+    here = state.__dict__
+    lifted = {any_tensor}
+    if lifted and here["watch"] is not None:
+        return apply(record, ({xs}), static)
+    mask = 0
+{unwrap}
+    if not lifted and type(x0) is not ndarray:
+        record.check_given(({xs}))
+{track}
+    try:
+        if {ready}:
+            work = {work}
+            result = work({given}) if quiet() is QUIET else here["quietly"](work, {given})
+        else:
+            arrays = [{arrays}]
+            static, ({arrays}), result = (steps(record, arrays, static) if quiet() is QUIET else
+                                          here["quietly"](steps, record, arrays, static))
+    except EXPLAINED as error:
+        if not lifted:
+            raise
+        raise explain(error, record, ({xs}), static)
+    if type(result) is not ndarray:
+        if type(result) is tuple:
+            return several(record, ({xs}), static, ({arrays}), mask, result, lifted)
+        if lifted:
+            result = asarray(result)
+    if not lifted:
+        return result
+    out = new(Tensor)
+    out.array = result
+    if mask and result.dtype.kind == "f":
+        try:
+            plan = record.plans[mask, {count}]
+        except KeyError:
+            plan = record.plan(mask, {count})
+        if plan.rules:
+            edges, save = plan.edges, plan.save
+            out.node = new_node(record, static, plan, edges(({xs})), save(({arrays}), (result,)) if plan.keep else (),
+                                ((result.shape, result.dtype),), site(3), here["scope"])
+            out.tracks = True
+{view}
+    return out
+"""
+
+UNWRAP = """
+    if isinstance({x}, Tensor):
+        if {x}.base is not None and {x}.edition != {x}.base.edition:
+            {x}._refresh()
+        {a} = {x}.array
+        if {x}.tracks:
+            mask |= {bit}
+    else:
+        {a} = float({x}) if lifted and type({x}) is float64 else {x}
+"""
+
+_SPACE = {
+    "state": state, "Tensor": Tensor, "apply": apply, "EXPLAINED": EXPLAINED, "explain": explain, "quiet": quiet,
+    "QUIET": QUIET, "several": several, "new_node": new_node, "new": object.__new__, "site": provenance.site,
+    "link_view": link_view, "ndarray": ndarray, "float64": np.float64, "asarray": np.asarray, "steps": _steps,
+    "SINGLE": np.dtype(np.float32), "DOUBLE": np.dtype(np.float64), "WEAK": frozenset((float, int, bool, type(None))),
+}  # fmt: skip
+
+
+def door(record):
+    """`apply` for one record, written out."""
+    count, kernel = len(record.parameters), record.kernel
+    xs, arrays = ("".join([f"{letter}{i}, " for i in range(count)]) for letter in "xa")
+    track, work = "    if mask and not here['grad']:\n        mask = 0", "body"
+    if record.vjp is None:
+        track = "    mask = 0"
+    elif record.composite is not None and record.vjp == ():
+        track = f"    if mask and here['grad']:\n        return record.composite({xs}**static)\n    mask = 0"
+    if kernel is not None:
+        more = f" or {kernel.small.format(*[f'a{i}' for i in range(count)])}" if kernel.small else ""
+        work = f"body if type(a{kernel.by}) is ndarray and (a{kernel.by}.size < {kernel.above}{more}) else run"
+    elif record.run is not record.function:
+        work = f"body if type(a0) is ndarray and a0.nbytes < {LARGE} else run"
+    text = DOOR.format(
+        name=record.name, xs=xs, arrays=arrays, count=count, track=track, ready=_ready(record), work=work,
+        any_tensor=" or ".join([f"isinstance(x{i}, Tensor)" for i in range(count)]),
+        unwrap="".join([UNWRAP.format(x=f"x{i}", a=f"a{i}", bit=1 << i) for i in range(count)]),
+        given=arrays + "".join([f"{k}=static[{k!r}], " for k in record.settings]),
+        view=f"    link_view(out, x0, record, ({xs}), static)" if record.view else "",
+    )  # fmt: skip
+    space = {**_SPACE, "record": record, "run": record.run, "body": record.function}
+    code = compile(text, f"{provenance.GENERATED}{record.qualified}>", "exec")
+    exec(code, space)  # noqa: S102 (as in `compiled`)
+    return space[record.name]
+
+
+def _ready(record):
+    """The text of: settings and arrays are what the body asks for already."""
+    if record.prepare is not None or record.promote not in (None, promote, promote_to_float):
+        return "False"
+    if record.promote is None:
+        return "True"
+    others = "".join([f" and (type(a{i}) is ndarray and a{i}.dtype is kind or type(a{i}) in WEAK)"
+                      for i in range(1, len(record.parameters))])  # fmt: skip
+    return f"type(a0) is ndarray and ((kind := a0.dtype) is SINGLE or kind is DOUBLE){others}"
+
+
+def compiled(text, **names):
+    """The value of an expression in which ``names`` are known."""
+    code = compile(text, f"{provenance.GENERATED}rules>", "eval")  # not the user's code, where places are concerned
+    return eval(code, names)  # noqa: S307 (the text holds parameter names of our own records alone)
