@@ -135,7 +135,8 @@ def test_special_values(name, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_lanes_and_numbers_agree(name, dtype):
     x = np.linspace(-0.9, 9, 1600).astype(dtype)
-    results = [run(map_kernel(name, np.dtype(dtype), lanes), x) for lanes in (2, 4, 8, 16)]
+    widths = (2, 4, 8, 16) if name == "exp" else (2, host.lanes(dtype))
+    results = [run(map_kernel(name, np.dtype(dtype), lanes), x) for lanes in widths]
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
     for i in (0, 700, 1599):
