@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from record_kit import for_every_sample
 
 import autograd_core as ag
 import nn
@@ -187,7 +188,7 @@ def same(found, expected):
             np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5, err_msg=f"run {run}")  # sums in another order
 
 
-@pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{n}-{k}" for n, k in CASES])
+@for_every_sample(CASES)
 def test_a_program_gives_what_eager_gives_for_other_values(name, number):
     """Forward and gradients of every record, recorded with one set of values and run with another."""
     record = RECORDS[name]
