@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,7 +54,22 @@ def render(source: str, kind: str) -> bytes:
     done = subprocess.run([*command, f"-T{kind}"], input=source.encode(), capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{Path(command[0]).name} could not draw {kind}: {done.stderr.decode().strip()}")
-    return done.stdout
+    return _NODE.sub(_centred, done.stdout.decode()).encode() if kind == "svg" else done.stdout
+
+
+_NODE = re.compile(r'<g id="[^"]*" class="node">.*?</g>\n(?=<)', re.DOTALL)
+
+
+def _centred(node: re.Match) -> str:
+    """A node of an SVG with its lines set from the middle: where fonts are wider than was reckoned they stay inside."""
+    places = [float(x) for given in re.findall(r'(?:\bd|points)="([^"]*)"', node[0])
+              for x in re.findall(r"(-?[\d.]+),", given)]  # fmt: skip
+    if ellipse := re.search(r' cx="(-?[\d.]+)"', node[0]):
+        places = [float(ellipse[1])]
+    if not places:
+        return node[0]
+    middle = f'text-anchor="middle" x="{(min(places) + max(places)) / 2:.2f}"'
+    return re.sub(r'text-anchor="start" x="[^"]*"', middle, node[0])
 
 
 def rendered(graph: Graph, kind: str, depth: int | None = None) -> bytes:
