@@ -170,6 +170,13 @@ def layout(program: Program) -> None:
     choose_layouts(program)
 
 
+def norms(program: Program) -> None:
+    """Let batch norms take in the addition of a shortcut and ReLU."""
+    from .normalizations import end_norms
+
+    end_norms(program)
+
+
 def epilogues(program: Program) -> None:
     """Let products take in what is done to each of their elements next."""
     from .epilogues import end_products
@@ -196,6 +203,7 @@ PASSES: dict[str, Callable[[Program], None]] = {
     "common": common,
     "tables": tables,
     "layout": layout,
+    "norms": norms,
     "epilogues": epilogues,
     "fusion": fusion,
 }
@@ -220,7 +228,7 @@ CHECKED = "check_nan"
 def run_passes(program: Program, names: list[str], memory_budget: int | None = None) -> None:
     """Run the passes that are named, checking the program after each; then what every program needs."""
     if CHECKED in names:
-        names = [n for n in names if n not in ("fusion", "epilogues")]
+        names = [n for n in names if n not in ("fusion", "epilogues", "norms")]
     program.check()
     program.in_place = IN_PLACE in names
     for name, run in PASSES.items():

@@ -10,6 +10,7 @@ are combined as in Chan, Golub and LeVeque, "Updating formulae and a pairwise al
 """
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -203,12 +204,12 @@ def rows_backward_runs(dtype, lanes, centred, flat):
 
 
 @range_kernel
-def channels(dtype, lanes, centred):
+def channels(dtype, lanes, centred, adds, relu):
     """Channels normalised; a unit is a channel. Context: x, weight or 0, bias or 0, out, mean, variance, mean again,
-    rstd, samples, channels, inner, eps.
+    rstd, samples, channels, inner, eps, what is added (see `normalize_columns.columns`).
     """
     S = simd.scalar(dtype)
-    moments, write = moments_of(dtype, lanes, centred), write_normal(dtype, lanes)
+    moments, write = moments_of(dtype, lanes, centred), write_ended(dtype, lanes, adds, relu)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -229,10 +230,39 @@ def channels(dtype, lanes, centred):
                 scale = rstd * simd.pointer(w[1], S)[c]
             if w[2] != 0:
                 shift = simd.pointer(w[2], S)[c]
+            other = simd.advance(simd.pointer(w[12], S), c * inner)
             for k in range(samples):
-                write(simd.advance(x, k * step), simd.advance(target, k * step), inner, mean, scale, shift)
+                write(simd.advance(x, k * step), simd.advance(other, k * step), simd.advance(target, k * step), inner,
+                      mean, scale, shift)
 
     return kernel
+
+
+@functools.cache
+def write_ended(dtype, lanes, adds, relu):
+    """Device function as `runs.write_normal`, which adds n elements of another array and limits to 0 and above."""
+    V = simd.vector(dtype, lanes)
+
+    @simd.device
+    def end(v, other):
+        if adds:
+            v = v + other
+        if relu:
+            v = simd.where(v < 0, 0, v)
+        return v
+
+    @simd.device
+    def write(x, other, target, n, mean, scale, shift):
+        whole = n // lanes * lanes
+        for i in range(0, whole, lanes):
+            v = (simd.load(x, i, V) - mean) * scale + shift
+            simd.store(target, i, end(v, simd.load(other, i, V) if adds else v))
+        if whole < n:
+            v = (simd.load_part(x, whole, n - whole, V) - mean) * scale + shift
+            last = simd.load_part(other, whole, n - whole, V) if adds else v
+            simd.store_part(target, whole, end(v, last), n - whole)
+
+    return write
 
 
 @range_kernel
@@ -335,14 +365,17 @@ def _view(shape: tuple[int, ...], dims: tuple[int, ...], parameters: tuple[int, 
     return View(1, count, inner, period, runs, inner // runs)
 
 
-def standardize(x: Array, weight: Array | None, bias: Array | None, *, dims: tuple[int, ...], eps: float,
-                centred: bool) -> Plan | None:
+def standardize(x: Array, weight: Array | None, bias: Array | None, added: Array | None = None, *,
+                dims: tuple[int, ...], eps: float, centred: bool, relu: bool = False) -> Plan | None:
     """Plan (x - mean) / sqrt(variance + eps) * weight + bias, the moments over ``dims``, of C-ordered arrays.
 
     Outputs: the result, mean, variance, the mean again, 1 / sqrt(variance + eps); means are None unless ``centred``.
+    Batch norm may add another array to its result (``added``), and limit that to 0 and above (``relu``).
     """
     given = [p for p in (weight, bias) if p is not None]
     if not served(x, *given) or 0 in x.shape or len({p.shape for p in given}) > 1:
+        return None
+    if added is not None and (not served(x, added) or added.shape != x.shape):
         return None
     view = _view(x.shape, dims, given[0].shape if given else None)
     if view is None:
@@ -353,12 +386,15 @@ def standardize(x: Array, weight: Array | None, bias: Array | None, *, dims: tup
     outputs = (Spec(x.shape, x.dtype), mean, kept, mean, kept)
     w, b = 0 if weight is None else inp(1), 0 if bias is None else inp(2)
     arrays: tuple[int | Ref, ...] = (inp(0), w, b, out(0), out(1), out(2), out(3), out(4))
+    other = 0 if added is None else inp(3)
     if view.outer > 1 and view.inner > 1:
-        context = (*arrays, view.outer, view.kept, view.inner, bits(eps))
-        return Plan(outputs, (Call(channels(x.dtype, lanes, centred), context, view.kept,
+        context = (*arrays, view.outer, view.kept, view.inner, bits(eps), other)
+        return Plan(outputs, (Call(channels(x.dtype, lanes, centred, added is not None, relu), context, view.kept,
                                    max(1, GRAIN // (view.outer * view.inner))),))
     if view.outer > 1:
-        return Plan(outputs, *_columns(x, lanes, view, arrays, eps, centred))
+        return Plan(outputs, *_columns(x, lanes, view, (*arrays, other), eps, centred, relu))
+    if added is not None or relu:
+        return None
     each = view.length == 1 and view.runs > 1 and view.period == 1 and weight is not None
     kernel = rows(x.dtype, lanes, centred, "each" if each else "runs", bias is not None)
     context = (*arrays, view.inner, bits(eps), view.period, view.runs, view.length)
@@ -366,17 +402,17 @@ def standardize(x: Array, weight: Array | None, bias: Array | None, *, dims: tup
 
 
 def _columns(x: Array, lanes: int, view: View, arrays: tuple[int | Ref, ...], eps: float,
-             centred: bool) -> tuple[tuple[Call, ...], tuple[int, ...]]:
+             centred: bool, relu: bool) -> tuple[tuple[Call, ...], tuple[int, ...]]:
     """Calls and scratch memory of the forward of columns."""
-    n, samples, partial = view.kept, view.outer, view.kept < lanes
+    n, samples, partial, added = view.kept, view.outer, view.kept < lanes, arrays[-1]
     block = max(-(-samples // MOMENTS), BLOCK // n, 8)  # looked at twice: it stays in the first-level cache
     blocks, grain = -(-samples // block), max(1, GRAIN // (block * n))
     calls = (
         Call(column_parts(x.dtype, lanes, centred, partial), (inp(0), scratch(0), n, block, samples), blocks, grain),
         Call(column_moments(x.dtype, lanes, centred),
              (scratch(0), out(1), out(2), out(3), out(4), n, blocks, block, samples, bits(eps)), -(-n // lanes), 64),
-        Call(columns(x.dtype, lanes, centred, partial), (*arrays[:4], out(1), out(4), n), samples,
-             max(1, GRAIN // n)),
+        Call(columns(x.dtype, lanes, centred, partial, added != 0, relu), (*arrays[:4], out(1), out(4), n, added),
+             samples, max(1, GRAIN // n)),
     )
     return calls, (blocks * 2 * n * x.dtype.itemsize,)
 
@@ -387,10 +423,14 @@ def blocks_of(samples: int, n: int) -> tuple[int, int]:
     return block, -(-samples // block)
 
 
-def standardize_backward(g: Array, x: Array, weight: Array | None, centre: Array | None, rstd: Array, *,
-                         dims: tuple[int, ...], eps: float, centred: bool, bias_shape: tuple[int, ...] | None,
-                         needs: tuple[bool, ...]) -> Plan | None:
-    """Plan the gradients of :func:`standardize` in x, weight and bias; g is C-ordered or one number, repeated."""
+def standardize_backward(g: Array, x: Array, weight: Array | None, centre: Array | None, rstd: Array,
+                         bias: Array | None = None, *, dims: tuple[int, ...], eps: float, centred: bool,
+                         bias_shape: tuple[int, ...] | None, needs: tuple[bool, ...],
+                         relu: bool = False) -> Plan | None:
+    """Plan the gradients of :func:`standardize` in x, weight and bias; g is C-ordered or one number, repeated.
+
+    With ``relu`` the result was limited to 0 and above; that needs the bias, and columns.
+    """
     shapes = {s for s, given in ((weight and weight.shape, weight), (bias_shape, needs[2])) if given}
     given = [p for p in (weight, centre, rstd) if p is not None]
     flat = is_flat(g) and g.dtype == x.dtype
@@ -405,6 +445,11 @@ def standardize_backward(g: Array, x: Array, weight: Array | None, centre: Array
     dx, dw, db = (0 if s is None else out(i) for i, s in enumerate(outputs))
     lanes = host.lanes(x.dtype)
     arrays: tuple[int | Ref, ...] = (inp(0), inp(1), 0 if weight is None else inp(2), inp(3) if centred else 0, inp(4))
+    if relu:
+        if view.outer == 1 or view.inner > 1 or (bias is not None and not served(x, bias)):
+            return None
+        arrays = (*arrays, 0 if bias is None else inp(5))
+        return Plan(outputs, *_columns_backward(x, lanes, view, arrays, (dx, dw, db), centred, flat))
     if view.outer > 1 and view.inner > 1:
         context = (*arrays, dx, dw, db, view.outer, view.kept, view.inner)
         return Plan(outputs, (Call(channels_backward(x.dtype, lanes, centred, flat), context, view.kept,
@@ -415,18 +460,19 @@ def standardize_backward(g: Array, x: Array, weight: Array | None, centre: Array
 
 def _columns_backward(x: Array, lanes: int, view: View, arrays: tuple[int | Ref, ...], found: tuple[int | Ref, ...],
                       centred: bool, flat: bool) -> tuple[tuple[Call, ...], tuple[int, ...]]:
-    """Calls and scratch memory of the backward of columns."""
+    """Calls and scratch memory of the backward of columns; a bias behind the arrays stands for ``relu``."""
     n, samples, partial, size = view.kept, view.outer, view.kept < lanes, x.dtype.itemsize
     block, blocks = blocks_of(samples, n)
     dx, dw, db = found
+    gated, bias, arrays = len(arrays) > 5, (*arrays, 0)[5], arrays[:5]
     along, total = dw or scratch(1), db or scratch(1, n * size)
     calls = [
-        Call(column_products(x.dtype, lanes, centred, partial, flat),
-             (inp(0), inp(1), *arrays[3:], scratch(0), n, block, samples), blocks, 1),
+        Call(column_products(x.dtype, lanes, centred, partial, flat, gated),
+             (inp(0), inp(1), *arrays[3:], scratch(0), n, block, samples, arrays[2], bias), blocks, 1),
         Call(add_parts(x.dtype), (scratch(0), along, scratch(0, n * size), total, blocks, 2 * n, 1), n, 4096)]
     if dx:
-        calls.append(Call(columns_backward(x.dtype, lanes, centred, partial, flat),
-                          (*arrays, along, total, dx, n, samples), samples, max(1, GRAIN // n)))
+        calls.append(Call(columns_backward(x.dtype, lanes, centred, partial, flat, gated),
+                          (*arrays, along, total, dx, n, samples, bias), samples, max(1, GRAIN // n)))
     return tuple(calls), (blocks * 2 * n * size, 2 * n * size)
 
 

@@ -4,6 +4,8 @@ Every call streams over blocks of rows; the blocks' partial sums are combined by
 """
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from autograd_core.kernels.lazy import simd
@@ -114,8 +116,11 @@ def column_moments(dtype, lanes, centred):
 
 
 @range_kernel
-def columns(dtype, lanes, centred, partial):
-    """Rows of columns normalised. Context: x, weight or 0, bias or 0, out, mean, rstd, n."""
+def columns(dtype, lanes, centred, partial, adds, relu):
+    """Rows of columns normalised. Context: x, weight or 0, bias or 0, out, mean, rstd, n, what is added.
+
+    ``adds``: whether another array is added to the result, ``relu``: whether that is then limited to 0 and above.
+    """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
     get, put = access(dtype, lanes, partial)
 
@@ -134,19 +139,44 @@ def columns(dtype, lanes, centred, partial):
             if w[2] != 0:
                 shift = get(simd.pointer(w[2], S), j, n - j)
             for row in range(start, stop):
-                put(target, row * n, (get(x, row * n, n - j) - mean) * scale + shift, n - j)
+                v = (get(x, row * n, n - j) - mean) * scale + shift
+                if adds:
+                    v = v + get(simd.pointer(w[7], S), row * n + j, n - j)
+                if relu:
+                    v = simd.where(v < 0, 0, v)
+                put(target, row * n, v, n - j)
 
     return kernel
 
 
+@functools.cache
+def sender(dtype, lanes, partial, flat, gated):
+    """Device function: the gradient of a vector of columns; with ``gated`` 0 where the result, limited to 0 and above,
+    is 0. The result is worked out again from x, as `columns` does it.
+    """
+    V = simd.vector(dtype, lanes)
+    get, _ = access(dtype, lanes, partial)
+
+    @simd.device
+    def send(g, at, count, centred, scale, shift):
+        v = simd.full(g[0], V) if flat else get(g, at, count)
+        if gated:
+            return simd.where(centred * scale + shift <= 0, 0, v)
+        return v
+
+    return send
+
+
 @range_kernel
-def column_products(dtype, lanes, centred, partial, flat):
+def column_products(dtype, lanes, centred, partial, flat, gated):
     """Sums of g * normal and of g over a block of rows [block][2][n]; a unit is a block.
 
-    Context: g, x, mean or 0, rstd, parts, n, rows of a block, rows.
+    Context: g, x, mean or 0, rstd, parts, n, rows of a block, rows, weight or 0, bias or 0 (read if ``gated``, see
+    `sender`).
     """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
     get, put = access(dtype, lanes, partial)
+    send = sender(dtype, lanes, partial, flat, gated)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -160,15 +190,21 @@ def column_products(dtype, lanes, centred, partial, flat):
                 mean, a, b = simd.full(S(0), V), simd.full(S(0), V), simd.full(S(0), V)
                 if centred:
                     mean = get(simd.pointer(w[2], S), j, n - j)
+                scale, shift = get(simd.pointer(w[3], S), j, n - j), simd.full(S(0), V)
+                if gated and w[8] != 0:
+                    scale = scale * get(simd.pointer(w[8], S), j, n - j)
+                if gated and w[9] != 0:
+                    shift = get(simd.pointer(w[9], S), j, n - j)
                 c, d, two = a, b, last - (last - first) % 2
                 for row in range(first, two, 2):
-                    v = simd.full(g[0], V) if flat else get(g, row * n + j, n - j)
-                    u = simd.full(g[0], V) if flat else get(g, row * n + n + j, n - j)
-                    a, b = a + v, b + v * (get(x, row * n, n - j) - mean)
-                    c, d = c + u, d + u * (get(x, row * n + n, n - j) - mean)
+                    y, z = get(x, row * n, n - j) - mean, get(x, row * n + n, n - j) - mean
+                    v = send(g, row * n + j, n - j, y, scale, shift)
+                    u = send(g, row * n + n + j, n - j, z, scale, shift)
+                    a, b, c, d = a + v, b + v * y, c + u, d + u * z
                 for row in range(two, last):
-                    v = simd.full(g[0], V) if flat else get(g, row * n + j, n - j)
-                    a, b = a + v, b + v * (get(x, row * n, n - j) - mean)
+                    y = get(x, row * n, n - j) - mean
+                    v = send(g, row * n + j, n - j, y, scale, shift)
+                    a, b = a + v, b + v * y
                 a, b = a + c, b + d
                 put(parts, j, b * get(simd.pointer(w[3], S), j, n - j), n - j)
                 put(parts, n + j, a, n - j)
@@ -177,12 +213,13 @@ def column_products(dtype, lanes, centred, partial, flat):
 
 
 @range_kernel
-def columns_backward(dtype, lanes, centred, partial, flat):
+def columns_backward(dtype, lanes, centred, partial, flat, gated):
     """Gradients of rows of columns. Context: g, x, weight or 0, mean or 0, rstd, sums of g * normal and of g, dx, n,
-    rows.
+    rows, bias or 0 (read if ``gated``, see `sender`).
     """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
     get, put = access(dtype, lanes, partial)
+    send = sender(dtype, lanes, partial, flat, gated)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -198,8 +235,12 @@ def columns_backward(dtype, lanes, centred, partial, flat):
             if centred:
                 mean = get(simd.pointer(w[3], S), j, n - j)
                 shift = scale * (get(simd.pointer(w[6], S), j, n - j) / S(w[9]))
+            bias = simd.full(S(0), V)
+            if gated and w[10] != 0:
+                bias = get(simd.pointer(w[10], S), j, n - j)
             for row in range(start, stop):
-                v = simd.full(g[0], V) if flat else get(g, row * n + j, n - j)
-                put(target, row * n, v * scale - (get(x, row * n, n - j) - mean) * slope - shift, n - j)
+                y = get(x, row * n, n - j) - mean
+                v = send(g, row * n + j, n - j, y, scale, bias)
+                put(target, row * n, v * scale - y * slope - shift, n - j)
 
     return kernel
