@@ -9,10 +9,10 @@ from functools import cache, lru_cache
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from .. import ops, provenance
+from .. import ops, provenance, registry
 from ..registry import OPS
 
-_OPS = os.path.dirname(ops.__file__) + os.sep
+_OPS, _REGISTRY = os.path.dirname(ops.__file__) + os.sep, registry.__file__
 
 
 class Target(NamedTuple):
@@ -157,7 +157,7 @@ def called(depth: int = 1) -> str | None:
                 return code.co_name.replace("_", "")
             if code.co_name in _public_names():
                 return code.co_name
-        elif inside:
+        elif inside and code.co_filename != _REGISTRY:  # which makes functions when they are first called
             return None
         frame = frame.f_back
     return None
