@@ -37,6 +37,20 @@ class Cube(ag.autograd.Function):
         return 3 * x**2 * grad
 
 
+class Exp(ag.autograd.Function):
+    """A user's own function that saves its output."""
+
+    @staticmethod
+    def forward(ctx, x):
+        out = x.exp()
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.saved_tensors[0]
+
+
 class Unrolled(nn.Module):
     """An LSTM cell over many steps, and a linear layer on its last state."""
 

@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from subjects import Cube, Exp
 
 import autograd_core as ag
 import nn
@@ -14,29 +15,6 @@ from autograd_core.tensor import Node
 
 def leaf(*shape):
     return ag.tensor(np.ones(shape), requires_grad=True)
-
-
-class Cube(ag.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**3
-
-    @staticmethod
-    def backward(ctx, g):
-        return 3 * ctx.saved_tensors[0] ** 2 * g
-
-
-class Exp(ag.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        out = x.exp()
-        ctx.save_for_backward(out)
-        return out
-
-    @staticmethod
-    def backward(ctx, g):
-        return ctx.saved_tensors[0] * g
 
 
 class Doubling(ag.autograd.Function):
