@@ -220,7 +220,7 @@ class _Pass:
         before, slots[index] = slots[index], None
         if before is None:
             slots[index] = gradient
-        elif not self.create and before.base is None and getrefcount(before) == ALONE and before.ndim:
+        elif not self.create and before.base is None and getrefcount(before) == ALONE:
             before += gradient
             slots[index] = before
         else:

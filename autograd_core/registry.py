@@ -137,7 +137,7 @@ class Op:
     variadic: str | None = None
     settings: dict = field(default_factory=dict)
     plans: dict = field(default_factory=dict)
-    foreign: bool = False  # a user's Function: its gradients may be arrays that somebody else holds
+    foreign: bool = False  # a user's Function
     run: Any = None
     door: Any = None
     public: Any = None

@@ -10,6 +10,7 @@ import pytest
 from subjects import Cube, Exp
 
 import autograd_core as ag
+from autograd_core.modes import Watcher
 
 
 def leaf(*values):
@@ -31,6 +32,53 @@ def test_two_leaves_never_share_their_gradient():
     (x + y).backward(ag.tensor(np.array([2.0, 3.0])))
     assert x.grad.tolist() == [7, 8]
     assert y.grad.tolist() == [3, 4]
+
+
+def test_gradients_that_somebody_holds_are_neither_kept_nor_added_into():
+    held = []
+
+    class Holds(ag.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            held.append(g * 1)
+            return held[-1]
+
+    x, hooked = leaf(1.0, 2.0), []
+    y = Holds.apply(x) * 2
+    y.register_hook(hooked.append)
+    (y + Holds.apply(x.reshape(1, 2)).reshape(2) * 3 + y).sum().backward()
+    x.grad.mul_(7.0)
+    assert [g.reshape(2).tolist() for g in (*held, *hooked)] == [[3, 3], [4, 4], [2, 2]]
+    assert x.grad.tolist() == [49, 49]
+
+
+def test_a_door_does_what_the_one_for_all_does():
+    x, y = ag.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True), ag.tensor([2.0, 5.0], requires_grad=True)
+    z = x * 1
+    calls = [lambda: z + y, lambda: 2 - z, lambda: z * np.float64(3), lambda: z.sum(0), lambda: z.T, lambda: z.max(1),
+             lambda: z @ x, lambda: z.split(1), lambda: ag.stack([z, x]), lambda: z > y, z.exp, lambda: z // 2]
+    for call in calls:
+        with Watcher():  # which leads to `apply`
+            known = call()
+        made = call()
+        assert type(made) is type(known)
+        for one, other in zip(*[(v,) if isinstance(v, ag.Tensor) else v for v in (made, known)], strict=True):
+            assert one.array.dtype == other.array.dtype
+            assert one.tolist() == other.tolist()
+            assert one.base is other.base
+            assert (one.tracks, one.index, one.recipe) == (other.tracks, other.index, other.recipe)
+            if other.node is not None:
+                assert one.node.op is other.node.op
+                assert one.node.plan is other.node.plan
+                assert one.node.meta == other.node.meta
+                assert one.node.edges == other.node.edges
+                assert one.node.static == other.node.static
+                assert one.node.site[0] is other.node.site[0]
+                assert str(one.node.saved) == str(other.node.saved)
 
 
 def test_the_gradient_given_to_backward_is_not_kept():
