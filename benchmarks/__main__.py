@@ -141,7 +141,7 @@ def _matching(pattern: str) -> Callable[[str], bool]:
 def _repeats(group: str, options) -> int:
     if options.repeats is not None:
         return options.repeats
-    return 3 if options.quick else 5 if group == "ops" else 11
+    return 3 if options.quick else 5 if group in ("ops", "busy") else 11
 
 
 def _block(group: str, options) -> float:

@@ -50,12 +50,13 @@ def measure(case: Case, engines: dict[str, Engine], settings: Settings) -> dict[
             try:
                 with quiet():
                     job = case.job(engines[name])
-                    wrong = error(job.results(), right) if right else None
+                    found = job.results()
+                    wrong = error(found, right) if right else None
             except REFUSALS as reason:
                 row["contestants"][name] = {"missing": _sentence(reason)}
                 continue
-            if case.by_name and wrong is not None and not wrong < BELIEVED and name not in ("ours", "torch"):
-                row["contestants"][name] = {"missing": "computes something else"}
+            if case.by_name and name not in ("ours", "torch") and not (wrong is not None and wrong < BELIEVED):
+                row["contestants"][name] = {"missing": "computes something else" if right else "draws are not compared"}
                 continue
             row["contestants"][name] = {"error": wrong}
             jobs[name] = job
