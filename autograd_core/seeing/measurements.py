@@ -38,7 +38,7 @@ did, it is the user's; -1: it is no Tensor)."""
 
 def noting(append: Callable, remember: Callable) -> Callable:
     """What notes a call of an operation: ``note(op, args, static, result, start, stop, peak)``."""
-    local = state
+    here = state.__dict__
 
     def note(op, args, static, result, start, stop, peak):
         memory: Any
@@ -60,7 +60,7 @@ def noting(append: Callable, remember: Callable) -> Callable:
             kinds = ((array.shape, array.dtype),) if node is None else node.meta
         else:
             node, kinds, memory = _several(result)
-        scope = local.scope
+        scope = here["scope"]
         if node is None or type(scope) is BackwardScope:
             place = site(5) if type(scope) is not BackwardScope else _place(scope)
             append((_of_call, op, static, scope, place, start, stop, given, kinds, memory, None, 0, 0, peak))
