@@ -140,8 +140,9 @@ class _Ending:
         if not _is_zero(zero) or test is None or test.op.name != "le" or not _is_zero(test.args[1]):
             return
         norm = self.limited.get(test.args[0])
-        columns = norm is not None and len(image.shape) - 1 not in norm.static["dims"]
-        if not columns or norm.args[0] is not image or type(sent) is not Value or sent.shape != grad.shape:
+        if norm is None or norm.args[0] is not image or type(sent) is not Value or sent.shape != grad.shape:
+            return
+        if len(image.shape) - 1 in norm.static["dims"]:  # there is a kernel for columns alone
             return
         centre, rstd = moments  # the mean, which is two of the norm's results
         if norm.args[1] is not weight or centre not in (norm.outs[1], norm.outs[3]) or rstd is not norm.outs[4]:

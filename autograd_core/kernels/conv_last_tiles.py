@@ -388,6 +388,7 @@ def combine_tiles(dtype, lanes):
 def turn_images(dtype, lanes):
     """Matrices [rows, columns] as [columns, rows]; a unit is one of them. Context: source, target, rows, columns."""
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    T = simd.tile(V, lanes, 1)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -397,8 +398,11 @@ def turn_images(dtype, lanes):
             target = simd.advance(simd.pointer(w[1], S), unit * rows * columns)
             for r in range(0, rows, lanes):
                 for c in range(0, columns, lanes):
-                    conv_tiles.turn_rows(
-                        simd.advance(source, r * columns + c), columns, min(rows - r, lanes), min(columns - c, lanes),
-                        simd.advance(target, c * rows + r), rows, min(rows - r, lanes), V)
+                    block, goal = simd.advance(source, r * columns + c), simd.advance(target, c * rows + r)
+                    if r + lanes <= rows and c + lanes <= columns:
+                        tiles.store(tiles.transpose(tiles.load(block, columns, T)), goal, rows)
+                    else:
+                        conv_tiles.turn_rows(block, columns, min(rows - r, lanes), min(columns - c, lanes), goal, rows,
+                                             min(rows - r, lanes), V)
 
     return kernel
