@@ -122,7 +122,7 @@ def kernel_table(recording: Any) -> str:
         if isinstance(row, Instruction):
             lines.append((row.op.name, "(Python)", "", ", ".join([names[v] for v in row.results])))
             continue
-        results = row.row.results if row.row is not None else []
+        results = [v for one in (row.row, *row.merged) if one is not None for v in one.results]
         made = ", ".join([f"{names[v]} in {_memory(layout.places[v])}" for v in results if v in layout.places])
         for call in row.plan.calls:
             kernel, chunks = call.kernel.name.partition("@")[0], -(-call.size // call.grain)

@@ -182,7 +182,7 @@ class NativeLowered(Lowered):
         super().__init__(program, source, texts)
         self.tick = tick
         self.timed: list[tuple[Instruction | None, bool]] = []  # what runs between two ticks, and whether natively
-        self.layout = layout = Layout(program)
+        self.layout = layout = Layout(program, merges=tick is None)
         self.segments: list = []
         self.headers: list = []
         self._views: list = []  # kept alive

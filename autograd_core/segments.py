@@ -17,7 +17,7 @@ import numpy as np
 
 from .clusters import Fused
 from .kernels import draws, memory
-from .kernels.elementwise import collapsed
+from .kernels.elementwise import collapsed, one_launch
 from .kernels.plan import ALIGN, Array, Plan, Ref, Spec
 from .kernels.plan import Program as Table
 from .kernels.replay import CHECK
@@ -83,6 +83,7 @@ class Native:
     scratch: list[Root]
     row: Instruction | None = None
     guard: Callable | None = None  # whether the kernel may run on these values
+    merged: list[Instruction] = field(default_factory=list)  # further instructions that it carries out
 
     def place(self, ref: Ref) -> Place | None:
         """What a plan's ref stands for; None for an array that is absent."""
@@ -109,6 +110,10 @@ class Segment(Table):
                 place.root.words.append((self._block, word, place.offset))
 
 
+def _roots(places: list[Place | None]) -> set[Root]:
+    return {place.root for place in places if place is not None}
+
+
 def move(root: Root, array: ndarray) -> None:
     """Let a root lie in the memory of ``array``."""
     root.array = array
@@ -128,8 +133,9 @@ def address_of(array: ndarray) -> int:
 class Layout:
     """Places and rows of a whole program: `Native` rows and plain instructions in order, and the arena."""
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Program, merges: bool = True):
         self.program = program
+        self.merges = merges  # whether one row may carry out many instructions
         self.rows: list[Native | Instruction] = []
         self.places: dict[Value, Place] = {}
         self.python: set[Value] = set()  # values that a Python row makes
@@ -340,7 +346,29 @@ class Layout:
         scratch = [self._root("arena", size) for size in plan.scratch]
         for root in (*[place.root for place in outputs if place is not None], *scratch):
             root.last = max(root.last, len(self.rows))
-        self.rows.append(Native(plan, inputs, outputs, scratch, row, guard))
+        native = Native(plan, inputs, outputs, scratch, row, guard)
+        if guard is not None or not self.rows or not self._merge(self.rows[-1], native):
+            self.rows.append(native)
+
+    def _merge(self, before, native):
+        """Whether a loop could be made one launch with the same loop before it, as the updates of many parameters."""
+        if not self.merges or not isinstance(before, Native) or before.guard is not None or before.row is None:
+            return False
+        plan = one_launch(before.plan, native.plan, len(before.inputs))
+        if plan is None:
+            return False
+        read, written = _roots(before.inputs), _roots(before.outputs)
+        others = _roots(native.outputs)
+        if others & (read | written) or written & _roots(native.inputs):
+            return False
+        runtime = [n.inputs[-1] for n in (before, native) if n.inputs[-1] and n.inputs[-1].root is self._numbers]
+        if runtime and runtime.count(runtime[0]) != 2:
+            return False
+        for root in others:
+            root.first = min(root.first, len(self.rows) - 1)
+        inputs, outputs = [*before.inputs, *native.inputs], [*before.outputs, *native.outputs]
+        self.rows[-1] = Native(plan, inputs, outputs, [], before.row, merged=[*before.merged, native.row])
+        return True
 
     def _dying(self, row):
         """Operands of an elementwise loop that nobody reads afterwards: a result may take their place."""

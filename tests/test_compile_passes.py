@@ -296,6 +296,22 @@ def test_loops_write_over_what_nobody_reads_again():
             np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5)
 
 
+def test_the_updates_of_all_parameters_are_one_launch(whole):
+    """As many chunks as they had before; rows that read what others write stay rows of their own."""
+    _, step = whole
+    lines = [line for line in step.table().splitlines() if line.startswith("sub+mul+add")]
+    assert len(lines) == 1
+    assert lines[0].count("captured memory") == 3 * 6
+    chain = ag.compile(lambda x: ((x @ x).tanh() @ x).tanh())
+    chain(ag.randn(4, 4))
+    apart = ag.compile(lambda x: [y.tanh() for y in ((x @ x)[:3], (x @ x.t())[:2])])
+    for f in (chain, apart):
+        for _ in range(3):
+            x = ag.randn(4, 4)
+            for a, b in zip(f(x), f.function(x), strict=True):
+                np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_a_memory_budget_is_kept_and_changes_no_bit():
     kept, whole = train(model=deep, disable=[NATIVE])
     needed = peak(whole)

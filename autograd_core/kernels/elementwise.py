@@ -12,6 +12,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from autograd_core.kernels import cache
 from autograd_core.kernels.lazy import simd
-from autograd_core.kernels.loop_text import Loop, Output, flat_source, partial_dtype, rows_source
+from autograd_core.kernels.loop_text import FLAT_HEAD, Loop, Output, flat_source, partial_dtype, rows_source
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, out, scratch
 from autograd_core.kernels.runner import RangeKernel, range_kernel
 
@@ -149,8 +150,33 @@ def _plan_flat(loop: Loop, shape: tuple[int, ...], strides: tuple[int, ...], num
         specs.append(Spec(shape, dtype, steps if _is_permuted(shape, strides) else None))
     addresses = [*map(inp, range(len(loop.inputs))), *map(out, range(len(loop.outputs)))]
     kernel = generated(flat_source(loop, loop.lanes, (None,) * len(loop.outputs)))
+    _FLAT[kernel] = 2 + len(addresses)
     context = (inp(len(loop.inputs)) if numbers else 0, 1, FLAT_BLOCK, 0, size, *addresses)
     return Plan(tuple(specs), (Call(kernel, context, -(-size // FLAT_BLOCK), GRAIN // FLAT_BLOCK),))
+
+
+def one_launch(first: Plan, second: Plan, inputs: int) -> Plan | None:
+    """Two plans of the same loop over contiguous memory, with the same run-time numbers, as one call; None for others.
+
+    Arrays of the second follow those of the first, which has so many ``inputs``. Neither may read what the other one
+    writes.
+    """
+    if len(first.calls) != 1 or len(second.calls) != 1 or first.calls[0].kernel is not second.calls[0].kernel:
+        return None
+    (one,), (other,) = first.calls, second.calls
+    if one.kernel not in _FLAT:
+        return None
+    width, shift = _FLAT[one.kernel], {"input": inputs, "output": len(first.outputs)}
+    words: list[int | Ref] = list(one.context)
+    for k, word in enumerate(other.context[FLAT_HEAD:]):
+        moved = replace(word, index=word.index + shift[word.kind]) if isinstance(word, Ref) else word
+        words.append(moved + one.size if k % width == 0 else moved)  # type: ignore[operator]
+    words[1] = one.context[1] + other.context[1]  # type: ignore[operator]
+    call = Call(one.kernel, tuple(words), one.size + other.size, one.grain)
+    return Plan((*first.outputs, *second.outputs), (call,))
+
+
+_FLAT: dict[RangeKernel, int] = {}  # kernels of loops over contiguous memory: words of a segment
 
 
 def _is_permuted(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
