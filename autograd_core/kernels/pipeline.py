@@ -48,8 +48,14 @@ class _Typing(typing.BaseContext):
         """Look up the type of a call, each but once: a kernel adds int64 to int64 a hundred times."""
         key = id(func), args, tuple(sorted(dict(kws).items()))
         if key not in self._known:
-            self._known[key] = super().resolve_function_type(func, args, kws), func  # which keeps its id
+            found = super().resolve_function_type(func, args, kws)
+            if found is None:
+                return None
+            self._known[key] = found, func  # which keeps its id
         return self._known[key][0]
+
+
+_size = functools.cache(ir.Type.get_abi_size)  # Numba asks for every variable, and LLVM makes a module to tell
 
 
 class _Context(CPUContext):
@@ -59,6 +65,10 @@ class _Context(CPUContext):
         """Import what a kernel may use of Python."""
         from numba.core import optional  # noqa: F401
         from numba.cpython import builtins, iterators, numbers, rangeobj, tupleobj  # noqa: F401
+
+    def get_abi_sizeof(self, ty):
+        """Bytes of an LLVM type."""
+        return _size(ty, self.target_data)
 
     def post_lowering(self, mod, library):
         """Set the freedom of scalar arithmetic."""
