@@ -114,6 +114,15 @@ def test_error_in_ulp(name, dtype):
     assert ulps(found, exact, dtype) <= BOUND[name] + allowance
 
 
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 2e-7), ("float64", 1e-15)])
+def test_slope_of_gelu(dtype, bound):
+    x = np.append(np.linspace(-12, 12, 20_001), np.nan).astype(dtype)
+    found, exact = run(map_kernel("gelu_slope", np.dtype(dtype), host.lanes(dtype)), x), wide(x)
+    density = np.exp(-exact * exact / 2) / np.sqrt(wide(np.array(2 * np.pi, dtype)))
+    expected = 0.5 * (1 + erf(exact / np.sqrt(wide(np.array(2.0, dtype))))) + exact * density
+    np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
+
+
 @pytest.mark.parametrize("name", BOUND)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_special_values(name, dtype):

@@ -26,7 +26,7 @@ LANEWISE = frozenset(["acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh"
                       "hypot", "lgamma", "log10", "log2", "pow", "sinh", "tan"])  # fmt: skip
 """Functions that the C library works out lane by lane (`pow` in float64 alone): no quicker than NumPy's."""
 
-VMATH = LANEWISE | {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "rsqrt"}
+VMATH = LANEWISE | {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu_slope", "sin", "cos", "rsqrt"}
 REDUCTIONS = ("sum", "mean", "max", "min")
 
 

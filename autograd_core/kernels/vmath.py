@@ -69,6 +69,13 @@ EXP2_SINGLE = (0.6931471824645996, 0.24022649228572845, 0.05550357326865196, 0.0
                0.0013390848180279136, 0.00015403531142510474)
 """float32: (2**r - 1) / r by powers of r, for |r| <= 1 / 2."""
 
+GELU_SLOPE = (
+    0.5, -0.7978806495666504, 0.24993102252483368, -0.13256259262561798, 0.061244383454322815, -0.024410134181380272,
+    0.008002670481801033, -0.0020003081299364567, 0.00034598683123476803, -3.604039375204593e-05,
+    1.6782489637989784e-06,
+)
+"""float32: exp(a**2 / 2) times the slope of GELU at -a by powers of a, for 0 <= a <= 5.8."""
+
 SIN = {
     "float32": (-0.16666655242443085, 0.008332176133990288, -0.0001951699232449755),
     "float64": (-0.16666666666666632, 0.008333333333322368, -0.0001984126982976961, 2.7557313678200296e-06,
@@ -384,6 +391,32 @@ _publish = _functions(_error_function)
 @_publish
 def erf(x):
     """Error function. Error: 4 ulp."""
+
+
+def _gelu_slope(name):
+    """Slope of GELU in one precision."""
+    left, root_half, density = _polynomial(GELU_SLOPE), math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+
+    @simd.device
+    def single(x):
+        a = absolute(x)
+        power = a * a * -0.5
+        tail = moderate_exp(where(power < -87, -87, power)) * left(where(a > 5.8, 5.8, a))
+        return where(x < 0, tail, 1 - tail)
+
+    @simd.device
+    def double(x):
+        return 0.5 * (1 + erf(x * root_half)) + x * exp(-0.5 * (x * x)) * density
+
+    return {"gelu_slope": single if name == "float32" else double}
+
+
+_publish = _functions(_gelu_slope)
+
+
+@_publish
+def gelu_slope(x):
+    """Derivative of GELU, normal_cdf(x) + x * normal_density(x). Error: 2e-7 in float32, 1e-15 in float64."""
 
 
 # --------------------------------------------------------------------------------------------------------- trigonometry

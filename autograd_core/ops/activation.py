@@ -261,10 +261,17 @@ ROOT_HALF, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 GELU_RATE, GELU_CUBE = math.sqrt(2 / math.pi), 0.044715
 
 
+@op(elementwise, namespace="internal", vjp=[
+        lambda g, input: g * ((2 - input * input) * ops.exp(-0.5 * (input * input)) * DENSITY)],
+    samples=[WIDE], scalar="gelu_slope(input)", out=False, promote=_floating)  # fmt: skip
+def gelu_slope(input):
+    """Slope of `gelu`: the normal distribution function plus the input times its density."""
+    return 0.5 * (1 + erf_array(input * ROOT_HALF)) + input * np.exp(-0.5 * (input * input)) * DENSITY
+
+
 def _gelu_slope(g, input, approximate):
     if approximate == "none":
-        share = 0.5 * (1 + ops.erf(input * ROOT_HALF))
-        return g * (share + input * ops.exp(-0.5 * (input * input)) * DENSITY)
+        return g * ops.gelu_slope(input)
     square = input * input
     t = ops.tanh(GELU_RATE * input * (1 + GELU_CUBE * square))
     return g * (0.5 * (1 + t) + 0.5 * input * (1 - t * t) * (GELU_RATE * (1 + 3 * GELU_CUBE * square)))
