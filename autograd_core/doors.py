@@ -20,6 +20,10 @@ from .tensor import Tensor, apply, link_view, new_node, several
 LARGE = 1 << 17
 """Bytes from which an array is large: fused loops are thought of."""
 
+
+# ---------------------------------------------------------------------------------------------------- bodies
+
+
 def kernel_runner(record, kernel):
     """The body, or its kernel for inputs that are large enough and of a kind that the kernel serves."""
     body = record.function
@@ -75,6 +79,9 @@ def fused_runner(record):
         return large(*arrays, *[static[k] for k in record.settings])
 
     return run
+
+
+# ---------------------------------------------------------------------------------------------------- doors
 
 
 def _steps(record, arrays, static):

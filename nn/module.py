@@ -55,13 +55,14 @@ class Module(Stateful):
     forward: Callable[..., Any] = _forward_unimplemented
 
     def __call__(self, *args, **kwargs):
-        before = state.scope
+        here = state.__dict__
+        before = here["scope"]
         label = self._label
         if label is None:  # the root: its parts are named as the user names them, a lone layer by its class
             label = "" if not before and self._modules else type(self).__name__
-        state.scope = f"{before}.{label}" if before and label else label or before
-        if state.watch is not None:
-            state.watch.enter(self)
+        here["scope"] = f"{before}.{label}" if before and label else label or before
+        if here["watch"] is not None:
+            here["watch"].enter(self)
         try:
             if self._hooked or everywhere._hooked:
                 return call_with_hooks(self, args, kwargs)
@@ -69,9 +70,9 @@ class Module(Stateful):
         except EXPLAINED as error:
             raise placed(error, args, kwargs)  # noqa: B904 (it is the same error)
         finally:
-            state.scope = before
-            if state.watch is not None:
-                state.watch.leave(self)
+            here["scope"] = before
+            if here["watch"] is not None:
+                here["watch"].leave(self)
 
     # -------------------------------------------------- attributes
 

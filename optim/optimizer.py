@@ -348,9 +348,13 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters (or, with ``set_to_none=False``, fill them with zeros)."""
+        plain = set_to_none and state.watch is None
         for group in self.param_groups:
             for p in group["params"]:
-                clear_grad(p, set_to_none)
+                if plain:
+                    p._grad = None
+                else:
+                    clear_grad(p, set_to_none)
 
     # -------------------------------------------------- groups
 
