@@ -356,6 +356,7 @@ class _Pass:
         return self._hand_out()
 
     def _hand_out(self):
+        plain = state.watch is None and not self.create
         for leaf, slots in self.pending.items():
             if leaf.leaf_hooks:
                 slots[0] = _run_hooks(list(leaf.leaf_hooks.values()), slots[0], self.create)
@@ -364,7 +365,7 @@ class _Pass:
                     self.captured[position] = slots[0]
             if not self.accumulate:
                 continue
-            if leaf._grad is None and leaf.after_hooks is None and state.watch is None and not self.create:
+            if plain and leaf._grad is None and leaf.after_hooks is None:
                 leaf._grad = _owned(slots)
             else:
                 self._accumulate(leaf, slots)
@@ -406,7 +407,7 @@ def _count():
 
 
 ALONE = _count()
-"""What `getrefcount` says of an array that one local variable holds, and nobody else."""
+"""What `getrefcount` says of an array that one local variable holds, and nobody else: it may be added into and kept."""
 
 
 def _owned(slots):
@@ -428,8 +429,8 @@ def _explained(error, node, slots):
     return of_a_rule(error, node, slots)
 
 
-_FREED = ("backward: the saved values of {} have been freed by an earlier backward; "
-          "pass retain_graph=True to the first one if you need to go through the graph twice")  # fmt: skip
+_FREED = ("backward: the values that the graph saved have been freed by an earlier backward; pass retain_graph=True to "
+          "the first one if you need to go through the graph twice\n  the first to miss them: {}")  # fmt: skip
 
 
 def _run_hooks(hooks, gradient, create):

@@ -33,6 +33,11 @@ def sentence(error, name, qualified, args) -> str:
     listed = " and ".join(str(list(s)) for s in shapes)
     if "same number of dimensions" in text and shapes:
         return f"the tensors must have equally many dimensions, got shapes {listed}"
+    odd = r"along dimension (\d+), the array at index (\d+) has size (\d+) and .* (\d+) has .* (\d+)"
+    if joined := re.search(odd, text):
+        dim, first, size, second, other = joined.groups()
+        return (f"the sizes must be equal in every dimension but the one that is joined: at dim {dim}, tensor {first} "
+                f"has {size} and tensor {second} has {other}")  # fmt: skip
     if "could not be broadcast" in text:
         named = _shapes_in(text)
         shapes = shapes if len(shapes) > 1 else named

@@ -49,8 +49,9 @@ class _Unchanged:
         if any(storage.write_since(a, node.number) is not None for a in arrays):
             return  # by an in-place operation: the engine's own error names its line
         changed = [shape_text(a) for a, now, then in zip(arrays, sums, self.sums, strict=True) if now != then]
-        error = OpError(f"a value that {node.where()} saved has been changed through a NumPy array of its memory: "
-                        f"{', '.join(changed)}\n  noticed at {provenance.describe(provenance.site())}")  # fmt: skip
+        error = OpError(f"a value that {node.op.name} saved has been changed through a NumPy array of its memory: "
+                        f"{', '.join(changed)}\n  saved by {node.where()}\n"
+                        f"  noticed at {provenance.describe(provenance.site())}")  # fmt: skip
         error.explained = True  # type: ignore[attr-defined]
         raise error
 

@@ -193,7 +193,7 @@ def test_a_graph_that_was_freed_names_the_line_that_made_it():
         loss = w.exp().sum()
     loss.backward()
     text = message_of(loss.backward)
-    assert "the saved values of exp in module head, made at" in text
+    assert "the first to miss them: exp in module head, made at" in text
     assert "loss = w.exp().sum()" in text
 
 
