@@ -21,7 +21,7 @@ LAYERS = [
     ["transforms", "function", "batching", "gradient_check", "fusion", "program", "runtime", "tracing",
      "clusters", "epilogues", "tables", "recomputing", "planning", "segments", "passes", "lowering", "guards", "entry",
      "replaying", "costs", "compiler", "symbolic", "profiler", "writes", "func", "namespaces", "stubs", "support",
-     "portability", "testing"],
+     "portability", "testing", "layouts", "normalizations"],
 ]  # fmt: skip
 """Files of autograd_core from the ground up: a file imports from its own layer and those below, at its head."""
 
