@@ -61,6 +61,8 @@ FORMULAS: dict[str, Callable] = {
     "softmax": _each(4), "log_softmax": _each(4), "softmax_backward": _each(4), "log_softmax_backward": _each(4),
     "softmax_nll": _each(4), "softmax_nll_backward": _each(3),
     "standardize": _each(6), "standardize_backward": _each(9),
+    "convolution_last": _weighted, "convolution_input_last": _convolution_input,
+    "convolution_weight_last": _convolution_weight,
 }  # fmt: skip
 """Work by (shapes of the arguments, shape of the first result, settings): multiplications and additions of products,
 comparisons of windows, passes over the elements of what is normalised (an exponential counts as one)."""
