@@ -66,7 +66,8 @@ class Leaks(list):
         if not self:
             return "no graph is alive"
         nodes, size = sum(held.nodes for held in self), sum(held.bytes for held in self)
-        lines = [f"{len(self)} graphs are alive: {nodes} operations, {_bytes(size)} saved for backward"]
+        count = "1 graph is" if len(self) == 1 else f"{len(self)} graphs are"
+        lines = [f"{count} alive: {nodes} operations, {_bytes(size)} saved for backward"]
         alike: dict[tuple, list[Held]] = {}
         for held in self:
             alike.setdefault((held.place, held.type, *map(_owner, held.references)), []).append(held)

@@ -336,7 +336,9 @@ def settings_of(static) -> dict[str, str]:
             continue
         if name in ("seed", "offset", "recipe"):  # differ from run to run, or say nothing
             continue
-        text = repr(value)
+        if type(value) is tuple and len(value) == 1 and type(value[0]) is tuple:
+            value = value[0]  # sizes, which may be given one by one
+        text = value.name if isinstance(value, np.dtype) else repr(value)
         if " at 0x" not in text:
             found[name] = text if len(text) <= 60 else text[:57] + "..."
     return found
