@@ -15,7 +15,7 @@ from . import provenance
 from .errors import EXPLAINED, explain
 from .modes import QUIET, quiet, state
 from .shapes import ndarray, promote, promote_to_float
-from .tensor import Tensor, apply, link_view, new_node, several
+from .tensor import Tensor, link_view, new_node, several
 
 LARGE = 1 << 17
 """Bytes from which an array is large: fused loops are thought of."""
@@ -98,7 +98,7 @@ def {name}(static, {xs}):
     here = state.__dict__
     lifted = {any_tensor}
     if lifted and here["watch"] is not None:
-        return apply(record, ({xs}), static)
+        return here["watch"].call(record, ({xs}), static)
     mask = 0
 {unwrap}
     if not lifted and type(x0) is not ndarray:
@@ -151,7 +151,7 @@ UNWRAP = """
 """
 
 _SPACE = {
-    "state": state, "Tensor": Tensor, "apply": apply, "EXPLAINED": EXPLAINED, "explain": explain, "quiet": quiet,
+    "state": state, "Tensor": Tensor, "EXPLAINED": EXPLAINED, "explain": explain, "quiet": quiet,
     "QUIET": QUIET, "several": several, "new_node": new_node, "new": object.__new__, "site": provenance.site,
     "link_view": link_view, "ndarray": ndarray, "float64": np.float64, "asarray": np.asarray, "steps": _steps,
     "SINGLE": np.dtype(np.float32), "DOUBLE": np.dtype(np.float64), "WEAK": frozenset((float, int, bool, type(None))),
