@@ -131,10 +131,10 @@ def simplify(p: Product) -> Product:
 BATCH = 30  # length, strides of A, B and the addends: 5 words a dimension
 
 
-def _finisher(S, T, narrow: bool, ending: str):
+def _finisher(S, T, narrow: int, ending: str):
     """Device function that scales a tile, adds the addends, limits it or applies the ending, and writes it to C.
 
-    Of a ``narrow`` tile columns may be beyond C.
+    Of a ``narrow`` tile only so many columns, which may be beyond C, are its own: next to it another thread writes.
     """
     from autograd_core.kernels import vmath
 
@@ -159,7 +159,7 @@ def _finisher(S, T, narrow: bool, ending: str):
         elif w[PLAIN] == 0:
             t = tiles.at_least(t, simd.real(w[LEAST]))
         if narrow:
-            tiles.store_part(t, simd.advance(c, i * n + j), n, rows, n - j)
+            tiles.store_part(t, simd.advance(c, i * n + j), n, rows, min(n - j, narrow))
         else:
             tiles.store(t, simd.advance(c, i * n + j), n)
 
@@ -178,7 +178,7 @@ def multiply(dtype, lanes, rows, vectors, dots, ending):
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
     T, width = simd.tile(V, rows, vectors), vectors if dots else vectors * lanes
-    finish = _finisher(S, simd.tile(V, rows, 1) if dots else T, dots or vectors == 1, ending)
+    finish = _finisher(S, simd.tile(V, rows, 1) if dots else T, width if dots or vectors == 1 else 0, ending)
 
     def kernel(context, start, stop):
         w = simd.words(context)
