@@ -302,7 +302,7 @@ class NativeLowered(Lowered):
         given = ", ".join(
             [*[self._operand(a) for a in row.args], *[f"{k}={self._setting(v)}" for k, v in row.static.items()]]
         )
-        self.source.add(f"if {self.source.name(native.guard, 'may_')}({given}):")
+        self.source.add(f"if {self.source.name(native.guard, 'may_')}({given}):", row)
         self.source.depth += 1
         self._segment([native])
         self.source.depth -= 1

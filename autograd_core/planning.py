@@ -95,8 +95,12 @@ def indices_of(row: Instruction) -> list[tuple[int, int, int, int]]:
 
 
 def in_range(found: Sequence[tuple[int, int, int, int]], *given: ndarray, **_: Any) -> bool:
-    """Whether indices among arguments are as a kernel needs them; ``found``: see :func:`indices_of`."""
-    return all([given[at].min() >= low and given[at].max() < limit for at, low, limit, _ in found])
+    """True where indices among arguments are as a kernel needs them, else IndexError; ``found``: `indices_of`."""
+    for at, low, limit, _ in found:
+        wrong = next((v for v in (given[at].min(), given[at].max()) if not low <= v < limit), None)
+        if wrong is not None:
+            raise IndexError(f"index {wrong} is out of bounds for a dimension of size {limit}")
+    return True
 
 
 @functools.cache

@@ -473,6 +473,12 @@ def test_indices_out_of_range_are_eagers_error(wrong):
     with pytest.raises(IndexError, match="out of bounds") as caught:
         run(y, i * 0 + wrong[0], j * 0 + wrong[1])
     assert "compiled run of pick" in caught.value.__notes__[0]
+    for pick in (lambda y, j: y[j + 0], lambda y, j: y.gather(0, (j + 0)[None, :, None].expand(1, 2, 3)[0])):
+        run = ag.compile(pick)
+        run(y, j)
+        with pytest.raises(IndexError, match="out of bounds") as caught:
+            run(y, j + 2 + 2 * wrong[1])
+        assert "in a compiled run of" in caught.value.__notes__[0]
 
 
 def test_clipping_by_the_norm_of_all_gradients_is_native():
