@@ -143,6 +143,8 @@ def _linear_input(g, weight):
 
 
 def _linear_weight(g, input, weight_shape):
+    if type(g) is ndarray and g.ndim == 2 == input.ndim:
+        return _times(g.T, input)
     if len(weight_shape) == 1:
         return ops.matmul(ops.reshape(g, (-1,)), _rows(input)) if input.ndim > 1 else g * input
     if g.ndim == 1:
@@ -182,13 +184,15 @@ def linear(input, weight, bias):
     """Affine map of the last dimension: input @ weight.T + bias, with ``weight`` (out, in) and ``bias`` (out)."""
     if input.dtype is not weight.dtype or (bias is not None and bias.dtype is not weight.dtype):
         _one_dtype("linear", input, weight, bias)
-    if weight.ndim > 2 or input.ndim == 0:
+    if input.ndim == 2 == weight.ndim:
+        out = _product(input, weight.T)
+    elif weight.ndim > 2 or input.ndim == 0:
         raise RuntimeError(f"linear: input must have 1 dimension or more and weight 1 or 2, "
                            f"got shapes {list(input.shape)} and {list(weight.shape)}")  # fmt: skip
-    if input.ndim > 2 and weight.ndim == 2 and input.size and input.shape[-1] == weight.shape[1]:
+    elif input.ndim > 2 and weight.ndim == 2 and input.size and input.shape[-1] == weight.shape[1]:
         out = (input.reshape(-1, input.shape[-1]) @ weight.T).reshape(*input.shape[:-1], len(weight))
     else:
-        out = _product(input, weight.T)
+        out = input @ weight.T
     if bias is None:
         return out
     if bias.ndim > 1 or weight.ndim == 1:
