@@ -94,7 +94,7 @@ def indices_of(row: Instruction) -> list[tuple[int, int, int, int]]:
     return [(at, 0, limit, other)]
 
 
-def in_range(found: Sequence[tuple[int, int, int, int]], *given: ndarray, **_: Any) -> bool:
+def in_range(found: Sequence[tuple[int, int, int, int]], *given: ndarray, **settings: Any) -> bool:
     """True where indices among arguments are as a kernel needs them, else IndexError; ``found``: `indices_of`."""
     for at, low, limit, _ in found:
         wrong = next((v for v in (given[at].min(), given[at].max()) if not low <= v < limit), None)
