@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from subjects import without_kernels  # noqa: F401 (a fixture that every test here uses)
 
 import autograd_core as ag
 import nn
