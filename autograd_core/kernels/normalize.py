@@ -469,7 +469,7 @@ def _columns_backward(x: Array, lanes: int, view: View, arrays: tuple[int | Ref,
     calls = [
         Call(column_products(x.dtype, lanes, centred, partial, flat, gated),
              (inp(0), inp(1), *arrays[3:], scratch(0), n, block, samples, arrays[2], bias), blocks, 1),
-        Call(add_parts(x.dtype), (scratch(0), along, scratch(0, n * size), total, blocks, 2 * n, 1), n, 4096)]
+        Call(add_parts(x.dtype, lanes), (scratch(0), along, scratch(0, n * size), total, blocks, 2 * n, 1), n, 4096)]
     if dx:
         calls.append(Call(columns_backward(x.dtype, lanes, centred, partial, flat, gated),
                           (*arrays, along, total, dx, n, samples, bias), samples, max(1, GRAIN // n)))
@@ -496,5 +496,5 @@ def _rows_backward(x: Array, lanes: int, view: View, arrays: tuple[int | Ref, ..
         parts = (scratch(0), dw, scratch(0, size), db, repeats, 2 * every, 2)
         pieces = view.kept * view.runs * 2 * size
     if dw or db:
-        calls.append(Call(add_parts(x.dtype), parts, view.period * view.runs, 4096))
+        calls.append(Call(add_parts(x.dtype, lanes), parts, view.period * view.runs, 4096))
     return tuple(calls), (pieces,)

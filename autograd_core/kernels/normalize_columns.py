@@ -14,23 +14,29 @@ from autograd_core.kernels.runs import access
 
 
 @range_kernel
-def add_parts(dtype):
+def add_parts(dtype, lanes):
     """out[i] = sum over parts of x[part * step + i * stride].
 
     Context: x, out or 0, another x, its out or 0, parts, step, stride.
     """
-    S = simd.scalar(dtype)
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
 
     def kernel(context, start, stop):
         w = simd.words(context)
+        whole = start + (stop - start) // lanes * lanes if w[6] == 1 else start
         for k in range(2):
             if w[2 * k + 1] != 0:
                 source, target = simd.pointer(w[2 * k], S), simd.pointer(w[2 * k + 1], S)
-                for i in range(start, stop):
-                    target[i] = S(0)
-                for part in range(w[4]):
-                    for i in range(start, stop):
-                        target[i] += source[part * w[5] + i * w[6]]
+                for i in range(start, whole, lanes):
+                    total = simd.full(S(0), V)
+                    for part in range(w[4]):
+                        total += simd.load(source, part * w[5] + i, V)
+                    simd.store(target, i, total)
+                for i in range(whole, stop):
+                    one = S(0)
+                    for part in range(w[4]):
+                        one += source[part * w[5] + i * w[6]]
+                    target[i] = one
 
     return kernel
 
