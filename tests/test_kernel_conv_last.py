@@ -3,8 +3,12 @@ import numpy as np
 import pytest
 from kernel_kit import run_everywhere
 
-from autograd_core.kernels import conv, conv_last, host
+from autograd_core.kernels import conv_last, host
 from autograd_core.kernels.plan import Array, execute
+from autograd_core.registry import OPS
+
+FIRST = {name: OPS[f"internal.{name}"].function for name in ("convolution", "convolution_input", "convolution_weight")}
+"""The bodies of the records in NumPy, for channels first."""
 
 CASES = {  # batch, channels, outputs, size, padding
     "even": (3, 16, 32, (8, 8), (1, 1)),
@@ -31,10 +35,10 @@ def test_the_same_as_with_channels_first(case):
     batch, channels, outputs, size, padding = CASES[case]
     x, w, b = normal(batch, channels, *size), normal(outputs, channels, 3, 3, seed=1), normal(outputs, seed=2)
     rest = {"stride": (1, 1), "padding": padding, "dilation": (1, 1), "groups": 1}
-    y = execute(conv.plan_convolution, (x, w, b), **rest)
+    y = FIRST["convolution"](x, w, b, **rest)
     g = normal(*y.shape, seed=3)
-    dx = execute(conv.plan_convolution_input, (g, w), size=size, **rest)
-    dw = execute(conv.plan_convolution_weight, (g, x), kernel_size=(3, 3), **rest)
+    dx = FIRST["convolution_input"](g, w, size=size, **rest)
+    dw = FIRST["convolution_weight"](g, x, kernel_size=(3, 3), **rest)
     lanes = (4, host.lanes(np.dtype(np.float32))) if case == "even" else (4,)
     check(conv_last.plan_convolution, (last(x), w, b), last(y), lanes=lanes, padding=padding)
     check(conv_last.plan_convolution_input, (last(g), w), last(dx), size=size, padding=padding)
@@ -44,10 +48,10 @@ def test_the_same_as_with_channels_first(case):
 def test_many_units_and_chunks():
     x, w = normal(40, 32, 8, 8), normal(32, 32, 3, 3, seed=1)
     rest = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
-    y = execute(conv.plan_convolution, (x, w, None), **rest)
+    y = FIRST["convolution"](x, w, None, **rest)
     found = execute(conv_last.plan_convolution, (last(x), w, None), padding=(1, 1))
     np.testing.assert_allclose(found, last(y), rtol=1e-4, atol=1e-4)
-    dw = execute(conv.plan_convolution_weight, (y, x), kernel_size=(3, 3), **rest)
+    dw = FIRST["convolution_weight"](y, x, kernel_size=(3, 3), **rest)
     found = execute(conv_last.plan_convolution_weight, (last(y), last(x)), padding=(1, 1))
     np.testing.assert_allclose(found, dw, rtol=1e-4, atol=1e-3 * np.abs(dw).max())
 
