@@ -176,7 +176,7 @@ def is_elementwise(row: Instruction) -> bool:
         return False
     if not row.operands or any([v.dtype.name not in SERVED for v in (*row.operands, *row.results)]):
         return False
-    known = row.op in (CAST, COPY) or row.op.name == "to" or row.op.scalar is not None or row.op.name in WITHOUT_SCALAR
+    known = _is_copy(row) or row.op.scalar is not None or row.op.name in WITHOUT_SCALAR
     return known and np.broadcast_shapes(*[v.shape for v in row.operands]) == row.out.shape
 
 
@@ -206,6 +206,11 @@ def _may_be_one(total, other, order, readers):
         return False
     outside = [at for value in made for at in readers.get(value, ()) if at not in rows]
     return min(outside, default=max(rows) + 1) > max(rows) and len((inputs[0] | inputs[1]) - made) <= MOST_INPUTS
+
+
+def _is_copy(row):
+    """Whether an instruction makes the same elements, perhaps of another dtype."""
+    return row.op in (CAST, COPY) or row.op.name in ("to", "clone")
 
 
 def _emit(program, clusters):
@@ -327,7 +332,7 @@ def _lowered(row, trace, known, lifted):
 
     given = [operand(a) for a in row.args]
     dtype = row.out.dtype.name
-    if row.op in (CAST, COPY) or row.op.name == "to":
+    if _is_copy(row):
         if not hasattr(given[0], "to"):
             raise NotFusable("a number is cast")
         found = given[0].to(dtype)
