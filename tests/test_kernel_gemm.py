@@ -1,5 +1,6 @@
 """Matrix products against the slow twin: sizes, strides, batches, endings, lanes, threads."""
 import itertools
+from dataclasses import replace
 
 import naive
 import numpy as np
@@ -157,3 +158,16 @@ def test_split_does_not_depend_on_the_number_of_threads():
     calls = gemm(x, x).calls
     assert [(c.size, c.grain) for c in calls] == [(c.size, c.grain) for c in gemm(x, x).calls]
     assert all(c.size // c.grain >= 4 for c in calls)
+
+
+def test_a_chunk_writes_no_columns_of_the_next():
+    """Several chunks of narrow tiles; the first runs again at the end, and must not undo what others wrote."""
+    a, b = normal(10, 512), normal(784, 512, seed=1).T
+
+    def again(*arrays):
+        plan = gemm(*arrays)
+        last = plan.calls[-1]
+        assert last.size > last.grain
+        return replace(plan, calls=(*plan.calls, replace(last, size=last.grain)))
+
+    np.testing.assert_allclose(execute(again, (a, b)), a @ b, rtol=1e-3, atol=1e-3)
