@@ -13,6 +13,7 @@ from .entry import MISS, Entry
 from .program import Instruction, Program, Value
 from .seeing.events import Event, Profile
 from .seeing.work import flops
+from .tables import Tabled
 
 
 @contextmanager
@@ -103,6 +104,8 @@ def _event(row: Instruction | None, native: bool, seconds: float, side: str) -> 
 
 def _flops(row: Instruction) -> int | None:
     members = getattr(row.op.run, "members", None)  # of a fused loop
+    if isinstance(row.op.run, Tabled):
+        return row.op.run.flops
     if members is not None:
         return sum([_flops(member) or 0 for member in members])
     shapes = [a.shape if isinstance(a, Value) else None if a is None else () for a in row.args]

@@ -42,6 +42,15 @@ class Tabled:
         """The layer, or its gradient."""
         return self.members[0]
 
+    @property
+    def flops(self) -> int:
+        """Operations of its products: the input's with the rows of the table, the hidden state's with all steps."""
+        first = 3 if self.layer.op.name.startswith("lstm") else 2
+        own, recurrent_weight = self.layer.args[first : first + 2]
+        indices, table = self.looked_up.args
+        once = 2 * table.shape[0] * own.size + 2 * indices.size * recurrent_weight.size
+        return 2 * once if self.layer.op.name in BACKWARDS else once
+
     def plan(self, given: list[Array | None]) -> Plan | None:
         """The plan for operands of these descriptions."""
         planner: Callable[..., Plan | None] = getattr(recurrent, (LAYERS | BACKWARDS)[self.layer.op.name])
