@@ -117,6 +117,17 @@ def test_a_users_function_is_one_operation():
     assert [e.side for e in events_of(p, "Cube")] == ["forward", "backward"]
 
 
+def test_operations_have_the_names_of_what_was_called():
+    image = ag.ones(1, 1, 3, 3, requires_grad=True)
+    with ag.profile() as p:
+        scores = nn.functional.conv2d(image, ag.ones(2, 1, 3, 3)).flatten(1)
+        nn.functional.cross_entropy(scores[:, :], ag.tensor([1])).backward()
+    named = [[e.name for e in p.events if e.side == side] for side in ("forward", "backward")]
+    assert set(named[0]) >= {"conv2d", "getitem", "cross_entropy"}
+    assert named[1][0] == "cross_entropy"
+    assert "conv2d" in named[1]
+
+
 def test_the_most_memory_of_an_operation():
     x = ag.randn(100, 100)
     with ag.profile(memory=True) as p:

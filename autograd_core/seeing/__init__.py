@@ -10,7 +10,8 @@ Views: `scene` (what is shown), `pictures` (DOT and its rendering), `pdf`, `text
 `page` (HTML), `export` (JSON, its schema, and back), `tables` (``ag.summary``, pandas), `trace` (Chrome traces, flame
 graphs), `compare` (differences and fingerprints).
 
-Time: `profiler` (``ag.profile``, measuring), `events` (what was measured, and its tables), `profile_page` (HTML),
+Time: `profiler` (``ag.profile``), `measurements` (the facts that it notes, and the events made of them), `observed` (a
+backward that is looked on, by recorders, too), `events` (what was measured, and its tables), `profile_page` (HTML),
 `roofline`.
 
 Mistakes: `debugging` (``ag.debug``), `searching` (``ag.find_nan``), `leaks` (``ag.leaks``), `flight` and `bundles`

@@ -17,6 +17,7 @@ from ..registry import FAMILIES, Family
 from ..shapes import ndarray
 from ..tensor import Node, Tensor
 from .events import BACKWARD, FORWARD, Event
+from .names import callers, public_in
 from .work import backward_flops, flops
 
 
@@ -24,6 +25,7 @@ class Named:
     """Stands for the record of something that has none."""
 
     hidden = ()
+    namespace = ""
 
     def __init__(self, name: str, family: str) -> None:
         self.name, self.family = name, FAMILIES.get(family) or Family(family)
@@ -61,13 +63,14 @@ def noting(append: Callable, remember: Callable) -> Callable:
         else:
             node, kinds, memory = _several(result)
         scope = here["scope"]
+        above = callers(4) if op.namespace == "internal" else None
         if node is None or type(scope) is BackwardScope:
             place = site(5) if type(scope) is not BackwardScope else _place(scope)
-            append((_of_call, op, static, scope, place, start, stop, given, kinds, memory, None, 0, 0, peak))
+            append((_of_call, op, above, static, scope, place, start, stop, given, kinds, memory, None, 0, 0, peak))
         else:
             remember(node.number)
-            append((_of_call, op, static, scope, node.site, start, stop, given, kinds, memory, node.plan, node.number,
-                    _hidden(node) if op.hidden else 0, peak))  # fmt: skip
+            append((_of_call, op, above, static, scope, node.site, start, stop, given, kinds, memory, node.plan,
+                    node.number, _hidden(node) if op.hidden else 0, peak))  # fmt: skip
 
     return note
 
@@ -124,6 +127,7 @@ class Rules:
     """What backward has to do for one call; ``targets``: where its gradients go (node or memory), and their bytes."""
 
     op: Any
+    name: str
     scope: Any
     place: Any
     kinds: list
@@ -144,10 +148,11 @@ class Facts:
         self.walk: list[tuple[Any, Rules, Any]] = []  # (number of a node, its rules, memory of its gradients)
         self.times: list[tuple] = []  # (since, until, peak) of them
 
-    def add(self, op: Any, side: str, scope: Any, place: Any, start: int, stop: int, **more: Any) -> None:
+    def add(self, op: Any, side: str, scope: Any, place: Any, start: int, stop: int, name: str = "",
+            **more: Any) -> None:  # fmt: skip
         """One more event, with its times in seconds."""
         self.events.append(
-            Event(op.name, side, str(scope or ""), place, (start - self.began) * 1e-9, (stop - start) * 1e-9,
+            Event(name or op.name, side, str(scope or ""), place, (start - self.began) * 1e-9, (stop - start) * 1e-9,
                   family=op.family.name, colour=op.family.colour, **more)
         )  # fmt: skip
 
@@ -169,8 +174,8 @@ class Facts:
             new = sum([size for target, size in rules.targets.items()
                        if target in sent and not set(sent[target]).intersection(memory)])  # fmt: skip
             read = rules.read + sum([bytes_in(*kind) for kind in rules.kinds])
-            self.add(rules.op, BACKWARD, rules.scope, rules.place, since, until, flops=rules.flops, bytes=read + new,
-                     allocated=new, peak=peak, type=_types(rules.kinds))  # fmt: skip
+            self.add(rules.op, BACKWARD, rules.scope, rules.place, since, until, name=rules.name, flops=rules.flops,
+                     bytes=read + new, allocated=new, peak=peak, type=_types(rules.kinds))  # fmt: skip
         self.walk, self.times = [], []
 
 
@@ -193,7 +198,7 @@ def events_of(raw: list[tuple], began: int) -> list[Event]:
     return facts.events
 
 
-def _of_call(facts, op, static, scope, place, start, stop, given, kinds, memory, plan, number, hidden, peak):
+def _of_call(facts, op, above, static, scope, place, start, stop, given, kinds, memory, plan, number, hidden, peak):
     made = [(*kind, owner) for kind, owner in zip(kinds, memory if type(memory) is tuple else [memory], strict=True)]
     read = {(owner, shape): bytes_in(shape, dtype) for shape, dtype, owner, _ in given if dtype is not None}
     before = {owner for owner, _ in read}
@@ -203,13 +208,14 @@ def _of_call(facts, op, static, scope, place, start, stop, given, kinds, memory,
     work = flops(op, shapes, [shape for shape, *_ in made], static)
     saved = hidden + facts.newly_kept(op, plan, given, made) if plan is not None else 0
     side = BACKWARD if type(scope) is BackwardScope else FORWARD
-    facts.add(op, side, scope, place, start, stop, flops=work, bytes=sum(read.values()) + new, allocated=new + hidden,
-              saved=saved, peak=peak, type=_types(kinds))  # fmt: skip
+    name = (public_in(above) if above is not None else None) or op.name
+    facts.add(op, side, scope, place, start, stop, name=name, flops=work, bytes=sum(read.values()) + new,
+              allocated=new + hidden, saved=saved, peak=peak, type=_types(kinds))  # fmt: skip
     if plan is not None:
         wanted = [given[i] for i in plan.positions]
         targets = {n or ("leaf", owner): bytes_in(shape, dtype) for shape, dtype, owner, n in wanted}
         kept = sum([bytes_in(shape, dtype) for shape, dtype, *_ in _kept(op, plan, given, made)])
-        facts.rules[number] = Rules(op, scope, place, kinds, backward_flops(op, work, plan.positions, shapes),
+        facts.rules[number] = Rules(op, name, scope, place, kinds, backward_flops(op, work, plan.positions, shapes),
                                     kept + hidden, targets)  # fmt: skip
 
 
@@ -228,7 +234,8 @@ def _facts_of(node: Node) -> tuple:
         key = ("leaf", *memory_of([parent.array])) if leaf else parent.number
         targets[key] = bytes_in(shape, dtype)
     saved = [v for value in node.saved for v in (value if type(value) is tuple else (value,)) if type(v) is ndarray]
-    return node.number, Rules(node.op, node.scope, node.site, [m for m in node.meta if m is not None], None,
+    kinds = [kind for kind in node.meta if kind is not None]
+    return node.number, Rules(node.op, node.op.name, node.scope, node.site, kinds, None,
                               sum([v.nbytes for v in saved]), targets)  # fmt: skip
 
 

@@ -163,6 +163,23 @@ def called(depth: int = 1) -> str | None:
     return None
 
 
+def callers(depth: int) -> list[CodeType]:
+    """What stands on the stack above ``depth``, as far as a public function of `ops` may be: cheap, for `public_in`."""
+    frame: FrameType | None = sys._getframe(depth)
+    found: list[CodeType] = []
+    while frame is not None and len(found) < 5:
+        found.append(frame.f_code)
+        frame = frame.f_back
+    return found
+
+
+def public_in(codes: list[CodeType]) -> str | None:
+    """The innermost public function of `ops` among ``codes``."""
+    ours = [c.co_name for c in codes if c.co_filename.startswith((_OPS, provenance.GENERATED))]
+    known = {"get_item": "getitem", "set_item": "setitem"} | {name: name for name in _public_names()}
+    return next((known[name] for name in ours if name in known), None)
+
+
 @lru_cache(1 << 16)
 def source(place) -> dict[str, Any]:
     """A site as data: file (relative to the current folder where it lies below it), line, function, text."""
