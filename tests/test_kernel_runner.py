@@ -1,5 +1,7 @@
 """The foundation of the kernels: plans, runner, threads, vectors, cache of machine code."""
+import ctypes
 import gc
+import importlib
 import os
 import subprocess
 import sys
@@ -154,8 +156,16 @@ def test_kernel_that_can_raise_is_refused():
 
         return kernel
 
-    with pytest.raises(TypeError, match="can raise"):
-        _ = raising().address
+    @range_kernel
+    def power():  # of integers: Numba writes it in Python, and it refuses large exponents
+        def kernel(context, start, stop):
+            simd.words(context)[0] = start**stop
+
+        return kernel
+
+    for made in (raising(), power()):
+        with pytest.raises(TypeError, match="can raise"):
+            _ = made.address
 
 
 def test_kernel_is_one_function_whatever_it_calls():
@@ -324,8 +334,14 @@ def test_budget_comes_from_the_environment():
     assert "AG_NUM_THREADS is 'many'" in refused.stderr
 
 
-def test_blas_is_kept_on_one_thread():
-    assert blas.blas_one_thread() in (True, False)  # False: a BLAS that takes no orders, which is no error
+@pytest.mark.parametrize("package", ["numpy", "scipy"])
+def test_blas_is_kept_on_one_thread(package):
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    if not blas.blas_one_thread(package):
+        pytest.skip("this BLAS takes no orders, which is no error")
+    library = ctypes.CDLL(importlib.import_module(blas._USERS[package]).__file__)
+    getters = [name.replace("set", "get") for name in blas._SETTERS]
+    assert {getattr(library, name)() for name in getters if hasattr(library, name)} <= {1}
 
 
 # ---------------------------------------------------------------------------------------------------------------- cache

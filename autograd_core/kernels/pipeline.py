@@ -44,6 +44,12 @@ class _Typing(typing.BaseContext):
         super().__init__()
         self._known = {}
 
+    def load_additional_registries(self):
+        """Import the types of ``math``, the one module of Python's that kernels may name."""
+        from numba.core.typing import mathdecl
+
+        self.install_registry(mathdecl.registry)
+
     def resolve_function_type(self, func, args, kws):
         """Look up the type of a call, each but once: a kernel adds int64 to int64 a hundred times."""
         key = id(func), args, tuple(sorted(dict(kws).items()))
@@ -64,11 +70,21 @@ class _Context(CPUContext):
     def load_additional_registries(self):
         """Import what a kernel may use of Python."""
         from numba.core import optional  # noqa: F401
-        from numba.cpython import builtins, iterators, numbers, rangeobj, tupleobj  # noqa: F401
+        from numba.cpython import builtins, iterators, mathimpl, numbers, rangeobj, tupleobj  # noqa: F401
+
+        self.install_registry(mathimpl.registry)
 
     def get_abi_sizeof(self, ty):
         """Bytes of an LLVM type."""
         return _size(ty, self.target_data)
+
+    def _compile_subroutine_no_cache(self, builder, impl, sig, locals=None, flags=None):
+        """Compile what Numba writes in Python itself, as a power of integers, like a device function."""
+        function = device(impl)
+        function.compile(sig)
+        made = function.overloads[tuple(sig.args)]
+        self.active_code_library.add_linking_library(made.library)
+        return made
 
     def post_lowering(self, mod, library):
         """Set the freedom of scalar arithmetic."""
