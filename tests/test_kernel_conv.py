@@ -167,8 +167,9 @@ WINOGRAD = {  # batch, channels, outputs, size, padding
 }
 
 
-@pytest.mark.parametrize("case", WINOGRAD)
-def test_winograd(case, monkeypatch):
+@pytest.mark.parametrize(("case", "fits"), [*((case, True) for case in WINOGRAD), ("odd, no padding", False)])
+def test_winograd(case, fits, monkeypatch):
+    monkeypatch.setattr(conv, "winograd_fits", lambda c, lanes: fits)
     estimate = conv.winograd_cycles
     monkeypatch.setattr(conv, "winograd_cycles", lambda c, lanes: 0 if estimate(c, lanes) < np.inf else np.inf)
     n, c, o, size, padding = WINOGRAD[case]

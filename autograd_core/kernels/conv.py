@@ -21,6 +21,7 @@ from autograd_core.kernels.conv_choice import (
     pixel_tile,
     weight_tile,
     winograd_cycles,
+    winograd_fits,
 )
 from autograd_core.kernels.conv_layout import (
     Axis,
@@ -72,8 +73,17 @@ def divide(c: Correlation, panels: int, rows: int, weight_bytes: int, inside: bo
     return Work(framed, 1, 1, blocks, -(-units // chunks))
 
 
+def filters_of(c: Correlation, weight: Ref) -> tuple[Ref, bool]:
+    """Where filters of 3 x 3 begin, and whether they are read backwards."""
+    flipped = c.axes[2].weight_step < 0
+    start = sum(a.weight_start * s for a, s in zip(c.axes, c.weight_strides[3:], strict=True)) if flipped else 0
+    return Ref(weight.kind, weight.index, weight.offset + (start - 8 * flipped) * c.dtype.itemsize), flipped
+
+
 def winograd(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
     """The calls of a correlation by tiles of 2 x 2 outputs."""
+    if not winograd_fits(c, host.lanes(c.dtype)):
+        return winograd_panels(c, weight, pieces)
     lanes, itemsize, (_, height, width) = host.lanes(c.dtype), c.dtype.itemsize, c.axes
     vectors = 2 if c.outputs > lanes else 1
     panel, across, down = vectors * lanes, -(-width.places // 2), -(-height.places // 2)
@@ -90,9 +100,7 @@ def winograd(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
     held, weights, bias, work = (add_piece(pieces, n * itemsize) for n in (
         -(-panels * c.channels // transformed) * 9 * lanes, panels * POSITIONS * c.channels * panel, panels * panel,
         -(-units // grain) * size))
-    flipped = width.weight_step < 0
-    start = sum(a.weight_start * s for a, s in zip(c.axes, c.weight_strides[3:], strict=True)) if flipped else 0
-    first = Ref(weight.kind, weight.index, (start - 8 * flipped) * itemsize)
+    first, flipped = filters_of(c, weight)
     return [
         Call(conv_winograd.transform_weights(c.dtype, lanes, vectors, flipped), (
             first, 0 if c.bias is None else c.bias, weights, held, transformed, c.channels, c.outputs,
@@ -102,6 +110,27 @@ def winograd(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
             c.source_strides[3], c.channels, height.size, width.size, height.before, width.before,
             *c.target_strides[:2], c.outputs, panels, height.places, width.places, blocks, block_rows, int(c.limited)),
              units, grain)]
+
+
+def winograd_panels(c: Correlation, weight: Ref, pieces: list[int]) -> list[Call]:
+    """The calls of a correlation by tiles of 2 x 2 outputs where all filters together are too large for the cache."""
+    lanes, itemsize, (_, height, width) = host.lanes(c.dtype), c.dtype.itemsize, c.axes
+    vectors = 2 if c.outputs > lanes else 1
+    panel, across, down = vectors * lanes, -(-width.places // 2), -(-height.places // 2)
+    panels, tiles, rows = -(-c.outputs // panel), down * across, min(8, most_rows(vectors))
+    laid, image = (2 * down + 2) * (2 * across + 2) * c.channels, POSITIONS * (tiles * c.channels + lanes)
+    size = POSITIONS * ((c.channels + tiles) * panel + 2 * lanes) + 9 * lanes + panel + 4 * tiles * panel
+    grain = max(1, panels // 8)
+    first, flipped = filters_of(c, weight)
+    frame, transformed, work = (add_piece(pieces, n * itemsize) for n in (
+        c.batch * laid, c.batch * image, -(-panels // grain) * size))
+    context = (
+        c.source, first, 0 if c.bias is None else c.bias, out(0), work, size, grain, *c.source_strides[:2],
+        c.source_strides[3], c.channels, height.size, width.size, height.before, width.before, *c.target_strides[:2],
+        c.outputs, panels, height.places, width.places, 1, down, int(c.limited), c.batch, frame, transformed, image,
+        *c.weight_strides[1:3])
+    return [Call(conv_winograd.transform_images(c.dtype, lanes), context, c.batch, 1),
+            Call(conv_winograd.correlate_panels(c.dtype, lanes, rows, vectors, flipped), context, panels, grain)]
 
 
 class Feed(NamedTuple):

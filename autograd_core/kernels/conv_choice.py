@@ -56,6 +56,12 @@ def pixel_tile(c: Correlation, lanes: int) -> tuple[float, int, int, int]:
     return best
 
 
+def winograd_fits(c: Correlation, lanes: int, panels: int = 0) -> bool:
+    """Whether the transformed filters of so many panels of a vector (0: of all) leave half the cache to the images."""
+    panels = panels or -(-c.outputs // lanes)
+    return c.channels * panels * lanes * POSITIONS * c.dtype.itemsize <= host.caches()[1] // 2
+
+
 def winograd_cycles(c: Correlation, lanes: int) -> float:
     """Estimated cycles of an image by tiles of 2 x 2 outputs; infinite where these do not serve."""
     depth, height, width = c.axes
@@ -65,10 +71,11 @@ def winograd_cycles(c: Correlation, lanes: int) -> float:
     order = {(3 * a.weight_step, b.weight_step) for a, b in [c.axes[1:]]} & {(3, 1), (-3, -1)}
     tiles = -(-size[0] // 2) * -(-size[1] // 2)
     panels = -(-c.outputs // lanes)
-    fits = c.channels * panels * lanes * POSITIONS * c.dtype.itemsize <= host.caches()[1] // 2
-    if not (square and plain and order and fits and c.groups == 1 and c.dtype.char == "f" and tiles >= 8):
+    serves = square and plain and order and c.groups == 1 and c.dtype.char == "f" and tiles >= 8
+    if not (serves and winograd_fits(c, lanes, min(panels, 2))):
         return math.inf
-    return tiles * (panels * (9 * c.channels + 150) + 150 * -(-c.channels // lanes))
+    filters = 0 if winograd_fits(c, lanes) else 100 * c.channels * panels / c.batch
+    return filters + tiles * (panels * (9 * c.channels + 150) + 150 * -(-c.channels // lanes))
 
 
 def weight_tile(c: Correlation, lanes: int) -> tuple[float, int, int, int]:
