@@ -14,10 +14,12 @@ F = nn.functional
 
 @pytest.fixture(autouse=True)
 def without_kernels(monkeypatch):
-    """Operations run their NumPy bodies: what looks at them is the same, and no machine code is made for these tests.
+    """`run_bodies` for all tests of the files that import it."""
+    run_bodies(monkeypatch)
 
-    Holds for the files that import it.
-    """
+
+def run_bodies(monkeypatch):
+    """Operations run their NumPy bodies: what looks at them is the same, and no machine code is made for it."""
     for record in OPS.values():
         if record.run is not record.function:  # a kernel, or a fused loop for large arrays
             monkeypatch.setattr(record, "run", record.function)

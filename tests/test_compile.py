@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from record_kit import for_every_sample
+from subjects import run_bodies
 
 import autograd_core as ag
 import nn
@@ -713,8 +714,9 @@ def test_a_look_at_outside_memory_is_read_where_that_memory_lies():
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
-def test_every_model_of_the_gallery_trains_compiled_as_it_does_eagerly(name):
+def test_every_model_of_the_gallery_trains_compiled_as_it_does_eagerly(name, monkeypatch):
     """The same losses, instruction by instruction; native code is compared in the tests of steps and records."""
+    run_bodies(monkeypatch)
     recipe, losses = RECIPES[name], []
     for compiled in (False, True):
         ag.manual_seed(0)

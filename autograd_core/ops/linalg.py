@@ -9,6 +9,7 @@ import numpy as np
 from .. import ops
 from ..errors import LinAlgError
 from ..inplace import write_out
+from ..kernels.blas import blas_one_thread
 from ..registry import composite, contraction, op
 from .factorize import lu_parts, matrices, square, svd, svdvals, turned
 from .reduce import products_of_others
@@ -370,6 +371,7 @@ def scipy_linalg(name):
         import scipy.linalg
     except ImportError:
         raise ImportError(f"{name} needs SciPy: pip install scipy") from None
+    blas_one_thread("scipy")
     return scipy.linalg
 
 
