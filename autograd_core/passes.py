@@ -165,16 +165,18 @@ def tables(program: Program) -> None:
 
 def layout(program: Program) -> None:
     """Keep images between convolutions with their channels last where that pays."""
-    from .layouts import choose_layouts
+    if any([row.op.name == "convolution" for row in program.instructions]):
+        from .layouts import choose_layouts
 
-    choose_layouts(program)
+        choose_layouts(program)
 
 
 def norms(program: Program) -> None:
     """Let batch norms take in the addition of a shortcut and ReLU."""
-    from .normalizations import end_norms
+    if any([row.op.name == "standardize" for row in program.instructions]):
+        from .normalizations import end_norms
 
-    end_norms(program)
+        end_norms(program)
 
 
 def epilogues(program: Program) -> None:
