@@ -13,6 +13,9 @@ from typing import Any
 from .cases import REFUSALS, Case
 from .measure import Settings
 
+PATIENCE = 600
+"""Seconds that a row may take in a process of its own; a compiler may need most of them."""
+
 
 class Apart:
     """The processes, begun when first asked for; used as ``with Apart(threads) as apart``."""
@@ -32,7 +35,7 @@ class Apart:
     def _end(self, name: str) -> None:
         process, line = self.running.pop(name)
         line.close()
-        process.join(5)
+        process.join(1)
         if process.is_alive():
             process.terminate()
             process.join()
@@ -49,8 +52,10 @@ class Apart:
         line = self.running[engine][1]
         try:
             line.send((case.group, case.name, getattr(case, "inputs", None), settings))
+            if not line.poll(PATIENCE):
+                raise EOFError
             return line.recv()
-        except (EOFError, OSError):  # the process has died
+        except (EOFError, OSError):  # the process has died, or hangs
             self._end(engine)
             return None
 
