@@ -158,7 +158,7 @@ def combine(dtype, lanes, width):
             channel = (panel - group * w[4]) * width
             count = min(w[6] - first, lanes)
             partial = simd.advance(simd.pointer(w[0], S), (panel * w[6] + first) * width)
-            for row in range(count):
+            for row in range(count if w[2] > 1 else 0):
                 for v in range(0, width, lanes):
                     total = simd.load(partial, row * width + v, V)
                     for chunk in range(1, w[2]):
