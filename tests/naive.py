@@ -334,3 +334,32 @@ def gather(indices, table):
         if 0 <= indices[index] < len(table):
             out[index] = table[indices[index]]
     return out
+
+
+def picked(indices, first, shape):
+    """(place in the array, place in the result) of each slice that arrays of indices, side by side, pick."""
+    for outer in np.ndindex(shape[:first]):
+        for position in np.ndindex(indices[0].shape):
+            yield (*outer, *(i[position] for i in indices)), (*outer, *position)
+
+
+def along(index, dim):
+    """(place in the array, place in the result) of each element that indices along one dim pick."""
+    for place in np.ndindex(index.shape):
+        yield (*place[:dim], index[place], *place[dim + 1:]), place
+
+
+def take(x, pairs, shape):
+    """The parts of x at the first places, at the second places of a result of this shape."""
+    out = np.zeros(shape, x.dtype)
+    for source, target in pairs:
+        out[target] = x[source]
+    return out
+
+
+def put(g, pairs, shape):
+    """The parts of g at the second places added to zeros of this shape at the first."""
+    out = np.zeros(shape)
+    for source, target in pairs:
+        out[source] += g[target]
+    return out

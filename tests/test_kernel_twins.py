@@ -10,21 +10,23 @@ import pytest
 from kernel_kit import run_everywhere, strided_like
 
 from autograd_core import kernels
-from autograd_core.kernels import draws, moves
+from autograd_core.kernels import draws, indexing, moves
 from autograd_core.kernels.plan import execute
 
 TWINS = {
     "attention": ("pack_rows pack_panels forward backward row_dots unpad", "attention"),
     "conv_correlate": ("by_channels by_pixels", "convolution"),
+    "conv_depthwise": ("correlate_planes sum_planes", "convolution"),
     "conv_last_tiles": ("correlate_tiles weight_tiles combine_tiles turn_images", "convolution"),
     "conv_prepare": ("frame_images pack_weights", "convolution"),
     "conv_weight": ("turn_gradients weight_sums combine weight_dots add_chunks", "convolution_weight"),
-    "conv_winograd": ("transform_weights correlate_tiles", "convolution"),
+    "conv_winograd": ("transform_weights transform_images correlate_tiles correlate_panels", "convolution"),
     "cross_entropy": ("rows columns finish rows_backward columns_backward", "cross_entropy"),
     "draws": ("draw draw_transformed", "draw"),
     "elementwise": ("combine", "fused_loop"),
     "embedding": ("gather scatter", "gather"),
     "gemm": ("multiply pack pack_columns", "gemm"),
+    "indexing": ("take put take_each put_each", "put"),
     "moves": ("move", "join"),
     "normalize": ("rows rows_backward_each rows_backward_runs channels channels_backward", "standardize"),
     "normalize_columns": (
@@ -117,3 +119,30 @@ def test_moves_that_are_not_served():
     x = np.zeros((4, 4), [("x", "f4"), ("y", "i2")])["x"]  # strides of 6 bytes
     assert execute(moves.join, (x, x), dim=0) is NotImplemented
     assert execute(moves.join, (x.copy(), np.zeros((4, 4))), dim=0) is NotImplemented
+
+
+@pytest.mark.parametrize(("shape", "count", "first"), [((5, 7), 1, 0), ((3, 5, 4, 2), 2, 1), ((40, 9), 1, 1)])
+def test_slices_picked_and_put_back(shape, count, first):
+    rng = np.random.default_rng(0)
+    indices = [rng.integers(-shape[first + i], shape[first + i], (3, 11)) for i in range(count)]
+    spec = (*[slice(None)] * first, *"ab"[:count])
+    x, pairs = rng.random(shape, np.float32), list(naive.picked(indices, first, shape))
+    found = (*shape[:first], 3, 11, *shape[first + count:])
+    for _, got in run_everywhere(functools.partial(indexing.pick, spec=spec), (x, *indices), lanes=(16,)):
+        np.testing.assert_array_equal(got, naive.take(x, pairs, found))
+    g = rng.random(found, np.float32)
+    planner = functools.partial(indexing.in_zeros, spec=spec)
+    for _, got in run_everywhere(planner, (g, *indices), lanes=(16,), shape=shape):
+        np.testing.assert_allclose(got, naive.put(g, pairs, shape), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "length", "dim"), [((5, 7), 9, 0), ((3, 5, 4), 2, 1), ((600, 33), 40, 1)])
+def test_elements_gathered_and_scattered(shape, length, dim):
+    rng = np.random.default_rng(0)
+    found = (*shape[:dim], length, *shape[dim + 1:])
+    x, g, index = rng.random(shape), rng.random(found), rng.integers(0, shape[dim], found)
+    pairs = list(naive.along(index, dim))
+    for _, got in run_everywhere(indexing.gather, (x, index), lanes=(16,), dim=dim):
+        np.testing.assert_array_equal(got, naive.take(x, pairs, found))
+    for _, got in run_everywhere(indexing.scatter_in_zeros, (g, index), lanes=(16,), shape=shape, dim=dim):
+        np.testing.assert_allclose(got, naive.put(g, pairs, shape), rtol=1e-12)
