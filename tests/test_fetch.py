@@ -226,6 +226,7 @@ def test_mirror_that_does_not_speak_http(tmp_path):
         (b"<html>sign in to this network</html>", "gzip"),
         (gzip.compress(b"something else"), "is damaged"),
     ],
+    ids=["missing", "cut off", "a page", "other data"],  # compressed bytes hold the time: no two processes' are alike
 )
 def test_bad_answers_of_a_mirror(tmp_path, served, content, words):
     address, folder = served
