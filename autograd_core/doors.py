@@ -169,9 +169,9 @@ def door(record):
         track = f"    if mask and here['grad']:\n        return record.composite({xs}**static)\n    mask = 0"
     if kernel is not None:
         more = f" or {kernel.small.format(*[f'a{i}' for i in range(count)])}" if kernel.small else ""
-        work = f"body if type(a{kernel.by}) is ndarray and (a{kernel.by}.size < {kernel.above}{more}) else run"
-    elif record.run is not record.function:
-        work = f"body if type(a0) is ndarray and a0.nbytes < {LARGE} else run"
+        work = f"body if type(a{kernel.by}) is ndarray and (a{kernel.by}.size < {kernel.above}{more}) else record.run"
+    elif record.scalar is not None:
+        work = f"body if type(a0) is ndarray and a0.nbytes < {LARGE} else record.run"
     text = DOOR.format(
         name=record.name, xs=xs, arrays=arrays, count=count, track=track, ready=_ready(record), work=work,
         any_tensor=" or ".join([f"isinstance(x{i}, Tensor)" for i in range(count)]),
@@ -179,7 +179,7 @@ def door(record):
         given=arrays + "".join([f"{k}=static[{k!r}], " for k in record.settings]),
         view=f"    link_view(out, x0, record, ({xs}), static)" if record.view else "",
     )  # fmt: skip
-    space = {**_SPACE, "record": record, "run": record.run, "body": record.function}
+    space = {**_SPACE, "record": record, "body": record.function}
     code = compile(text, f"{provenance.GENERATED}{record.qualified}>", "exec")
     exec(code, space)  # noqa: S102 (as in `compiled`)
     return space[record.name]
