@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +14,8 @@ import numpy as np
 from autograd_core.kernels import host
 
 from . import measure, steps
-from .cases import REFUSALS, StepCase
-from .engines import Engine
+from .apart import Apart
+from .cases import StepCase
 
 CASES = (steps.MLP, steps.LENET5, steps.CHAR_LSTM)
 CONTESTANTS = ("ours", "ours-compiled", "torch")
@@ -39,33 +39,32 @@ def spinning(count: int) -> Iterator[list[subprocess.Popen]]:
         yield processes
 
 
-def rows(engines: dict[str, Engine], settings: measure.Settings, only: Callable[[str], bool]) -> Iterator[dict]:
-    """How many times longer a step takes, by contestant; each round measures all of them alone and then not alone."""
-    for case in CASES:
-        if only(case.name):
-            yield _row(case, engines, settings)
+def rows(engines: Iterable[str], settings: measure.Settings, only: Callable[[str], bool]) -> Iterator[dict]:
+    """How many times longer a step takes, by contestant, each in a process of its own: idle threads of others spin."""
+    with Apart(settings.threads) as apart:
+        for case in CASES:
+            if only(case.name):
+                yield _row(case, [name for name in CONTESTANTS if name in engines], settings, apart)
 
 
-def _row(case: StepCase, engines: dict[str, Engine], settings: measure.Settings) -> dict[str, Any]:
+def _row(case: StepCase, names: list[str], settings: measure.Settings, apart: Apart) -> dict[str, Any]:
+    """Each round measures all of them alone and then not alone."""
     row: dict[str, Any] = {"group": "busy", "name": case.name, "aim": None, "unit": "×", "contestants": {}}
-    runs = {}
-    for name in CONTESTANTS:
-        if name in engines:
-            try:
-                runs[name] = case.job(engines[name]).run
-            except REFUSALS as reason:
-                row["contestants"][name] = {"missing": str(reason)[:120]}
-    times: dict[str, list[list[float]]] = {name: [] for name in runs}
-    one = replace(settings, repeats=2)
+    times: dict[str, list[list[float]]] = {name: [] for name in names}
+    one = replace(settings, repeats=5)
     for _ in range(settings.repeats):
-        alone = measure.alternate(runs, one)
+        alone = {name: apart.seconds(case, name, one) for name in names}
         with spinning(host.cores()):
-            busy = measure.alternate(runs, one)
-        for name, taken in times.items():
-            taken.append([float(np.mean(found[name])) for found in (alone, busy)])
+            busy = {name: apart.seconds(case, name, one) for name in names}
+        for name in names:
+            before, now = alone[name], busy[name]
+            if before and now:
+                times[name].append([before, now])
     for name, taken in times.items():
         if taken:
             low, middle, high = (float(q) for q in np.quantile([b / a for a, b in taken], (0.25, 0.5, 0.75)))
             alone_, busy_ = np.median(taken, axis=0).tolist()
             row["contestants"][name] = {"seconds": middle, "low": low, "high": high, "alone": alone_, "busy": busy_}
+        else:
+            row["contestants"][name] = {"missing": "it failed in a process of its own"}
     return row
