@@ -136,10 +136,12 @@ def walk():
         atomics.write(state, JOB, job)
         wake(state, chunks - 1)
         claim(state, 0)
-        waited = 0
+        # To yield at once would give a slice of milliseconds to whoever else is on this core; never to, would keep a
+        # worker that was woken on this core from its chunk.
+        waited, patience = 0, state[SPINS] // 4
         while atomics.read(state, DONE) != chunks:
             waited += 1
-            if waited < 100:
+            if waited < patience:
                 atomics.pause()
             else:
                 atomics.call_system(state[YIELD], 0, 0, 0)
