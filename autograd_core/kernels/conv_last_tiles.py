@@ -27,6 +27,26 @@ def fetcher():
     return fetch
 
 
+def _row_of_tiles(lanes, column, put):
+    """Device function that goes along a row of tiles: ``column`` transforms one of pixels, ``put`` four of them."""
+
+    @simd.device
+    def split(source, first, left, height, width, channels, across, target, step):
+        """A row of tiles from pixel (first, -left) on, as [position, tile, channel], positions ``step`` apart."""
+        row = width * channels
+        for c in range(0, channels, lanes):
+            place = simd.advance(source, first * row + c)
+            r0 = column(place, row, -left, width, channels, first, height)
+            r1 = column(place, row, 1 - left, width, channels, first, height)
+            for x in range(across):
+                r2 = column(place, row, 2 * x + 2 - left, width, channels, first, height)
+                r3 = column(place, row, 2 * x + 3 - left, width, channels, first, height)
+                put(simd.advance(target, x * channels + c), step, r0, r1, r2, r3)
+                r0, r1 = r2, r3
+
+    return split
+
+
 @functools.cache
 def splitter(dtype, lanes):
     """Device function that transforms a row of tiles of 4 x 4 pixels."""
@@ -59,24 +79,13 @@ def splitter(dtype, lanes):
         simd.store(target, 3 * step, r[3])
 
     @simd.device
-    def split(source, first, left, height, width, channels, across, target, step):
-        """A row of tiles from pixel (first, -left) on, as [position, tile, channel], positions ``step`` apart."""
-        row = width * channels
-        for c in range(0, channels, lanes):
-            place = simd.advance(source, first * row + c)
-            r0 = column(place, row, -left, width, channels, first, height)
-            r1 = column(place, row, 1 - left, width, channels, first, height)
-            for x in range(across):
-                r2 = column(place, row, 2 * x + 2 - left, width, channels, first, height)
-                r3 = column(place, row, 2 * x + 3 - left, width, channels, first, height)
-                to = simd.advance(target, x * channels + c)
-                store(to, step, four(r0[0], r1[0], r2[0], r3[0]))
-                store(simd.advance(to, 4 * step), step, four(r0[1], r1[1], r2[1], r3[1]))
-                store(simd.advance(to, 8 * step), step, four(r0[2], r1[2], r2[2], r3[2]))
-                store(simd.advance(to, 12 * step), step, four(r0[3], r1[3], r2[3], r3[3]))
-                r0, r1 = r2, r3
+    def put(to, step, r0, r1, r2, r3):
+        store(to, step, four(r0[0], r1[0], r2[0], r3[0]))
+        store(simd.advance(to, 4 * step), step, four(r0[1], r1[1], r2[1], r3[1]))
+        store(simd.advance(to, 8 * step), step, four(r0[2], r1[2], r2[2], r3[2]))
+        store(simd.advance(to, 12 * step), step, four(r0[3], r1[3], r2[3], r3[3]))
 
-    return split
+    return _row_of_tiles(lanes, column, put)
 
 
 @functools.cache
@@ -211,23 +220,13 @@ def splitter_quarter(dtype, lanes, quarter):
         return a - b
 
     @simd.device
-    def split(source, first, left, height, width, channels, across, target, step):
-        row = width * channels
-        for c in range(0, channels, lanes):
-            place = simd.advance(source, first * row + c)
-            r0 = column(place, row, -left, width, channels, first, height)
-            r1 = column(place, row, 1 - left, width, channels, first, height)
-            for x in range(across):
-                r2 = column(place, row, 2 * x + 2 - left, width, channels, first, height)
-                r3 = column(place, row, 2 * x + 3 - left, width, channels, first, height)
-                to = simd.advance(target, x * channels + c)
-                simd.store(to, 0, r0 - r2)
-                simd.store(to, step, r1 + r2)
-                simd.store(to, 2 * step, r2 - r1)
-                simd.store(to, 3 * step, r1 - r3)
-                r0, r1 = r2, r3
+    def put(to, step, r0, r1, r2, r3):
+        simd.store(to, 0, r0 - r2)
+        simd.store(to, step, r1 + r2)
+        simd.store(to, 2 * step, r2 - r1)
+        simd.store(to, 3 * step, r1 - r3)
 
-    return split
+    return _row_of_tiles(lanes, column, put)
 
 
 @functools.cache
