@@ -61,7 +61,9 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
     """The gradients of ``outputs`` with respect to ``inputs``, as a tuple; ``grad`` attributes are left alone.
 
     ``grad_outputs`` weigh the outputs (1 for those of one element). An input that the outputs do not depend on is an
-    error, or None with ``allow_unused``, or zeros with ``materialize_grads``. ``only_inputs`` is always true.
+    error, or None with ``allow_unused``, or zeros with ``materialize_grads``. ``only_inputs`` is always true. As in
+    PyTorch a gradient may be a view, expanded, or share memory with another or with ``grad_outputs``: clone() one that
+    you want to change in place.
     """
     outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
@@ -133,6 +135,7 @@ def _roots(tensors, gradients, create_graph):
 
 
 _NUMBER = attrgetter("number")
+_NOTHING = (None,)
 _sum: Any = np.add.reduce
 
 
@@ -369,11 +372,12 @@ class _Pass:
                 leaf._grad = _owned(slots)
             else:
                 self._accumulate(leaf, slots)
-        if not self.accumulate:
+        if not self.accumulate:  # as they came: they may share memory with one another and with what backward was given
             if self.needed is None:
-                return [_owned(self.pending.get(leaf)) for leaf in self.wanted]
-            self.pending.clear()
-            return [_owned([self.captured.pop(i, None)]) for i in range(len(self.wanted))]
+                found = [self.pending.get(leaf, _NOTHING)[0] for leaf in self.wanted]
+            else:
+                found = [self.captured.get(i) for i in range(len(self.wanted))]
+            return [wrap(g) if type(g) is ndarray else g for g in found]
         if self.needed is not None:
             for position, tensor in enumerate(self.wanted):
                 if tensor.node is not None and not tensor.kept and self.captured.get(position) is not None:

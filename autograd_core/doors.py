@@ -85,12 +85,9 @@ def fused_runner(record):
 
 
 def _steps(record, arrays, static):
-    """Settings and arrays as the body wants them, and what it makes of them."""
-    if record.prepare is not None:
-        static = record.prepare(arrays, static)
-    if record.promote is not None:
-        arrays = record.promote(arrays)
-    return static, arrays, record.run(*arrays, **static)
+    """Arrays as the body wants them, and what it makes of them."""
+    arrays = record.promote(arrays)
+    return arrays, record.run(*arrays, **static)
 
 
 DOOR = """
@@ -105,13 +102,14 @@ def {name}(static, {xs}):
         record.check_given(({xs}))
 {track}
     try:
+{prepare}
         if {ready}:
             work = {work}
             result = work({given}) if quiet() is QUIET else here["quietly"](work, {given})
         else:
             arrays = [{arrays}]
-            static, ({arrays}), result = (steps(record, arrays, static) if quiet() is QUIET else
-                                          here["quietly"](steps, record, arrays, static))
+            ({arrays}), result = (steps(record, arrays, static) if quiet() is QUIET else
+                                  here["quietly"](steps, record, arrays, static))
     except EXPLAINED as error:
         if not lifted:
             raise
@@ -176,7 +174,8 @@ def door(record):
         name=record.name, xs=xs, arrays=arrays, count=count, track=track, ready=_ready(record), work=work,
         any_tensor=" or ".join([f"isinstance(x{i}, Tensor)" for i in range(count)]),
         unwrap="".join([UNWRAP.format(x=f"x{i}", a=f"a{i}", bit=1 << i) for i in range(count)]),
-        given=arrays + "".join([f"{k}=static[{k!r}], " for k in record.settings]),
+        given=arrays + ("**static" if record.prepare else "".join([f"{k}=static[{k!r}], " for k in record.settings])),
+        prepare=f"        static = record.prepare([{arrays}], static)" if record.prepare else "",
         view=f"    link_view(out, x0, record, ({xs}), static)" if record.view else "",
     )  # fmt: skip
     space = {**_SPACE, "record": record, "body": record.function}
@@ -187,7 +186,7 @@ def door(record):
 
 def _ready(record):
     """The text of: settings and arrays are what the body asks for already."""
-    if record.prepare is not None or record.promote not in (None, promote, promote_to_float):
+    if record.promote not in (None, promote, promote_to_float):
         return "False"
     if record.promote is None:
         return "True"
