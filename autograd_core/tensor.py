@@ -199,7 +199,10 @@ def wrap(array: ndarray) -> Tensor:
 
 def link_view(out, source, op, args, static, index=None):
     """Remember that ``out`` looks at the memory of ``source``, and how, so that in-place changes find both."""
-    if not isinstance(source, Tensor) or out.array.base is None or not shared_memory(out.array, source.array):
+    if not isinstance(source, Tensor):
+        return
+    under, array = out.array.base, source.array
+    if under is None or (under is not array and under is not array.base and not shared_memory(out.array, array)):
         return
     base = source.base if source.base is not None else source
     out.base = base

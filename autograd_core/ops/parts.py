@@ -246,10 +246,11 @@ def _diagonal_setting(arrays, settings):
 
 
 def look_at_diagonal(array, offset, dim1, dim2):
-    """A writable view of a diagonal, which `numpy.diagonal` does not give."""
-    rows = np.moveaxis(array, (dim1, dim2), (-2, -1))[..., max(-offset, 0) :, max(offset, 0) :]
-    size = min(rows.shape[-2:])
-    return np.einsum("...ii->...i", rows[..., :size, :size])
+    """A view of a diagonal that may be written to, which NumPy's own may not."""
+    found = array.diagonal(offset, dim1, dim2)
+    if array.flags.writeable:
+        found.flags.writeable = True
+    return found
 
 
 @op(
@@ -316,18 +317,30 @@ def _matrices(arrays, settings):
     return settings
 
 
+def _kept_where(kept, matrices):
+    """Matrices with zeros on all diagonals but those ``kept``, from the lowest left to the highest right."""
+    out = np.zeros(matrices.shape, matrices.dtype)
+    if out.size:
+        rows, columns = out.shape[-2:]
+        mask = np.ndarray((rows, columns), bool, kept, rows - 1, (-1, 1))  # each row begins one diagonal further left
+        np.copyto(out, matrices, where=mask)
+    return out
+
+
 @op(views, vjp=[lambda g, diagonal: ops.tril(g, diagonal)], prepare=_matrices, samples=[real(3, 4), sample(CUBE, -1)],
     inplace=True, onnx="Trilu")  # fmt: skip
 def tril(input, *, diagonal=0):
     """The lower triangle of matrices, up to ``diagonal``; zeros above."""
-    return np.tril(input, diagonal)
+    rows, columns = input.shape[-2:]
+    return _kept_where(np.arange(1 - rows, columns) <= diagonal, input)
 
 
 @op(views, vjp=[lambda g, diagonal: ops.triu(g, diagonal)], prepare=_matrices, samples=[real(3, 4), sample(CUBE, 1)],
     inplace=True, onnx="Trilu")  # fmt: skip
 def triu(input, *, diagonal=0):
     """The upper triangle of matrices, from ``diagonal``; zeros below."""
-    return np.triu(input, diagonal)
+    rows, columns = input.shape[-2:]
+    return _kept_where(np.arange(1 - rows, columns) >= diagonal, input)
 
 
 # ---------------------------------------------------------------------------------------------------- history of bases

@@ -14,7 +14,7 @@ from .. import ops
 from ..info import LAYOUTS
 from ..registry import composite, op
 from ..registry import view as views
-from ..shapes import DType, as_shape, infer_size, normalize_dim, normalize_dims, numpy_dtype, reduced_dims
+from ..shapes import DType, as_shape, broadcast_view, infer_size, normalize_dim, normalize_dims, numpy_dtype, reduced_dims
 from ..tensor import Tensor
 from .samples import real, sample
 
@@ -155,26 +155,25 @@ def _expand_setting(arrays, settings):
     if len(shape) < len(own):
         raise RuntimeError(f"the number of sizes ({len(shape)}) must be at least the number of dimensions ({len(own)})")
     new = len(shape) - len(own)
+    found = list(shape)
     for i, want in enumerate(shape):
         have = own[i - new] if i >= new else None
-        if want < -1 or (want == -1 and have is None) or (want not in (-1, have) and have not in (1, None)):
+        if want == have:
+            continue
+        if want < -1 or (want == -1 and have is None) or (want != -1 and have not in (1, None)):
             raise RuntimeError(
                 f"sizes {list(shape)} do not fit a tensor of shape {list(own)}: size {want} at dimension {i}"
             )
-    return {"size": tuple([own[i - new] if want == -1 else want for i, want in enumerate(shape)])}
+        if want == -1:
+            found[i] = have
+    return {"size": tuple(found)}
 
 
 @op(views, signature="input, *size", prepare=_expand_setting, vjp=[lambda g: g], view=True,
     samples=[sample(real(3, 1), (2, 3, 4)), sample(real(3, 1), -1, 4)], out=False, onnx="Expand")  # fmt: skip
 def expand(input, *, size):
     """A view with dimensions of size 1 (and new ones in front) repeated, without copying; -1 keeps a size."""
-    if prod(size) == input.size:
-        return input.reshape(size)
-    found = np.broadcast_to(input, size)
-    found.flags.writeable = (
-        input.flags.writeable
-    )  # a part without repetition may be written; `has_overlap` refuses others
-    return found
+    return broadcast_view(input, size)  # a part without repetition may be written; `has_overlap` refuses others
 
 
 @op(composite, samples=[sample(real(3, 1), real(2, 3, 4))])
@@ -246,7 +245,8 @@ def permute(input, *, dims):
 
 
 def _two_dims(arrays, settings):
-    return {k: normalize_dim(v, arrays[0].ndim, k) for k, v in settings.items()}
+    ndim = arrays[0].ndim
+    return {k: normalize_dim(v, ndim, k) for k, v in settings.items()}
 
 
 @op(views, vjp=[lambda g, dim0, dim1: ops.transpose(g, dim0, dim1)], view=True, prepare=_two_dims, out=False,
