@@ -315,7 +315,7 @@ def broadcast_shapes(*shapes) -> Size:
 
 
 def broadcast_view(array: ndarray, shape) -> ndarray:
-    """``array`` repeated to ``shape`` without copying, as `np.broadcast_to` (seven times as slow), but not read-only."""
+    """``array`` repeated to ``shape`` without copying: `np.broadcast_to`, but writable and seven times as fast."""
     if prod(shape) == array.size:
         return array.reshape(shape)
     own = array.shape

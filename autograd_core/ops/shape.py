@@ -14,7 +14,16 @@ from .. import ops
 from ..info import LAYOUTS
 from ..registry import composite, op
 from ..registry import view as views
-from ..shapes import DType, as_shape, broadcast_view, infer_size, normalize_dim, normalize_dims, numpy_dtype, reduced_dims
+from ..shapes import (
+    DType,
+    as_shape,
+    broadcast_view,
+    infer_size,
+    normalize_dim,
+    normalize_dims,
+    numpy_dtype,
+    reduced_dims,
+)
 from ..tensor import Tensor
 from .samples import real, sample
 
