@@ -162,11 +162,13 @@ class Fused:
     """A function of arrays and numbers that runs as one loop where it can and pays, and returns NotImplemented else.
 
     ``function`` is traced once for each set of dtypes, constants, and answers that it asks of its numbers. ``check`` is
-    called with the arguments, arrays cut to one element, for the errors that it raises.
+    called with the arguments, arrays cut to one element, for the errors that it raises. ``reduce="sum"``: the loop
+    closes with the sum of the elements.
     """
 
-    def __init__(self, function: Callable, title: str, names: Sequence[str], check: Callable | None = None) -> None:
-        self.function, self.title, self.names, self.check = function, title, names, check
+    def __init__(self, function: Callable, title: str, names: Sequence[str], check: Callable | None = None,
+                 reduce: str = "") -> None:  # fmt: skip
+        self.function, self.title, self.names, self.check, self.reduce = function, title, names, check, reduce
         self.variants: dict[tuple, list[Variant]] = {}
         self.checked: set[tuple] = set()
 
@@ -213,7 +215,8 @@ class Fused:
         trace, loop = written
         if any(f in LANEWISE and (f, dtype) != ("pow", "float32") for f, _, dtype in loop.steps):
             return NO_VARIANT
-        return Variant(guard(trace), least(loop), loop, functools.partial(plan_loop, loop=loop, gather=False))
+        planner = functools.partial(plan_loop, loop=loop, axes=None, gather=False)
+        return Variant(guard(trace), 0 if self.reduce else least(loop), loop, planner)
 
     def trace(self, arguments) -> tuple[Trace, Loop] | None:
         """Trace the function on arguments like these; None where it is not elementwise."""
@@ -222,7 +225,7 @@ class Fused:
         names = [n for n, a in zip(self.names, arguments, strict=True) if type(a) is ndarray]
         try:
             trace, found = traced(self.function, marked, [a.dtype.name for a in arrays])
-            return trace, trace.loop(self.title, names, outputs_of(trace, found))
+            return trace, trace.loop(self.title, names, outputs_of(trace, found), [self.reduce])
         except REFUSED:
             return None
 
@@ -256,8 +259,8 @@ NO_VARIANT = Variant(lambda n: True)
 # ---------------------------------------------------------------------------------------------------- operations
 
 
-def fused_op(op: Op) -> Fused:
-    """The operation of a record as one loop, on its arrays and settings in order."""
+def fused_op(op: Op, reduce: str = "") -> Fused:
+    """The operation of a record as one loop, on its arrays and settings in order; ``reduce="sum"`` adds it up."""
     count = len(op.parameters)
 
     def settings(arguments):
@@ -272,7 +275,8 @@ def fused_op(op: Op) -> Fused:
         op.function(*arguments[:count], **settings(arguments))
 
     names = (*op.parameters, *op.settings)
-    return Fused(body, f"{op.qualified}({', '.join(names)}) = {op.scalar}", names, check if op.settings else None)
+    return Fused(body, f"{op.qualified}({', '.join(names)}) = {op.scalar}", names, check if op.settings else None,
+                 reduce)  # fmt: skip
 
 
 def fused_rule(op: Op, rule: Callable) -> Fused:

@@ -103,12 +103,13 @@ def combine(reduce, partial, dtype):
 # ------------------------------------------------------------------------------------------------------------- planning
 
 
-def plan_loop(*arrays: Array, loop: Loop, axes: int = 0, gather: bool = True, ordered: bool = False) -> Plan | None:
+def plan_loop(*arrays: Array, loop: Loop, axes: int | None = 0, gather: bool = True,
+              ordered: bool = False) -> Plan | None:  # fmt: skip
     """Plan a loop over broadcast arrays, in the order of ``loop.inputs``; then the numbers (float64), if it has any.
 
-    Outputs have the broadcast shape, those with a reduction are reduced over the last ``axes`` dimensions (at least 1).
-    ``gather=False`` refuses inputs that are strided along the rows. ``ordered`` asks for outputs in C order; else they
-    may have the order of the inputs.
+    Outputs have the broadcast shape, those with a reduction are reduced over the last ``axes`` dimensions (at least 1;
+    None: all). ``gather=False`` refuses inputs that are strided along the rows. ``ordered`` asks for outputs in C
+    order; else they may have the order of the inputs.
     """
     numbers = arrays[len(loop.inputs)] if loop.numbers else None
     given = arrays[: len(loop.inputs)]
@@ -116,6 +117,7 @@ def plan_loop(*arrays: Array, loop: Loop, axes: int = 0, gather: bool = True, or
         return None
     shape = np.broadcast_shapes(*[a.shape for a in given])
     reduced = any(output.reduce for output in loop.outputs)
+    axes = len(shape) if axes is None else axes
     if reduced and (0 in shape or not axes):
         return None
     if not reduced and all(a.shape == shape for a in given):
