@@ -1,4 +1,4 @@
-"""Losses: what training minimises. All but cross-entropy and CTC are written in terms of other operations."""
+"""Losses: what training minimises. Most are the sum or the mean of terms, one for each element (see `pointwise`)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import warnings
 import numpy as np
 
 from .. import ops
+from ..modes import state
 from ..registry import Kernel, arithmetic, composite, elementwise, network, op
 from ..shapes import broadcast_shapes, numpy_dtype
 from ..tensor import Tensor
+from .arithmetic import xlogy
+from .pointwise import term, total
 from .samples import integer, positive, real, sample
 from .second_order import gradient_of
 
@@ -37,38 +40,40 @@ def reduction_of(size_average, reduce, reduction):
     return found
 
 
+def _shape_of(name, known, value):
+    if isinstance(value, Tensor):
+        return value.array.shape
+    if not hasattr(value, "shape"):
+        raise TypeError(f"{name}: {known} must be a Tensor, got {type(value).__name__}")
+    return tuple(value.shape)
+
+
 def _same_size(name, input, target):
-    for known, value in (("input", input), ("target", target)):
-        if not hasattr(value, "shape"):
-            raise TypeError(f"{name}: {known} must be a Tensor, got {type(value).__name__}")
-    if tuple(input.shape) != tuple(target.shape):
+    have, want = _shape_of(name, "target", target), _shape_of(name, "input", input)
+    if have != want:
         warnings.warn(
-            f"{name}: target has shape {list(target.shape)}, input {list(input.shape)}: they are broadcast, which is "
-            "seldom meant",
+            f"{name}: target has shape {list(have)}, input {list(want)}: they are broadcast, which is seldom meant",
             stacklevel=3,
         )
-    broadcast_shapes(input.shape, target.shape)
+        broadcast_shapes(want, have)
 
 
-def _weighted(name, loss, input, weight, reduction, by_weight=True):
+def _weighted(terms, reduction, name, weight, *arrays, by_weight=True, **settings):
     """Reduce with a weight for each element; the mean divides by the weights' sum, or by their number."""
     if weight is None:
-        return reduced(loss, reduction, name)
-    if tuple(weight.shape) != tuple(input.shape):
-        raise ValueError(f"{name}: weight must have the shape of input, {list(input.shape)}, got {list(weight.shape)}")
-    if reduction == "mean" and by_weight:
-        return ops.sum(loss * weight) / ops.sum(weight)
-    return reduced(loss * weight, reduction, name)
+        return total(terms, reduction, name, *arrays, **settings)
+    wanted = tuple(arrays[0].shape)
+    if tuple(weight.shape) != wanted:
+        raise ValueError(f"{name}: weight must have the shape of input, {list(wanted)}, got {list(weight.shape)}")
+    loss = terms(*arrays, **settings) * weight
+    return ops.sum(loss) / ops.sum(weight) if reduction == "mean" and by_weight else reduced(loss, reduction, name)
 
 
-def _without_gradient(value):
-    return value.detach() if isinstance(value, Tensor) else value
-
-
-def raised_to(value, least):
-    """``value`` or ``least`` where that is more; the gradient passes everywhere."""
-    held = _without_gradient(value)
-    return value + (ops.clamp_min(held, least) - held)
+@op(arithmetic, namespace="internal", out=False, scalar="max(input, least)", vjp=[lambda g: g],
+    samples=[sample(positive(3, 4), least=0.1)])  # fmt: skip
+def raised_to(input, *, least):
+    """``input`` or ``least`` where that is more; the gradient passes everywhere."""
+    return np.maximum(input, least)
 
 
 PAIR = [
@@ -80,19 +85,51 @@ PAIR = [
 # ---------------------------------------------------------------------------------------------------- regression
 
 
+@term(
+    scalar="(input - target) * (input - target)",
+    samples=PAIR[:1],
+    vjp=[lambda g, input, target: 2 * g * (input - target), lambda g, input, target: 2 * g * (target - input)],
+)
+def squared_error(input, target):
+    """(input - target) ** 2."""
+    difference = input - target
+    return difference * difference
+
+
+@term(
+    scalar="abs(input - target)",
+    samples=PAIR[:1],
+    vjp=[lambda g, input, target: g * ops.sign(input - target), lambda g, input, target: g * ops.sign(target - input)],
+)
+def absolute_error(input, target):
+    """|input - target|."""
+    return np.abs(input - target)
+
+
+@term(scalar="curvature * (min(abs(input - target), delta) * (abs(input - target)"
+             " - 0.5 * min(abs(input - target), delta)))",
+      vjp=[lambda g, input, target, delta, curvature: g * curvature * ops.clamp(input - target, -delta, delta),
+           lambda g, input, target, delta, curvature: g * curvature * ops.clamp(target - input, -delta, delta)],
+      samples=[sample(real(3, 4), real(3, 4), delta=1.0, curvature=0.5)])  # fmt: skip
+def huber_error(input, target, *, delta, curvature):
+    """With d = |input - target|: d * d / 2 up to ``delta``, delta * (d - delta / 2) above; times ``curvature``."""
+    size = np.abs(input - target)
+    curved = np.minimum(size, delta)
+    return curvature * (curved * (size - 0.5 * curved))
+
+
 @op(composite, namespace="nn.functional", samples=[*PAIR, sample(real(3), real(3), weight=positive(3))])
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """Squared error: (input - target) ** 2, weighted if ``weight`` is given (the mean then divides by its sum)."""
     _same_size("mse_loss", input, target)
-    difference = input - target
-    return _weighted("mse_loss", difference * difference, input, weight, reduction_of(size_average, reduce, reduction))
+    return _weighted(squared_error, reduction_of(size_average, reduce, reduction), "mse_loss", weight, input, target)
 
 
 @op(composite, namespace="nn.functional", samples=[*PAIR, sample(real(3), real(3), weight=positive(3))])
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """Absolute error: |input - target|, weighted if ``weight`` is given (the mean then divides by its sum)."""
     _same_size("l1_loss", input, target)
-    return _weighted("l1_loss", ops.abs(input - target), input, weight, reduction_of(size_average, reduce, reduction))
+    return _weighted(absolute_error, reduction_of(size_average, reduce, reduction), "l1_loss", weight, input, target)
 
 
 @op(composite, namespace="nn.functional", samples=[*PAIR, sample(real(4), real(4), beta=0.5)])
@@ -101,10 +138,10 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     if beta < 0:
         raise RuntimeError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     _same_size("smooth_l1_loss", input, target)
-    difference = input - target
-    size = ops.abs(difference)
-    loss = size if beta == 0 else ops.where(size < beta, difference * difference * (0.5 / beta), size - 0.5 * beta)
-    return reduced(loss, reduction_of(size_average, reduce, reduction), "smooth_l1_loss")
+    reduction = reduction_of(size_average, reduce, reduction)
+    if beta == 0:
+        return total(absolute_error, reduction, "smooth_l1_loss", input, target)
+    return total(huber_error, reduction, "smooth_l1_loss", input, target, delta=beta, curvature=1 / beta)
 
 
 @op(composite, namespace="nn.functional", samples=[*PAIR, sample(real(4), real(4), delta=0.5)])
@@ -113,10 +150,24 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     if delta <= 0:
         raise RuntimeError(f"huber_loss: delta must be positive, got {delta}")
     _same_size("huber_loss", input, target)
-    difference = input - target
-    size = ops.abs(difference)
-    loss = ops.where(size <= delta, difference * difference * 0.5, delta * (size - 0.5 * delta))
-    return _weighted("huber_loss", loss, input, weight, reduction, by_weight=False)
+    return _weighted(huber_error, reduction, "huber_loss", weight, input, target, by_weight=False, delta=delta,
+                     curvature=1.0)  # fmt: skip
+
+
+@term(scalar="exp(input) - target * input", family=elementwise, samples=[sample(real(3, 4), positive(3, 4))],
+      vjp=[lambda g, input, target: g * (ops.exp(input) - target), lambda g, input: -g * input])  # fmt: skip
+def poisson_nll_of_log(input, target):
+    """exp(input) - target * input."""
+    return np.exp(input) - target * input
+
+
+@term(scalar="input - target * log(input + eps)", family=elementwise,
+      vjp=[lambda g, input, target, eps: g * (1 - target / (input + eps)),
+           lambda g, input, eps: -g * ops.log(input + eps)],
+      samples=[sample(positive(3, 4), positive(3, 4), eps=1e-8)])  # fmt: skip
+def poisson_nll(input, target, *, eps):
+    """input - target * log(input + eps)."""
+    return input - target * np.log(input + eps)
 
 
 @op(
@@ -136,11 +187,28 @@ def poisson_nll_loss(
     With ``log_input=False``: input - target * log(input + eps).
     ``full`` adds Stirling's approximation of log(target!) where target > 1.
     """
-    loss = ops.exp(input) - target * input if log_input else input - target * ops.log(input + eps)
-    if full:
-        stirling = target * ops.log(target) - target + 0.5 * ops.log(2 * math.pi * target)
-        loss = loss + ops.where(target <= 1, 0.0, stirling)
-    return reduced(loss, reduction_of(size_average, reduce, reduction), "poisson_nll_loss")
+    reduction = reduction_of(size_average, reduce, reduction)
+    terms, settings = (poisson_nll_of_log, {}) if log_input else (poisson_nll, {"eps": eps})
+    if not full:
+        return total(terms, reduction, "poisson_nll_loss", input, target, **settings)
+    stirling = target * ops.log(target) - target + 0.5 * ops.log(2 * math.pi * target)
+    loss = terms(input, target, **settings) + ops.where(target <= 1, 0.0, stirling)
+    return reduced(loss, reduction, "poisson_nll_loss")
+
+
+@term(scalar="0.5 * (log(max(var, eps)) + (input - target) * (input - target) / max(var, eps))",
+      vjp=[lambda g, input, target, var, eps: g * (input - target) / ops.raised_to(var, least=eps),
+           lambda g, input, target, var, eps: g * (target - input) / ops.raised_to(var, least=eps),
+           lambda g, input, target, var, eps: _gaussian_slope(g, input - target, ops.raised_to(var, least=eps))],
+      family=elementwise, samples=[sample(real(3, 4), real(3, 4), positive(3, 4), eps=1e-6)])  # fmt: skip
+def gaussian_nll(input, target, var, *, eps):
+    """(log(v) + (input - target) ** 2 / v) / 2, where v is var, and at least ``eps``."""
+    var, difference = np.maximum(var, eps), input - target
+    return 0.5 * (np.log(var) + difference * difference / var)
+
+
+def _gaussian_slope(g, difference, var):
+    return 0.5 * g * (1 - difference * difference / var) / var
 
 
 @op(
@@ -161,7 +229,7 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
         raise ValueError(f"gaussian_nll_loss: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
     if isinstance(var, float):
         var = ops.full_like(input, var)
-    if bool(ops.any(var < 0)):
+    if (var.array < 0).any() if isinstance(var, Tensor) and state.watch is None else bool(ops.any(var < 0)):
         raise ValueError("gaussian_nll_loss: var must not be negative")
     have, want = tuple(var.shape), tuple(input.shape)
     if have != want:
@@ -172,13 +240,30 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
                 f"gaussian_nll_loss: var must have the shape of input, {list(want)}, or one dim of size 1 or "
                 f"missing, got {list(have)}"
             )
-    var = raised_to(var, eps)
-    difference = input - target
-    loss = 0.5 * (ops.log(var) + difference * difference / var)
-    return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction, "gaussian_nll_loss")
+    if not full:
+        return total(gaussian_nll, reduction, "gaussian_nll_loss", input, target, var, eps=eps)
+    loss = ops.gaussian_nll(input, target, var, eps=eps) + 0.5 * math.log(2 * math.pi)
+    return reduced(loss, reduction, "gaussian_nll_loss")
 
 
 # ---------------------------------------------------------------------------------------------------- probabilities
+
+
+@term(scalar="(target if target != target else 0 if target == 0 else target * log(target)) - target * input",
+      vjp=[lambda g, target: -g * target,
+           lambda g, input, target: g * (ops.where(target == 0, 0, ops.log(target)) + target / target - input)],
+      family=elementwise, samples=[sample(real(3, 4), positive(3, 4))])  # fmt: skip
+def relative_entropy(input, target):
+    """target * (log(target) - input), 0 where target is 0."""
+    return xlogy.record.function(target, target) - target * input
+
+
+@term(scalar="exp(target) * (target - input)", family=elementwise, samples=[sample(real(3, 4), real(3, 4))],
+      vjp=[lambda g, target: -g * ops.exp(target),
+           lambda g, input, target: g * ops.exp(target) * (target - input + 1)])  # fmt: skip
+def relative_entropy_of_logs(input, target):
+    """exp(target) * (target - input)."""
+    return np.exp(target) * (target - input)
 
 
 @op(
@@ -199,14 +284,13 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
         warnings.warn(
             "kl_div: reduction 'mean' divides by batch and support size; 'batchmean' is the definition", stacklevel=2
         )
-    loss = ops.exp(target) * (target - input) if log_target else ops.xlogy(target, target) - target * input
+    terms = relative_entropy_of_logs if log_target else relative_entropy
     if reduction == "batchmean":
-        total = ops.sum(loss)
-        return total / input.shape[0] if input.ndim else total
-    return reduced(loss, reduction, "kl_div")
+        return total(terms, "mean", "kl_div", input, target, count=input.shape[0] if input.ndim else 1)
+    return total(terms, reduction, "kl_div", input, target)
 
 
-@op(elementwise, namespace="internal", out=False, vjp=[
+@term(family=elementwise, vjp=[
     lambda g, input, target: g * (input - target) / ops.clamp_min((1 - input) * input, 1e-12),
     lambda g, input: g * (_log_at_least(1 - input) - _log_at_least(input))],
     samples=[sample(positive(3, 4, high=0.9), positive(3, 4, high=1))])  # fmt: skip
@@ -234,18 +318,15 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(f"binary_cross_entropy: target must have the shape of input, {list(input.shape)}, "
                          f"got {list(target.shape)}")  # fmt: skip
-    loss = ops.bernoulli_nll(input, target)
-    loss = loss if weight is None else loss * weight
-    return reduced(loss, reduction_of(size_average, reduce, reduction), "binary_cross_entropy")
+    reduction = reduction_of(size_average, reduce, reduction)
+    if weight is None:
+        return total(bernoulli_nll, reduction, "binary_cross_entropy", input, target)
+    return reduced(bernoulli_nll(input, target) * weight, reduction, "binary_cross_entropy")
 
 
-@op(
-    arithmetic,
-    namespace="internal",
-    vjp=[lambda g, input, target: g * (ops.sigmoid(input) - target), lambda g, input: -g * input],
-    scalar="max(input, 0) - input * target + log1p(exp(-abs(input)))",
-    samples=[sample(real(3, 4), positive(3, 4, high=1))],
-)
+@term(scalar="max(input, 0) - input * target + log1p(exp(-abs(input)))",
+      vjp=[lambda g, input, target: g * (ops.sigmoid(input) - target), lambda g, input: -g * input],
+      samples=[sample(real(3, 4), positive(3, 4, high=1))])  # fmt: skip
 def logistic_nll(input, target):
     """Cross-entropy of sigmoid(input) and target: log(1 + exp(x)) - x * target, without overflow."""
     return np.maximum(input, 0) - input * target + np.log1p(np.exp(-np.abs(input)))
@@ -268,12 +349,15 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
     if tuple(input.shape) != tuple(target.shape):
         raise ValueError(f"binary_cross_entropy_with_logits: target must have the shape of input, {list(input.shape)}, "
                          f"got {list(target.shape)}")  # fmt: skip
+    reduction = reduction_of(size_average, reduce, reduction)
     if pos_weight is None:
-        loss = ops.logistic_nll(input, target)
+        if weight is None:
+            return total(logistic_nll, reduction, "binary_cross_entropy_with_logits", input, target)
+        loss = logistic_nll(input, target)
     else:
         loss = (1 - target) * input - ((pos_weight - 1) * target + 1) * ops.logsigmoid(input)
     loss = loss if weight is None else loss * weight
-    return reduced(loss, reduction_of(size_average, reduce, reduction), "binary_cross_entropy_with_logits")
+    return reduced(loss, reduction, "binary_cross_entropy_with_logits")
 
 
 # ---------------------------------------------------------------------------------------------------- classes
@@ -366,8 +450,12 @@ FUSED = {"ignore_index": -100, "label_smoothing": 0.1, "reduction": "mean"}
     network,
     namespace="internal",
     hidden=("lse", "total"),
-    kernel=Kernel("cross_entropy:softmax_nll", above=512, when=_classes_exist,
-                  indices=lambda input, target, weight, ignore_index, **_: (1, input.shape[1], ignore_index)),
+    kernel=Kernel(
+        "cross_entropy:softmax_nll",
+        above=512,
+        when=_classes_exist,
+        indices=lambda input, target, weight, ignore_index, **_: (1, input.shape[1], ignore_index),
+    ),
     vjp=[
         lambda g, input, target, weight, lse, total, ignore_index, label_smoothing, reduction: ops.softmax_nll_backward(
             g,

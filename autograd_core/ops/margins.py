@@ -7,7 +7,7 @@ import numpy as np
 from .. import ops
 from ..registry import composite, op
 from ..shapes import broadcast_shapes
-from .loss import raised_to, reduced, reduction_of
+from .loss import reduced, reduction_of
 from .samples import boolean, integer, positive, real, sample
 
 # ---------------------------------------------------------------------------------------------------- margins
@@ -167,7 +167,7 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     """The cosine of the angle between vectors along ``dim``: x1 . x2 / (max(|x1|, eps) * max(|x2|, eps))."""
     shape = broadcast_shapes(x1.shape, x2.shape)
     x1, x2 = [x if tuple(x.shape) == shape else ops.expand(x, shape) for x in (x1, x2)]
-    first, second = [x / raised_to(ops.norm(x, 2, dim, True), eps) for x in (x1, x2)]
+    first, second = [x / ops.raised_to(ops.norm(x, 2, dim, True), least=eps) for x in (x1, x2)]
     return ops.sum(first * second, dim)
 
 
