@@ -135,10 +135,10 @@ def _loop(builder, tile, stop, step, body, start=None):
     return held
 
 
-def _accumulate(builder, kind, tile, depth, a_row, operands):
+def _accumulate(builder, kind, tile, depth, a_row, operands, copy=None):
     """Loop ``depth`` times: tile[r, :] += broadcast(a[a_at + r * a_row]) * b[b_at : + vectors * lanes].
 
-    ``operands(k)`` gives (a, a_at, b, b_at) in step k.
+    ``operands(k)`` gives (a, a_at, b, b_at) in step k. What is read of b is written to ``copy``, row by row.
     """
     vector, lanes, element = _llvm(kind.vector), kind.vector.lanes, kind.vector.dtype
 
@@ -146,6 +146,10 @@ def _accumulate(builder, kind, tile, depth, a_row, operands):
         a, a_at, b, b_at = operands(k)
         right = [_load(builder, b, builder.add(b_at, ir.Constant(I64, v * lanes)), vector, element)
                  for v in range(kind.vectors)]
+        if copy is not None:
+            row_of_copy = builder.mul(k, ir.Constant(I64, kind.vectors * lanes))
+            for v, read in enumerate(right):
+                _store(builder, read, copy, builder.add(row_of_copy, ir.Constant(I64, v * lanes)), element)
         updated = []
         for r, row in enumerate(sums):
             place = builder.add(a_at, builder.mul(a_row, ir.Constant(I64, r)))
@@ -174,6 +178,22 @@ def add_products(typingctx, tile, depth, a, a_row, a_step, b, b_step):
 
     integer = types.int64
     return signature(tile, tile, integer, types.unliteral(a), integer, integer, types.unliteral(b), integer), codegen
+
+
+@intrinsic
+def add_products_copying(typingctx, tile, depth, a, a_row, a_step, b, b_step, copy):
+    """As :func:`add_products`; ``copy`` gets the rows of b that were read, one after the other: the stores cost nothing."""
+
+    def codegen(context, builder, sig, args):
+        value, depth, a, a_row, a_step, b, b_step, copy = args
+
+        def operands(k):
+            return a, builder.mul(k, a_step), b, builder.mul(k, b_step)
+
+        return _accumulate(builder, tile, value, depth, a_row, operands, copy)
+
+    integer = types.int64
+    return signature(tile, tile, integer, a, integer, integer, b, integer, copy), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -312,6 +332,35 @@ def at_least(typingctx, tile, least):
         return _pack(builder, tile, rows)
 
     return signature(tile, tile, least), codegen
+
+
+@intrinsic
+def substitute(typingctx, tile, corner, row, step, unit):
+    """Rows x of ``L x = -tile`` for the lower triangle L at ``corner``: element (r, s) at r * row + s * step.
+
+    With ``unit`` not 0 the diagonal is taken as ones. Rows are multiplied by the reciprocal of their diagonal element.
+    """
+
+    def codegen(context, builder, sig, args):
+        value, corner, row, step, unit = args
+        kind = _llvm(tile.vector)
+        one, unit = ir.Constant(kind.element, 1.0), builder.icmp_signed("!=", unit, ir.Constant(I64, 0))
+
+        def element(r, s):
+            place = builder.add(builder.mul(row, ir.Constant(I64, r)), builder.mul(step, ir.Constant(I64, s)))
+            return builder.load(builder.gep(corner, [place]))
+
+        rows = _unpack(builder, tile, value)
+        for r in range(tile.rows):
+            inverse = builder.fneg(builder.select(unit, one, builder.fdiv(one, element(r, r))))
+            rows[r] = [builder.fmul(x, _splat(builder, inverse, kind)) for x in rows[r]]
+            for s in range(r + 1, tile.rows):
+                factor = _splat(builder, element(s, r), kind)
+                rows[s] = [_call(builder, "fma", kind, [factor, x, y]) for x, y in zip(rows[r], rows[s], strict=True)]
+        return _pack(builder, tile, rows)
+
+    integer = types.int64
+    return signature(tile, tile, corner, integer, integer, integer), codegen
 
 
 @intrinsic
