@@ -72,6 +72,11 @@ def scratch(index: int = 0, offset: int = 0) -> Ref:
     return Ref("scratch", index, offset)
 
 
+def numbers() -> Ref:
+    """Address of the run-time numbers (float64) of a launch, see `Bound.launch`."""
+    return Ref("numbers", 0)
+
+
 def bits(value: float) -> int:
     """The float64 ``value`` as an int64, to hand a constant to a kernel, which reads it with ``simd.real``."""
     return int(np.float64(value).view(np.int64))
@@ -131,11 +136,12 @@ _DATA = object.__basicsize__
 
 @range_kernel
 def bind_and_run(data_offset):
-    """Fill a copy of a plan's block with addresses and run its calls: context is the header that execute packs.
+    """Fill a copy of a plan's block with addresses and run its calls: context is the header that `launch` packs.
 
-    Header: address of the plan's facts, arena, state of the threads, then the array objects. Facts: template, its
-    words, patches, their number, word of the call table, rows, address of the runner. A patch is (word, object or -1
-    for the arena, offset).
+    Header: address of the plan's facts, arena, state of the threads, then the array objects and the run-time numbers.
+    Facts: template, its words, patches, their number, word of the call table, rows, address of the runner, of the word
+    that says in which direction to begin, 1 if that changes. A patch is (word, object or -1 for the arena or -2 for the
+    header, offset).
     """
 
     def kernel(context, start, stop):
@@ -146,14 +152,20 @@ def bind_and_run(data_offset):
             block[i] = template[i]
         for i in range(facts[3]):
             word, source, offset = patches[3 * i], patches[3 * i + 1], patches[3 * i + 2]
-            base = arena
+            base = arena if source == -1 else context
             if source >= 0:
                 base = simd.words(header[3 + source] + data_offset)[0]
             block[word] = base + offset
-        atomics.call_kernel(facts[6], arena + 8 * facts[4], facts[5], state)
+        back = simd.words(facts[7])
+        rows = facts[5] if back[0] == 0 else -facts[5]
+        back[0] ^= facts[8]
+        atomics.call_kernel(facts[6], arena + 8 * facts[4], rows, state)
 
     return kernel
 
+
+BACK = np.zeros(1, np.int64)
+"""Whether the next launch begins with the last chunk: in the caches lies what the last one ended with."""
 
 _INT64S = [ctypes.c_int64] * 3
 _scratch = threading.local()
@@ -202,30 +214,56 @@ def _block(calls: Sequence[Call]) -> tuple[list[int], list[tuple[int, Ref]], lis
     return words, refs, inner, table
 
 
-class _Bound:
-    """A plan made ready: everything about a launch but the addresses of its arrays."""
+class Bound:
+    """A plan made ready: everything about a launch but its arrays and run-time numbers."""
 
-    def __init__(self, plan: Plan, inputs: int) -> None:
+    def __init__(self, plan: Plan, inputs: int, count: int = 0) -> None:
         self.plan = plan
         calls = [call for call in plan.calls if call.size > 0]
         words, refs, inner, table = _block(calls)
         offsets, total = lay_out((8 * len(words), *plan.scratch))
+        objects = inputs + len(plan.outputs)
         patches = [(word, -1, 8 * target) for word, target in inner]
         for word, ref in refs:
             if ref.kind == "scratch":
                 patches.append((word, -1, offsets[1 + ref.index] + ref.offset))
+            elif ref.kind == "numbers":
+                patches.append((word, -2, 8 * (HEADER + objects)))
             else:
                 patches.append((word, ref.index + (inputs if ref.kind == "output" else 0), ref.offset))
         self._arrays = np.array(words, np.int64), np.array(patches, np.int64).ravel()
-        template, changes = (array.ctypes.data for array in self._arrays)
+        template, changes, back = (array.ctypes.data for array in (*self._arrays, BACK))
         keep, release, walk = _entries()
-        self._facts = np.array([template, len(words), changes, len(patches), table, len(calls), walk], np.int64)
+        divided = sum(call.size > call.grain for call in calls)
+        self._facts = np.array([template, len(words), changes, len(patches), table, len(calls), walk, back,
+                                divided % 2], np.int64)  # fmt: skip
         self.facts = self._facts.ctypes.data
         self.size = total
-        self.shared = any(call.size > call.grain for call in calls)
+        self.shared = divided > 0
         self.run = release if self.shared else keep
-        self.pack = struct.Struct(f"{3 + inputs + len(plan.outputs)}q").pack
+        self.pack = struct.Struct(f"{HEADER + objects}q{count}d").pack
         self.empty = [_maker(spec, i in plan.zero) for i, spec in enumerate(plan.outputs)]
+
+    def launch(self, arrays: Sequence[np.ndarray | None], numbers: Sequence[float] = (),
+               outputs: Sequence[np.ndarray | None] | None = None) -> Any:  # fmt: skip
+        """Run the plan on arrays like those that it was made for; returns the output, or a tuple if there is not one.
+
+        ``numbers``: the run-time numbers. ``outputs``: arrays to write to, with the strides that the plan asks for.
+        """
+        if outputs is None:
+            outputs = [make() for make in self.empty]
+        owner = None
+        if getattr(_scratch, "size", -1) >= self.size:
+            arena = _scratch.address
+        else:
+            arena, owner = _arena(self.size)
+        state = threads.state_address() if self.shared else 0
+        self.run(self.pack(self.facts, arena, state, *map(id, arrays), *map(id, outputs), *numbers), 0, 0)
+        del owner  # it was needed until here
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+HEADER = 3  # words before the array objects, see `bind_and_run`
 
 
 def _maker(spec: Spec | None, zero: bool) -> Callable[[], np.ndarray | None]:
@@ -248,13 +286,29 @@ def _strided(spec: Spec, zero: bool) -> np.ndarray:
     return array
 
 
-_plans: dict[Hashable, _Bound | None] = {}
+PLANS: dict[Hashable, Any] = {}
+"""What is known of launches, by what they depend on: `Bound` plans of `execute`, and what others keep beside them."""
+
 _MOST_PLANS = 4096  # then all are forgotten: a program whose shapes never repeat must not grow
 
 
 def forget() -> None:
     """Forget all plans, as when the host's facts are overridden."""
-    _plans.clear()
+    PLANS.clear()
+
+
+def keep(key: Hashable, value: Any) -> Any:
+    """Keep ``value`` in `PLANS`; returns it."""
+    if len(PLANS) >= _MOST_PLANS:
+        forget()
+    PLANS[key] = value
+    return value
+
+
+def prepare(planner: Planner, arrays: Sequence[np.ndarray | None], static: dict, count: int = 0) -> Bound | None:
+    """The plan for arrays like these and ``count`` run-time numbers, bound; None where it does not serve them."""
+    plan = planner(*[a if a is None else Array(a.shape, a.strides, a.dtype) for a in arrays], **static)
+    return None if plan is None else Bound(plan, len(arrays), count)
 
 
 def execute(planner: Planner, arrays: Sequence[np.ndarray | None], **static: Hashable) -> Any:
@@ -266,30 +320,10 @@ def execute(planner: Planner, arrays: Sequence[np.ndarray | None], **static: Has
     """
     key = (planner, *[a if a is None else (a.shape, a.strides, a.dtype) for a in arrays], *static.items())
     try:
-        bound = _plans[key]
+        bound = PLANS[key]
     except KeyError:
-        bound = _prepare(key, planner, arrays, static)
-    if bound is None:
-        return NotImplemented
-    outputs = [make() for make in bound.empty]
-    owner = None
-    if getattr(_scratch, "size", -1) >= bound.size:
-        arena = _scratch.address
-    else:
-        arena, owner = _arena(bound.size)
-    state = threads.state_address() if bound.shared else 0
-    bound.run(bound.pack(bound.facts, arena, state, *map(id, arrays), *map(id, outputs)), 0, 0)
-    del owner  # it was needed until here
-    return outputs[0] if len(outputs) == 1 else tuple(outputs)
-
-
-def _prepare(key: Hashable, planner: Planner, arrays: Sequence[np.ndarray | None], static: dict) -> _Bound | None:
-    plan = planner(*[a if a is None else Array(a.shape, a.strides, a.dtype) for a in arrays], **static)
-    bound = None if plan is None else _Bound(plan, len(arrays))
-    if len(_plans) >= _MOST_PLANS:
-        forget()
-    _plans[key] = bound
-    return bound
+        bound = keep(key, prepare(planner, arrays, static))
+    return NotImplemented if bound is None else bound.launch(arrays)
 
 
 class Program:

@@ -48,6 +48,7 @@ def replay(data_offset, head):
                 w[6] = i + 1
                 return
         atomics.call_kernel(w[7], w[0], w[1], start)
+        w[1] = -w[1]  # the next time begins with the last chunks: they are in the caches
 
     return kernel
 

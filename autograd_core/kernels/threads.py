@@ -27,7 +27,7 @@ from autograd_core.kernels.runner import range_kernel
 # Words of the shared state. Those that different threads write stand 128 bytes apart, away from each other's lines.
 LINE = 16
 JOB, DONE, SLEEPERS, LOCK, STOP, CALL, FIXED, SHARES = (LINE * i for i in range(8))
-KERNEL, CONTEXT, SIZE, GRAIN = range(CALL, CALL + 4)
+KERNEL, CONTEXT, SIZE, GRAIN, BACK = range(CALL, CALL + 5)
 THREADS, SPINS, SEMAPHORE, SLEEP, SLEEP_ARG, WAKE, WAKE_ARG, YIELD = range(FIXED, FIXED + 8)
 SPIN_SECONDS = 100e-6  # how long an idle thread spins: about the pause between two kernels of an eager step
 MOST_CHUNKS = 0xFFFF
@@ -35,9 +35,10 @@ MOST_CHUNKS = 0xFFFF
 
 # --------------------------------------------------------------------------------------------------------- native code
 # Each thread has a share of the chunks, [first, last), in one word under the number of the job: job << 32 | first << 16
-# | last. It takes its own from the front, then those of others from the back. So a thread meets much the same part of
-# the arrays in call after call, and finds it in its cache. A claim is one compare-and-swap of the word: it fails if the
-# job that the thread has read of is over.
+# | last. It takes its own from the front, then those of others from the back; in every second call the other way round.
+# So a thread meets much the same part of the arrays in call after call, and begins with what the last call ended with
+# and left in its cache. A claim is one compare-and-swap of the word: it fails if the job that the thread has read of is
+# over.
 
 
 @functools.cache
@@ -57,7 +58,8 @@ def _claim():
                     break
                 kernel, context = atomics.read(state, KERNEL), atomics.read(state, CONTEXT)
                 size, grain = atomics.read(state, SIZE), atomics.read(state, GRAIN)
-                chunk, left = (first, share + 0x10000) if other == 0 else (last - 1, share - 1)
+                in_front = (other == 0) != (atomics.read(state, BACK) != 0)
+                chunk, left = (first, share + 0x10000) if in_front else (last - 1, share - 1)
                 if atomics.swap(state, place, share, left):
                     start = chunk * grain
                     atomics.call_kernel(kernel, context, start, min(start + grain, size))
@@ -105,7 +107,10 @@ def worker_loop():
 
 @range_kernel
 def walk():
-    """Run a table of calls: context is its address, start the number of rows, stop the threads' state or 0."""
+    """Run a table of calls: context is its address, start the number of rows, stop the threads' state or 0.
+
+    Chunks are worked off in turns from the first to the last and back; a negative number begins with the way back.
+    """
     claim = _claim()
 
     @simd.device
@@ -121,11 +126,12 @@ def walk():
                 return
 
     @simd.device
-    def share_out(state, kernel, context, size, grain, chunks):
+    def share_out(state, kernel, context, size, grain, chunks, back):
         atomics.write(state, KERNEL, kernel)
         atomics.write(state, CONTEXT, context)
         atomics.write(state, SIZE, size)
         atomics.write(state, GRAIN, grain)
+        atomics.write(state, BACK, back)
         atomics.write(state, DONE, 0)
         job = (atomics.read(state, JOB) + 1) & 0x7FFFFFFF
         threads = state[THREADS]
@@ -148,16 +154,19 @@ def walk():
 
     def kernel(table, rows, state_address):
         row, state = simd.words(table), simd.words(state_address)
-        for i in range(rows):
+        back = 1 if rows < 0 else 0
+        for i in range(abs(rows)):
             kernel, context, size, grain = row[4 * i], row[4 * i + 1], row[4 * i + 2], row[4 * i + 3]
             chunks = (size + grain - 1) // grain
             if 1 < chunks <= MOST_CHUNKS and state_address != 0 and atomics.swap(state, LOCK, 0, 1):
-                share_out(state, kernel, context, size, grain, chunks)
+                share_out(state, kernel, context, size, grain, chunks, back)
                 atomics.write(state, LOCK, 0)
             else:
                 for chunk in range(chunks):
-                    start = chunk * grain
+                    start = (chunks - 1 - chunk if back else chunk) * grain
                     atomics.call_kernel(kernel, context, start, min(start + grain, size))
+            if chunks > 1:
+                back = 1 - back
 
     return kernel
 
