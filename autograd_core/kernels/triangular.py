@@ -25,7 +25,7 @@ IN_ORDER, ROWS_IN, ROWS_OUT, COLUMNS_OUT = range(4)  # what the exchanges of row
  T1_UPPER, T1_UNIT, T2, T2_ROW, T2_STEP, T2_UPPER, T2_UNIT, DIMENSIONS, BATCH) = range(26)  # fmt: skip
 
 
-def _sweeper(S, T, single, width: int):
+def sweeper(S, T, single, width: int):
     """Device function that solves a triangle for a panel, whose rows before ``begin`` are known to be zeros."""
     rows = T.rows
 
@@ -115,7 +115,7 @@ def substitute(dtype, lanes, rows, vectors):
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
     width, I, wide = vectors * lanes, simd.scalar(np.int32), simd.scalar(np.int64)
     T, single = simd.tile(V, rows, vectors), simd.tile(V, 1, vectors)
-    sweep, (into, out_of) = _sweeper(S, T, single, width), _copiers(V, S, simd.tile(V, lanes, 1), width)
+    sweep, (into, out_of) = sweeper(S, T, single, width), _copiers(V, S, simd.tile(V, lanes, 1), width)
 
     @simd.device
     def arrange(pivots, order, n):

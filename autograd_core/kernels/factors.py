@@ -1,0 +1,342 @@
+"""LU factorisation with partial pivoting, in blocks of columns.
+
+A block of columns is copied out transposed, so that the search for pivots and the elimination run along vectors, and
+factored there, a few columns at a time. Then every panel of the other columns, a unit of work of its own, exchanges its
+rows, solves the block's unit triangle and takes the product off the rows below. Pivots are LAPACK's: of the elements
+of largest absolute value the first.
+
+Golub and Van Loan, "Matrix Computations", 4th edition, 3.4; Dongarra et al., LAPACK's getrf.
+"""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from autograd_core.kernels import host
+from autograd_core.kernels.lazy import simd, tiles
+from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, out, scratch
+from autograd_core.kernels.runner import range_kernel
+from autograd_core.kernels.triangular import CHUNK, elements, served, sweeper
+
+INNER = 8  # columns of a block that are eliminated one by one before the rest of the block is told
+BLOCK = 32
+
+
+@range_kernel
+def lay(dtype, lanes):
+    """Copy matrices, or a triangle of each with zeros elsewhere; a unit is (matrix, ``lanes`` rows), the last fastest.
+
+    Context: source, its row and column stride, target, its row stride and the distance of its matrices, rows, columns,
+    what to keep (0 all, 1 the lower triangle, 2 the upper one), whether the diagonal becomes ones, batch dimensions,
+    then length and stride of each.
+    """
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    square = simd.tile(V, lanes, 1)
+
+    @simd.device
+    def copy(source, row, column, target, along, rows, columns):
+        if column == 1:
+            for i in range(rows):
+                for j in range(0, columns, lanes):
+                    value = simd.load_part(source, i * row + j, columns - j, V)
+                    simd.store_part(target, i * along + j, value, columns - j)
+        elif row == 1:
+            for j in range(0, columns, lanes):
+                place, here = simd.advance(target, j), simd.advance(source, j * column)
+                if columns - j >= lanes:
+                    t = tiles.transpose(tiles.load_part(here, column, rows, square))
+                    tiles.store_part(t, place, along, rows, lanes)
+                else:
+                    for i in range(rows):
+                        for r in range(columns - j):
+                            place[i * along + r] = here[i + r * column]
+        else:
+            for i in range(rows):
+                for j in range(columns):
+                    target[i * along + j] = source[i * row + j * column]
+
+    @simd.device
+    def clear(target, begin, end):
+        for j in range(begin, end, lanes):
+            simd.store_part(target, j, simd.full(S(0), V), end - j)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        row, column, along, rows, columns = w[1], w[2], w[4], w[6], w[7]
+        parts = (rows + lanes - 1) // lanes
+        for unit in range(start, stop):
+            matrix = unit // parts
+            first = (unit - matrix * parts) * lanes
+            target = simd.advance(simd.pointer(w[3], S), matrix * w[5] + first * along)
+            source = simd.advance(simd.pointer(w[0], S), first * row)
+            for d in range(w[10] - 1, -1, -1):
+                source = simd.advance(source, matrix % w[11 + 2 * d] * w[12 + 2 * d])
+                matrix //= w[11 + 2 * d]
+            count = min(lanes, rows - first)
+            copy(source, row, column, target, along, count, columns)
+            for i in range(count):
+                here, diagonal = simd.advance(target, i * along), first + i
+                if w[8] == 1:
+                    clear(here, diagonal + 1, columns)
+                elif w[8] == 2:
+                    clear(here, 0, min(diagonal, columns))
+                if w[9] != 0 and diagonal < columns:
+                    here[diagonal] = S(1)
+
+    return kernel
+
+
+(W, ROWS, COLUMNS, FIRST, WIDTH, P, LD, P_MATRIX, PIVOTS, COUNT, LEFT, RIGHT, HELD) = range(13)
+
+
+def _eliminate(dtype, lanes: int):
+    """Device functions of a block laid out by columns: pivot of a column, exchange, elimination within a few columns."""
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    places = simd.vector(np.int32, lanes)
+    least, infinite = float(np.finfo(dtype).tiny), 1 << 30
+
+    @simd.device
+    def largest(column, begin, end):
+        """The first place of the largest absolute value; ``begin`` where all are NaN."""
+        best, at = simd.full(S(-1), V), simd.full(begin, places)
+        here = simd.iota(places) + begin
+        for i in range(begin, end, lanes):
+            value = simd.absolute(simd.load_part(column, i, end - i, V))
+            better = (value > best) & (here < end)
+            best, at = simd.where(better, value, best), simd.where(better, here, at)
+            here = here + lanes
+        top = simd.full(simd.reduce_max(best), V)
+        return simd.reduce_min(simd.where(best == top, at, infinite))
+
+    @simd.device
+    def exchange(p, ld, count, i, j):
+        for c in range(count):
+            column = simd.advance(p, c * ld)
+            column[i], column[j] = column[j], column[i]
+
+    @simd.device
+    def scale(column, begin, end):
+        """Divide what lies below the pivot by it."""
+        pivot = column[begin - 1]
+        if pivot != S(0):
+            if abs(pivot) >= least:
+                factor = simd.full(S(1) / pivot, V)
+                for i in range(begin, end, lanes):
+                    simd.store(column, i, simd.load(column, i, V) * factor)
+            else:
+                for i in range(begin, end, lanes):
+                    simd.store(column, i, simd.load(column, i, V) / pivot)
+
+    @simd.device
+    def subtract(column, other, factor, begin, end):
+        amount = simd.full(-factor, V)
+        for i in range(begin, end, lanes):
+            simd.store(column, i, simd.fma(amount, simd.load(other, i, V), simd.load(column, i, V)))
+
+    return largest, exchange, scale, subtract
+
+
+@range_kernel
+def factor_block(dtype, lanes):
+    """Factor a block of columns from its diagonal down; a unit is a matrix.
+
+    Context: matrices in C order, their rows, columns, first column and width of the block, memory for the block by
+    columns, distance of those, of matrices' blocks, pivots, their number.
+    """
+    V, S, I = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.int32)
+    square, T = simd.tile(V, lanes, 1), simd.tile(V, INNER, 2)
+    largest, exchange, scale, subtract = _eliminate(dtype, lanes)
+
+    @simd.device
+    def take(source, n, p, ld, rows, width):
+        whole = rows // lanes * lanes
+        for c in range(0, width, lanes):
+            for i in range(0, whole, lanes):
+                t = tiles.load_part(simd.advance(source, i * n + c), n, width - c, square)
+                tiles.store(tiles.transpose(t), simd.advance(p, c * ld + i), ld)
+        for c in range(width):
+            for i in range(whole, rows):
+                p[c * ld + i] = source[i * n + c]
+            for i in range(rows, ld):
+                p[c * ld + i] = S(0)
+
+    @simd.device
+    def give(p, ld, target, n, rows, width):
+        whole = rows // lanes * lanes
+        for c in range(0, width, lanes):
+            for i in range(0, whole, lanes):
+                t = tiles.transpose(tiles.load(simd.advance(p, c * ld + i), ld, square))
+                tiles.store_part(t, simd.advance(target, i * n + c), n, lanes, width - c)
+        for i in range(whole, rows):
+            for c in range(width):
+                target[i * n + c] = p[c * ld + i]
+
+    @simd.device
+    def spread(p, ld, negative, begin, end, rows, width):
+        """Tell the columns from ``end`` on of the elimination of those from ``begin`` to ``end``."""
+        for j in range(end, width):
+            column, minus = simd.advance(p, j * ld), simd.advance(negative, (j - end) * INNER)
+            for s in range(begin, end):
+                for r in range(s + 1, end):
+                    column[r] -= column[s] * p[s * ld + r]
+                minus[s - begin] = -column[s]
+        known, depth = simd.advance(p, begin * ld), end - begin
+        whole = end + (width - end) // INNER * INNER
+        for i in range(end, rows, 2 * lanes):
+            for j in range(end, whole, INNER):
+                place = simd.advance(p, j * ld + i)
+                t = tiles.add_products(tiles.load(place, ld, T), depth, simd.advance(negative, (j - end) * INNER), INNER,
+                                       1, simd.advance(known, i), ld)
+                tiles.store(t, place, ld)
+        for j in range(whole, width):
+            for s in range(begin, end):
+                subtract(simd.advance(p, j * ld), simd.advance(p, s * ld), -negative[(j - end) * INNER + s - begin], end,
+                         rows)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        m, n, first, width, ld = w[ROWS], w[COLUMNS], w[FIRST], w[WIDTH], w[LD]
+        rows = m - first
+        for matrix in range(start, stop):
+            corner = simd.advance(simd.pointer(w[W], S), matrix * m * n + first * n + first)
+            p = simd.advance(simd.pointer(w[P], S), matrix * w[P_MATRIX])
+            negative = simd.advance(p, w[P_MATRIX] - width * INNER)
+            pivots = simd.advance(simd.pointer(w[PIVOTS], I), matrix * w[COUNT] + first)
+            take(corner, n, p, ld, rows, width)
+            for begin in range(0, width, INNER):
+                end = min(begin + INNER, width)
+                for c in range(begin, end):
+                    column = simd.advance(p, c * ld)
+                    pivot = largest(column, c, rows)
+                    pivots[c] = first + pivot + 1
+                    if pivot != c:
+                        exchange(p, ld, width, c, pivot)
+                    scale(column, c + 1, rows)
+                    for j in range(c + 1, end):
+                        other = simd.advance(p, j * ld)
+                        subtract(other, column, other[c], c + 1, rows)
+                if end < width:
+                    spread(p, ld, negative, begin, end, rows, width)
+            give(p, ld, corner, n, rows, width)
+
+    return kernel
+
+
+@range_kernel
+def apply_block(dtype, lanes, rows, vectors):
+    """Tell the other columns of a factored block; a unit is (matrix, panel of columns), those on the left first.
+
+    Context: that of `factor_block`, panels on the left (whose rows are exchanged and no more) and on the right, memory
+    for the rows of the block of each panel.
+    """
+    V, S, I = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.int32)
+    T, single, width = simd.tile(V, rows, vectors), simd.tile(V, 1, vectors), vectors * lanes
+    sweep, wide = sweeper(S, T, single, width), simd.scalar(np.int64)
+
+    @simd.device
+    def exchange(corner, n, pivots, first, depth, count):
+        for c in range(depth):
+            other = wide(pivots[c]) - 1 - first
+            if other != c:
+                for v in range(0, min(count, width), lanes):
+                    x = simd.load_part(corner, c * n + v, count - v, V)
+                    y = simd.load_part(corner, other * n + v, count - v, V)
+                    simd.store_part(corner, c * n + v, y, count - v)
+                    simd.store_part(corner, other * n + v, x, count - v)
+
+    @simd.device
+    def take_off(corner, n, p, ld, held, begin, end, depth, count):
+        edge = end - (end - begin) % rows
+        for i in range(begin, edge, rows):
+            place, left = simd.advance(corner, i * n), simd.advance(p, i)
+            if count >= width:
+                t = tiles.add_products(tiles.load(place, n, T), depth, left, 1, ld, held, width)
+                tiles.store(t, place, n)
+            else:
+                t = tiles.add_products(tiles.load_part(place, n, count, T), depth, left, 1, ld, held, width)
+                tiles.store_part(t, place, n, rows, count)
+        for i in range(edge, end):
+            place = simd.advance(corner, i * n)
+            t = tiles.add_products(tiles.load_part(place, n, count, single), depth, simd.advance(p, i), 1, ld, held,
+                                   width)
+            tiles.store_part(t, place, n, 1, count)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        m, n, first, depth, ld = w[ROWS], w[COLUMNS], w[FIRST], w[WIDTH], w[LD]
+        panels = w[LEFT] + w[RIGHT]
+        for unit in range(start, stop):
+            matrix = unit // panels
+            panel = unit - matrix * panels
+            j = panel * width
+            if panel >= w[LEFT]:
+                j = first + depth + (panel - w[LEFT]) * width
+            corner = simd.advance(simd.pointer(w[W], S), matrix * m * n + first * n + j)
+            exchange(corner, n, simd.advance(simd.pointer(w[PIVOTS], I), matrix * w[COUNT] + first), first, depth,
+                     min(width, n - j))
+            if panel >= w[LEFT]:
+                p = simd.advance(simd.pointer(w[P], S), matrix * w[P_MATRIX])
+                held = simd.advance(simd.pointer(w[HELD], S), (matrix * w[RIGHT] + panel - w[LEFT]) * depth * width)
+                for i in range(depth):
+                    for v in range(0, width, lanes):
+                        simd.store(held, i * width + v, simd.load_part(corner, i * n + v, n - j - v, V))
+                sweep(held, p, 1, ld, depth, 0, 0, 1)
+                for i in range(depth):
+                    for v in range(0, width, lanes):
+                        value = simd.load(held, i * width + v, V)
+                        simd.store_part(corner, i * n + v, value, n - j - v)
+                        simd.store(held, i * width + v, -value)
+                take_off(corner, n, p, ld, held, depth, m - first, depth, n - j)
+
+    return kernel
+
+
+# ------------------------------------------------------------------------------------------------------------ the plan
+
+
+def lay_call(source: Array, at: Ref, target: Ref, along: int, *, turned: bool = False, keep: int = 0,
+             ones: bool = False, distance: int = 0, columns: int = 0) -> Call:
+    """The call of `lay` for a batch; ``turned`` reads the source transposed, ``columns`` only so many."""
+    strides, lanes = elements(source) or (), host.lanes(source.dtype)
+    order = slice(None, None, -1) if turned else slice(None)
+    rows, width = source.shape[-2:][order]
+    width = columns or width
+    batch = [word for length, stride in zip(source.shape[:-2], strides, strict=False) for word in (length, stride)]
+    units = math.prod(source.shape[:-2]) * -(-rows // lanes)
+    context: tuple[int | Ref, ...] = (at, *strides[-2:][order], target, along, distance or rows * along, rows, width,
+                                      keep, int(ones), len(batch) // 2, *batch)
+    return Call(lay(source.dtype, lanes), context, units, max(1, 64 * 1024 // (lanes * max(width, 1))))
+
+
+def _blocks(count: int, width: int) -> list[tuple[int, int]]:
+    """(first column, width) of the blocks; they are wider in large matrices, whose rest would be read too often."""
+    block = BLOCK * (1 if count < 768 else 2 if count < 2048 else 4)
+    block = -(-block // width) * width
+    return [(k, min(block, count - k)) for k in range(0, count, block)]
+
+
+def factor(A: Array) -> Plan | None:
+    """Plan (LU, pivots) of matrices: both factors in one, and LAPACK's exchanges of rows, counted from 1."""
+    if not served(A):
+        return None
+    dtype, (m, n), matrices, lanes = A.dtype, A.shape[-2:], math.prod(A.shape[:-2]), host.lanes(A.dtype)
+    count = min(m, n)
+    outputs = Spec(A.shape, dtype), Spec((*A.shape[:-2], count), np.int32)
+    if 0 in A.shape:
+        return Plan(outputs, ())
+    rows, vectors = 8 if host.registers() >= 32 else 4, 2
+    width, calls, memory, panels = vectors * lanes, [lay_call(A, inp(0), out(0), n)], 0, 0
+    for first, block in _blocks(count, width):
+        ld = -(-(m - first) // lanes) * lanes + 3 * lanes
+        size = -(-block // lanes) * lanes * ld + block * INNER
+        left, right = -(-first // width), -(-(n - first - block) // width)
+        context: tuple[int | Ref, ...] = (out(0), m, n, first, block, scratch(0), ld, size, out(1), count, left, right,
+                                          scratch(1))
+        memory, panels = max(memory, size), max(panels, right * block * width)
+        calls.append(Call(factor_block(dtype, lanes), context, matrices, max(1, CHUNK // ((m - first) * block * block))))
+        work = max(1, (m - first) * block * width)
+        calls.append(Call(apply_block(dtype, lanes, rows, vectors), context, matrices * (left + right),
+                          max(1, CHUNK // 4 // work)))  # fmt: skip
+    size = matrices * dtype.itemsize
+    return Plan(outputs, tuple(calls), (memory * size, panels * size))
