@@ -309,7 +309,7 @@ def lay_call(source: Array, at: Ref, target: Ref, along: int, *, turned: bool = 
     return Call(lay(source.dtype, lanes), context, units, max(1, 64 * 1024 // (lanes * max(width, 1))))
 
 
-def _blocks(count: int, width: int) -> list[tuple[int, int]]:
+def blocks(count: int, width: int) -> list[tuple[int, int]]:
     """(first column, width) of the blocks; they are wider in large matrices, whose rest would be read too often."""
     block = BLOCK * (1 if count < 768 else 2 if count < 2048 else 4)
     block = -(-block // width) * width
@@ -327,7 +327,7 @@ def factor(A: Array) -> Plan | None:
         return Plan(outputs, ())
     rows, vectors = 8 if host.registers() >= 32 else 4, 2
     width, calls, memory, panels = vectors * lanes, [lay_call(A, inp(0), out(0), n)], 0, 0
-    for first, block in _blocks(count, width):
+    for first, block in blocks(count, width):
         ld = -(-(m - first) // lanes) * lanes + 3 * lanes
         size = -(-block // lanes) * lanes * ld + block * INNER
         left, right = -(-first // width), -(-(n - first - block) // width)
