@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .. import ops
-from ..registry import composite, op
+from ..registry import composite, elementwise, op
 from ..shapes import broadcast_shapes
-from .loss import reduced, reduction_of
+from .loss import logistic_nll, reduced, reduction_of
+from .pointwise import term, total
 from .samples import boolean, integer, positive, real, sample
 
 # ---------------------------------------------------------------------------------------------------- margins
+
+
+def _ranking_slope(g, input1, input2, target, margin, factor):
+    return g * ops.where(margin - target * (input1 - input2) >= 0, factor, 0)
+
+
+@term(scalar="max(margin - target * (input1 - input2), 0)",
+      vjp=[lambda g, input1, input2, target, margin: _ranking_slope(g, input1, input2, target, margin, -target),
+           lambda g, input1, input2, target, margin: _ranking_slope(g, input1, input2, target, margin, target),
+           lambda g, input1, input2, target, margin:
+               _ranking_slope(g, input1, input2, target, margin, input2 - input1)],
+      samples=[sample(real(3, 4), real(3, 4), real(3, 4), margin=0.5)])  # fmt: skip
+def ranking_hinge(input1, input2, target, *, margin):
+    """max(0, margin - target * (input1 - input2))."""
+    return np.maximum(margin - target * (input1 - input2), 0)
+
+
+@term(scalar="(max(margin - input, 0) if target != 1 else 0) + (input if target != -1 else 0)",
+      vjp=[lambda g, input, target, margin: (
+          ops.where(target != -1, g, 0) - ops.where(ops.logical_and(target != 1, input <= margin), g, 0)), None],
+      samples=[sample(real(4), np.array([1, -1, 1, -1]), margin=0.5)])  # fmt: skip
+def embedding_hinge(input, target, *, margin):
+    """``input`` where target is 1, max(0, margin - input) where it is -1, both together elsewhere."""
+    return np.where(target != 1, np.maximum(margin - input, 0), 0) + np.where(target != -1, input, 0)
+
+
+@term(scalar="log1p(exp(-abs(target * input))) - min(target * input, 0)", family=elementwise,
+      vjp=[lambda g, input, target: -g * target * ops.sigmoid(-target * input),
+           lambda g, input, target: -g * input * ops.sigmoid(-target * input)],
+      samples=[sample(real(3, 4), real(3, 4))])  # fmt: skip
+def soft_margin(input, target):
+    """log(1 + exp(-target * input)), without overflow."""
+    x = target * input
+    return np.log1p(np.exp(-np.abs(x))) - np.minimum(x, 0)
 
 
 @op(
@@ -26,8 +63,8 @@ def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, red
     if not input1.ndim == input2.ndim == target.ndim:
         raise RuntimeError(f"margin_ranking_loss: input1, input2 and target must have as many dims, got shapes "
                            f"{list(input1.shape)}, {list(input2.shape)}, {list(target.shape)}")  # fmt: skip
-    loss = ops.clamp_min(-target * (input1 - input2) + margin, 0)
-    return reduced(loss, reduction_of(size_average, reduce, reduction), "margin_ranking_loss")
+    reduction = reduction_of(size_average, reduce, reduction)
+    return total(ranking_hinge, reduction, "margin_ranking_loss", input1, input2, target, margin=margin)
 
 
 @op(
@@ -37,8 +74,8 @@ def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, red
 )
 def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=None, reduction="mean"):
     """The distance ``input`` where target is 1, max(0, margin - input) where it is -1."""
-    loss = ops.where(target != 1, ops.clamp_min(margin - input, 0), 0.0) + ops.where(target != -1, input, 0.0)
-    return reduced(loss, reduction_of(size_average, reduce, reduction), "hinge_embedding_loss")
+    reduction = reduction_of(size_average, reduce, reduction)
+    return total(embedding_hinge, reduction, "hinge_embedding_loss", input, target, margin=margin)
 
 
 @op(composite, namespace="nn.functional", samples=[
@@ -62,8 +99,7 @@ def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, r
 )
 def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """log(1 + exp(-target * input)) for targets 1 and -1."""
-    loss = -ops.logsigmoid(target * input)
-    return reduced(loss, reduction_of(size_average, reduce, reduction), "soft_margin_loss")
+    return total(soft_margin, reduction_of(size_average, reduce, reduction), "soft_margin_loss", input, target)
 
 
 def _rows(name, input, target, of_class):
@@ -134,10 +170,14 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
 )
 def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """The mean over classes of the cross-entropy of sigmoid(input) with targets 0 and 1."""
+    reduction = reduction_of(size_average, reduce, reduction)
     target = ops.to(target, input.dtype)
-    loss = -(target * ops.logsigmoid(input) + (1 - target) * ops.logsigmoid(-input))
+    if weight is None and reduction in ("mean", "sum"):
+        count = 1 if reduction == "sum" else math.prod(input.shape[:-1])
+        return total(logistic_nll, "mean", "multilabel_soft_margin_loss", input, target, count=count * input.shape[-1])
+    loss = logistic_nll(input, target)
     loss = loss if weight is None else loss * weight
-    return reduced(ops.mean(loss, -1), reduction_of(size_average, reduce, reduction), "multilabel_soft_margin_loss")
+    return reduced(ops.mean(loss, -1), reduction, "multilabel_soft_margin_loss")
 
 
 # ---------------------------------------------------------------------------------------------------- distances
@@ -169,6 +209,15 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     x1, x2 = [x if tuple(x.shape) == shape else ops.expand(x, shape) for x in (x1, x2)]
     first, second = [x / ops.raised_to(ops.norm(x, 2, dim, True), least=eps) for x in (x1, x2)]
     return ops.sum(first * second, dim)
+
+
+@term(scalar="max(margin + near - far, 0)",
+      vjp=[lambda g, near, far, margin: ops.where(margin + near - far >= 0, g, 0),
+           lambda g, near, far, margin: ops.where(margin + near - far >= 0, -g, 0)],
+      samples=[sample(positive(4), positive(4), margin=0.5)])  # fmt: skip
+def triplet_hinge(near, far, *, margin):
+    """max(0, margin + near - far)."""
+    return np.maximum(margin + near - far, 0)
 
 
 @op(
@@ -210,4 +259,4 @@ def triplet_margin_with_distance_loss(anchor, positive, negative, *, distance_fu
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
         far = ops.minimum(far, distance(positive, negative))
-    return reduced(ops.clamp_min(margin + near - far, 0), reduction, "triplet_margin_with_distance_loss")
+    return total(triplet_hinge, reduction, "triplet_margin_with_distance_loss", near, far, margin=margin)

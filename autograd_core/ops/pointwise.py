@@ -46,6 +46,9 @@ def total(term: Callable, reduce: str, name: str, *arrays, count: int | None = N
     elif count is None:
         shapes = {a.shape for a in known if type(a) is ndarray}
         count = first.size if len(shapes) == 1 else prod(broadcast_shapes(*shapes))
+    if watch is None:  # integers are cast here, which is quicker than to look for the common type of all
+        arrays = tuple([k.astype(first.dtype) if type(k) is ndarray and k.dtype.kind in "iu" else a
+                        for a, k in zip(arrays, known, strict=True)])  # fmt: skip
     return TOTALS[term].door({"count": count, **settings}, *arrays)
 
 
@@ -70,7 +73,7 @@ def _total_of(record):
     loop = fused(lambda fusion: fusion.fused_op(record, "sum"), lambda *_: NotImplemented)
 
     def run(count, settings, *arrays):
-        if max([a.nbytes for a in arrays if type(a) is ndarray]) >= LARGE:
+        if arrays[0].nbytes >= LARGE:
             found = loop(*arrays, *settings.values())
             if found is not NotImplemented:
                 return found / count
