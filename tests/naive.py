@@ -1,6 +1,7 @@
 """Slow, obvious twins of the kernels: what the fast ones are tested against. Plain loops or one NumPy line a phase."""
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -362,4 +363,37 @@ def put(g, pairs, shape):
     out = np.zeros(shape)
     for source, target in pairs:
         out[source] += g[target]
+    return out
+
+
+def ctc(log_probs, labels, blank):
+    """-log of the summed probability of all paths through one sample's labels with blanks between them."""
+    states = [blank] + [x for label in labels for x in (label, blank)]
+    if not len(log_probs):
+        return 0.0 if not len(labels) else np.inf
+
+    @functools.cache
+    def paths(t, s):
+        """The probability of all paths that are at state s at step t."""
+        if s < 0 or t < 0:
+            return 0.0
+        skips = s > 1 and states[s] not in (blank, states[s - 2])
+        before = paths(t - 1, s) + paths(t - 1, s - 1) + (paths(t - 1, s - 2) if skips else 0)
+        before = float(s < 2) if t == 0 else before
+        return before * np.exp(log_probs[t, states[s]])
+
+    last = len(states) - 1
+    total = paths(len(log_probs) - 1, last) + (paths(len(log_probs) - 1, last - 1) if last else 0)
+    return -np.log(total) if total else np.inf
+
+
+def running(step, x, dim, start, from_end=False):
+    """``value = step(value, element)`` one after the other along ``dim``; all values."""
+    out = np.empty(x.shape, object)
+    for line in np.ndindex(*x.shape[:dim], *x.shape[dim + 1:]):
+        value = start
+        for k in reversed(range(x.shape[dim])) if from_end else range(x.shape[dim]):
+            place = (*line[:dim], k, *line[dim:])
+            value = step(value, x[place])
+            out[place] = value
     return out

@@ -22,6 +22,7 @@ TWINS = {
     "conv_weight": ("turn_gradients weight_sums combine weight_dots add_chunks", "convolution_weight"),
     "conv_winograd": ("transform_weights transform_images correlate_tiles correlate_panels", "convolution"),
     "cross_entropy": ("rows columns finish rows_backward columns_backward", "cross_entropy"),
+    "ctc": ("forward reduce_losses backward", "ctc"),
     "draws": ("draw draw_transformed", "draw"),
     "elementwise": ("combine", "fused_loop"),
     "embedding": ("gather scatter", "gather"),
@@ -34,6 +35,7 @@ TWINS = {
     "pool": ("maxima sums spread place", "max_pool"),
     "recurrent_steps": ("pack scan scan_back begin sum_biases lay_rows lay_before", "recurrent"),
     "reduce": ("reduce_rows reduce_columns place_rows place_columns variance_runs scale_variance", "reduced"),
+    "scan": ("scan_rows scan_columns extreme_rows extreme_columns", "running"),
     "softmax": ("rows_forward rows_backward columns_forward columns_backward", "softmax"),
 }  # fmt: skip
 """By file: its kernels, and the twin of what their planners compute."""

@@ -186,9 +186,22 @@ def _add_slices(out, axis, rows, values):
     np.add.at(out.reshape(-1), flat.reshape(-1), values.reshape(-1))
 
 
+FEW = 16  # numbers that Python looks at faster than NumPy
+
+
+def within(rows, least, limit):
+    """Whether all numbers of an integer array lie from ``least`` to below ``limit``."""
+    if rows.size <= FEW:
+        found = rows.reshape(-1).tolist()
+        return not found or (least <= min(found) and max(found) < limit)
+    if rows.dtype == np.int64 and rows.view(np.uint64).max() < limit:  # negative ones are large: one look for both ends
+        return least <= 0 or least <= rows.min()
+    return bool(least <= rows.min() and rows.max() < limit)
+
+
 def check_bounds(rows, size, least=None):
     """Raise where an index does not name one of ``size`` places; ``least`` is 0 where negative ones are not allowed."""
-    if rows.size and not ((-size if least is None else least) <= rows.min() and rows.max() < size):
+    if not within(rows, -size if least is None else least, size):
         wrong = rows.max() if rows.max() >= size else rows.min()
         raise IndexError(named(f"index {wrong} is out of bounds for dimension with size {size}"))
 
