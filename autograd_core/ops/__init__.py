@@ -32,6 +32,7 @@ from . import (
     norms,
     order,
     parts,
+    points,
     pool,
     random,
     recurrent,
@@ -42,6 +43,7 @@ from . import (
     shape,
     special,
     statistics,
+    weighted,
     window,
 )
 from .index import set_item

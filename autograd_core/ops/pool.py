@@ -14,9 +14,10 @@ import numpy as np
 
 from .. import ops
 from ..registry import Kernel, composite, network, op
-from ..shapes import numpy_dtype
+from ..shapes import get_default_dtype, numpy_dtype
 from .conv import inner, output_size, per_dim, with_batch
 from .samples import distinct, integer, real, sample
+from .weighted import window_means
 
 # ---------------------------------------------------------------------------------------------------- planes
 
@@ -208,6 +209,7 @@ def _adaptive_windows(size, output_size):
     network,
     namespace="internal",
     outputs="out indices",
+    kernel=Kernel("adaptive_pool:adaptive_max_pool"),
     vjp=lambda gs, indices, input_shape: (ops.place_at(gs[0], indices, size=input_shape[2:]),),
     samples=[sample(distinct(2, 2, 5, 4), output_size=(3, 2)), sample(distinct(1, 2, 4), output_size=(1,))],
 )
@@ -217,10 +219,16 @@ def adaptive_max_pool(input, *, output_size):
     return _winners(input, starts, lengths, (1,) * len(output_size))
 
 
-@op(network, namespace="internal", samples=[
-    sample(distinct(1, 2, 5, 5), np.full((1, 2, 2), 0.4), kernel_size=(2, 2), output_size=(3, 3))])  # fmt: skip
-def fractional_max_indices(input, samples, *, kernel_size, output_size):
-    """Flat indices of the largest elements of windows at pseudo-random steps, by ``samples`` (N, C, rank)."""
+@op(
+    network,
+    namespace="internal",
+    outputs="out indices",
+    kernel=Kernel("adaptive_pool:fractional_max_pool"),
+    vjp=lambda gs, indices, input_shape: (ops.place_at(gs[0], indices, size=input_shape[2:]),),
+    samples=[sample(distinct(1, 2, 5, 5), np.full((1, 2, 2), 0.4), kernel_size=(2, 2), output_size=(3, 3))],
+)
+def fractional_max_pool(input, samples, *, kernel_size, output_size):
+    """The largest elements of windows at pseudo-random steps, by ``samples`` (N, C, rank), and their flat indices."""
     size = input.shape[2:]
     rows = _planes(input, size)
     draws = samples.reshape(len(rows), len(size)).astype(np.float64)
@@ -236,7 +244,8 @@ def fractional_max_indices(input, samples, *, kernel_size, output_size):
         wins = np.isnan(value) if best is None else (value > best) | np.isnan(value)
         best = value if best is None else np.where(wins, value, best)
         winner = flat if winner is None else np.where(wins, flat, winner)
-    return winner.reshape(input.shape[:2] + output_size)
+    shape = input.shape[:2] + output_size
+    return best.reshape(shape), winner.reshape(shape)
 
 
 def _fractional_starts(draws, size, out, kernel):
@@ -405,26 +414,12 @@ def _adaptive_avg(rank, input, output_size):
     if input.ndim not in (rank + 1, rank + 2):
         raise RuntimeError(f"{function}: input must have {rank + 1} or {rank + 2} dims, got shape {list(input.shape)}")
     out = _output_size(function, input, rank, output_size)
-    size, lead = tuple(input.shape[input.ndim - rank :]), tuple(input.shape[: input.ndim - rank])
-    if all(o and n % o == 0 for n, o in zip(size, out, strict=True)):
-        split = [m for n, o in zip(size, out, strict=True) for m in (o, n // o)]
-        dims = tuple(range(len(lead) + 1, len(lead) + 2 * rank, 2))
-        return ops.mean(ops.reshape(input, (*lead, *split)), dims)
-    for d, (starts, lengths) in enumerate(zip(*_adaptive_windows(size, out), strict=True), len(lead)):
-        input = _window_means(input, d, starts, lengths)
-    return input
-
-
-def _window_means(input, dim, starts, lengths):
-    """Means over windows of differing lengths along one dim."""
-    steps = np.arange(lengths.max(initial=1))
-    inside = steps < lengths[:, None]
-    places = np.where(inside, starts[:, None] + steps, 0)
-    seen = ops.index_select(input, dim, places.ravel())
-    seen = ops.reshape(seen, (*input.shape[:dim], *places.shape, *input.shape[dim + 1 :]))
-    after = (1,) * (input.ndim - dim - 1)
-    seen = ops.where(inside.reshape(*places.shape, *after), seen, 0)
-    return ops.sum(seen, dim + 1) / lengths.reshape(-1, *after).astype(numpy_dtype(input.dtype))
+    if numpy_dtype(input.dtype).kind != "f":
+        input = ops.to(input, get_default_dtype())
+    if out == (1,) * rank:
+        return ops.mean(input, tuple(range(-rank, 0)), True)
+    size = input.shape[input.ndim - rank :]
+    return ops.weighted_sum(input, tables=tuple([None if n == o else window_means(n, o) for n, o in zip(size, out, strict=True)]))
 
 
 def _lp_pool(rank, input, norm_type, kernel_size, stride, ceil_mode):
@@ -463,8 +458,7 @@ def _fractional(rank, input, kernel_size, output_size, output_ratio, return_indi
         )
     if rank == 2:  # PyTorch keeps the draw for the width first in two dimensions, and last in three
         samples = ops.flip(samples, (2,))
-    indices = ops.fractional_max_indices(input, samples, kernel_size=kernel, output_size=out)
-    return _pair((ops.take_at(input, indices, rank=rank), indices), alone, return_indices)
+    return _pair(ops.fractional_max_pool(input, samples, kernel_size=kernel, output_size=out), alone, return_indices)
 
 
 def _unpool(rank, input, indices, kernel_size, stride, padding, output_size):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
-from itertools import product
 
 import numpy as np
 
 from .. import ops
 from ..registry import composite, op, view
-from ..shapes import numpy_dtype
+from ..shapes import get_default_dtype, numpy_dtype
 from .conv import add_windows, pad_spatial, per_dim, windows
 from .conv import output_size as positions_of
 from .samples import real, sample
+from .weighted import KEPT, Table, even_table, window_means
 
 # ---------------------------------------------------------------------------------------------------- padding
 
@@ -35,26 +36,27 @@ def pad_constant(input, *, widths, value):
     return out
 
 
-def _padded_dim(input, dim, before, after, mode):
-    """One dim with its own elements before and after it; negative widths cut."""
-    if mode == "circular" and min(before, after) < 0:
-        start, stop = max(-before, 0), input.shape[dim] - max(-after, 0)
-        input = ops.narrow(input, dim, start, max(stop - start, 0))
-        before, after = max(before, 0), max(after, 0)
+@functools.lru_cache(KEPT)
+def _padded(size, before, after, mode):
+    """The table of one dim with its own elements before and after it; negative widths cut."""
     if not before and not after:
-        return input
-    size = input.shape[dim]
-    most = {"reflect": size - 1, "circular": size, "replicate": max(before, after)}[mode]
-    if max(before, after) > most or before + size + after < 0:
-        raise RuntimeError(f"pad: mode {mode!r} can add at most {most} elements to dim {dim} of size {size}, "
+        return None
+    inside = np.arange(size)
+    if mode == "circular" and min(before, after) < 0:
+        inside = inside[max(-before, 0) : size - max(-after, 0)]
+        before, after = max(before, 0), max(after, 0)
+    n = len(inside)
+    most = {"reflect": n - 1, "circular": n, "replicate": max(before, after)}[mode]
+    if max(before, after) > most or before + n + after < 0:
+        raise RuntimeError(f"pad: mode {mode!r} can add at most {most} elements to a dim of size {n}, "
                            f"got {before} and {after}")  # fmt: skip
-    at = np.arange(-before, size + after)
+    at = np.arange(-before, n + after)
     if mode == "reflect":
         at = np.abs(at)
-        at = np.where(at > size - 1, 2 * (size - 1) - at, at)
+        at = np.where(at > n - 1, 2 * (n - 1) - at, at)
     else:
-        at = at % size if mode == "circular" else np.clip(at, 0, size - 1)
-    return ops.index_select(input, dim, at)
+        at = inside[at % n] if mode == "circular" else np.clip(at, 0, n - 1)
+    return even_table(size, at[:, None])
 
 
 @op(
@@ -92,9 +94,8 @@ def pad(input, pad, mode="constant", value=None):
         )
     if 0 in input.shape[ndim - len(pairs) - 1 :]:
         raise RuntimeError(f"pad: input must have no empty dimension but the batch, got shape {list(input.shape)}")
-    for k, (before, after) in enumerate(pairs):
-        input = _padded_dim(input, ndim - 1 - k, before, after, mode)
-    return input
+    tables = [_padded(n, *pair, mode) for n, pair in zip(reversed(input.shape), pairs, strict=False)]
+    return ops.weighted_sum(input, tables=tuple(reversed(tables)))
 
 
 # ---------------------------------------------------------------------------------------------------- resizing
@@ -142,16 +143,17 @@ def _ratio(size, out, scale, align_corners):
     return 1 / scale if scale else size / out
 
 
-def _taps(kind, size, out, scale, align_corners, antialias):
-    """Positions (out, k) and weights (out, k) of the input elements that make each output element."""
+@functools.lru_cache(KEPT)
+def _resized(kind, size, out, scale, align_corners, antialias):
+    """The table of one dim: the input elements that make each output element, and their weights."""
     ratio, i = _ratio(size, out, scale, align_corners), np.arange(out)
     if kind in ("nearest", "nearest-exact"):
         # single precision, as the framework that these positions must agree with
         shift = 0.0 if kind == "nearest" else 0.5
         at = np.floor(((i + shift) * np.float32(ratio)).astype(np.float32)).astype(np.int64)
-        return np.minimum(at, size - 1)[:, None], None
+        return even_table(size, np.minimum(at, size - 1)[:, None])
     if antialias:
-        return _smooth_taps(kind, size, ratio, i)
+        return _smoothed(kind, size, ratio, i)
     at = i * ratio if align_corners else (i + 0.5) * ratio - 0.5
     kernel, support = KERNELS[kind]
     if kind == "linear":
@@ -161,11 +163,11 @@ def _taps(kind, size, out, scale, align_corners, antialias):
         first = np.minimum(first, size - 1)
     steps = np.arange(1 - support, support + 1)
     fraction = np.clip(at - first, 0, 1) if kind == "linear" else at - first
-    return np.clip(first[:, None] + steps, 0, size - 1), kernel(fraction[:, None] - steps)
+    return even_table(size, np.clip(first[:, None] + steps, 0, size - 1), kernel(fraction[:, None] - steps))
 
 
-def _smooth_taps(kind, size, ratio, i):
-    """As `_taps`, with the kernel stretched over all input elements that an output element covers."""
+def _smoothed(kind, size, ratio, i):
+    """As `_resized`, with the kernel stretched over all input elements that an output element covers."""
     kernel, support = SMOOTH[kind]
     reach, stretch = support * max(ratio, 1.0), max(ratio, 1.0)
     centre = ratio * (i + 0.5)
@@ -173,42 +175,57 @@ def _smooth_taps(kind, size, ratio, i):
     last = np.minimum((centre + reach + 0.5).astype(np.int64), size)
     steps = np.arange(max(int((last - first).max(initial=1)), 1))
     at = first[:, None] + steps
-    weights = np.where(at < last[:, None], kernel((at - centre[:, None] + 0.5) / stretch), 0)
-    return np.minimum(at, size - 1), weights / weights.sum(1, keepdims=True)
+    covered = at < last[:, None]
+    weights = np.where(covered, kernel((at - centre[:, None] + 0.5) / stretch), 0)
+    weights /= weights.sum(1, keepdims=True)
+    return Table(size, np.concatenate([[0], np.cumsum(covered.sum(1))]), at[covered], weights[covered])
 
 
-def _resized_dim(input, dim, positions, weights):
-    """One dim with each element the weighted sum of those at ``positions``."""
-    if weights is None:
-        return ops.index_select(input, dim, positions[:, 0])
-    weights = weights.astype(numpy_dtype(input.dtype)).reshape(*weights.shape, *[1] * (input.ndim - 1 - dim))
-    total = None
-    for k in range(positions.shape[1]):
-        part = ops.index_select(input, dim, positions[:, k]) * weights[:, k]
-        total = part if total is None else total + part
-    return total
-
-
-def _target_size(input, size, scale_factor, mode, recompute):
-    """(output sizes, scale factors or None for each dim)."""
-    rank = input.ndim - 2
+def _target_size(shape, size, scale_factor, mode, recompute):
+    """(output sizes, scale factors or None for each dim) for images (C, ...) of ``shape``."""
+    rank = len(shape) - 1
     if (size is None) == (scale_factor is None):
         raise ValueError(f"interpolate: give one of size and scale_factor, got {size!r} and {scale_factor!r}")
     given = size if size is not None else scale_factor
-    given = tuple(given) if isinstance(given, (tuple, list)) else (given,) * rank
+    given = given if isinstance(given, tuple) else (given,) * rank
     if len(given) != rank:
         raise ValueError(
-            f"interpolate: size or scale_factor must have {rank} entries for input of shape {list(input.shape)}, "
-            f"got {given}"
+            f"interpolate: size or scale_factor must have {rank} entries for images of shape {list(shape)}, got {given}"
         )
     if size is not None:
         if recompute:
             raise ValueError("interpolate: recompute_scale_factor is not meaningful with an explicit size")
-        if not all(hasattr(s, "__index__") for s in given):
-            raise TypeError(f"interpolate: size must be ints, got {given}")
         return tuple(map(int, given)), (None,) * rank
-    sizes = tuple([math.floor(n * float(s)) for n, s in zip(input.shape[2:], given, strict=True)])
+    sizes = tuple([math.floor(n * float(s)) for n, s in zip(shape[1:], given, strict=True)])
     return sizes, (None,) * rank if recompute or mode == "area" else tuple(map(float, given))
+
+
+@functools.lru_cache(KEPT)
+def _resizing(shape, size, scale_factor, mode, align_corners, recompute, antialias):
+    """The tables of `interpolate` for images (C, ...) of ``shape``; None where nothing changes."""
+    rank = len(shape) - 1
+    if mode not in MODES or rank not in RANKS.get(mode, (1, 2, 3)):
+        raise NotImplementedError(f"interpolate: mode {mode!r} does not go with images of shape {list(shape)}; "
+                                  f"modes are {', '.join(MODES)}")  # fmt: skip
+    kind = MODES[mode]
+    if align_corners is not None and kind in ("nearest", "nearest-exact", "area"):
+        raise ValueError(f"interpolate: align_corners goes with interpolating modes alone, not with {mode!r}")
+    if antialias and (kind not in SMOOTH or rank != 2):
+        raise ValueError("interpolate: antialias needs a 4-d input and mode 'bilinear', 'bicubic' or 'lanczos'")
+    if kind == "lanczos" and (align_corners or not antialias):
+        raise ValueError("interpolate: mode 'lanczos' needs antialias=True and align_corners=False")
+    sizes, scales = _target_size(shape, size, scale_factor, mode, recompute)
+    if min(sizes) < 1 or 0 in shape:
+        raise RuntimeError(f"interpolate: input and output sizes must be positive, got {list(shape)} and {sizes}")
+    tables = []
+    for n, out, scale in zip(shape[1:], sizes, scales, strict=True):
+        if n == out and scale is None:
+            tables.append(None)
+        elif kind == "area":
+            tables.append(window_means(n, out))
+        else:
+            tables.append(_resized(kind, n, out, scale, bool(align_corners), antialias))
+    return None if tables == [None] * rank else tuple(tables)
 
 
 @op(
@@ -233,26 +250,13 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
     edges. ``antialias`` widens the kernel when shrinking. ``recompute_scale_factor`` uses the ratio of the rounded
     sizes.
     """
-    if mode not in MODES or input.ndim not in (3, 4, 5) or input.ndim - 2 not in RANKS.get(mode, (1, 2, 3)):
-        raise NotImplementedError(f"interpolate: mode {mode!r} does not go with an input of shape {list(input.shape)}; "
-                                  f"modes are {', '.join(MODES)}")  # fmt: skip
-    kind = MODES[mode]
-    if align_corners is not None and kind in ("nearest", "nearest-exact", "area"):
-        raise ValueError(f"interpolate: align_corners goes with interpolating modes alone, not with {mode!r}")
-    if antialias and (kind not in SMOOTH or input.ndim != 4):
-        raise ValueError("interpolate: antialias needs a 4-d input and mode 'bilinear', 'bicubic' or 'lanczos'")
-    if kind == "lanczos" and (align_corners or not antialias):
-        raise ValueError("interpolate: mode 'lanczos' needs antialias=True and align_corners=False")
-    sizes, scales = _target_size(input, size, scale_factor, mode, recompute_scale_factor)
-    if min(sizes) < 1 or 0 in input.shape[1:]:
-        raise RuntimeError(f"interpolate: input and output sizes must be positive, got {list(input.shape)} and {sizes}")
-    if kind == "area":
-        return getattr(ops, f"adaptive_avg_pool{input.ndim - 2}d")(input, sizes)
-    for dim, (out, scale) in enumerate(zip(sizes, scales, strict=True), 2):
-        if out != input.shape[dim] or scale is not None:
-            taps = _taps(kind, input.shape[dim], out, scale, bool(align_corners), antialias)
-            input = _resized_dim(input, dim, *taps)
-    return input
+    size, scale_factor = [tuple(v) if isinstance(v, list) else v for v in (size, scale_factor)]
+    if size is not None and not all(hasattr(n, "__index__") for n in (size if isinstance(size, tuple) else (size,))):
+        raise TypeError(f"interpolate: size must be ints, got {size}")
+    tables = _resizing(input.shape[1:], size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
+    if mode == "area" and numpy_dtype(input.dtype).kind != "f":
+        input = ops.to(input, get_default_dtype())
+    return input if tables is None else ops.weighted_sum(input, tables=tables)
 
 
 @op(composite, namespace="nn.functional", samples=[sample(real(1, 2, 4), 7)])
@@ -271,162 +275,6 @@ def upsample_nearest(input, size=None, scale_factor=None):
 def upsample_bilinear(input, size=None, scale_factor=None):
     """`interpolate` with mode 'bilinear' and aligned corners."""
     return ops.interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)
-
-
-# ---------------------------------------------------------------------------------------------------- points
-
-
-def _to_pixels(at, size, align_corners):
-    """Coordinates in [-1, 1] as positions in pixels."""
-    return (at + 1) * ((size - 1) / 2) if align_corners else ((at + 1) * size - 1) * 0.5
-
-
-def _clipped(at, size):
-    """Positions held inside the image; those outside get no gradient."""
-    inside = (at > 0) & (at < size - 1)
-    return ops.where(inside, at, ops.clamp(at.detach(), 0, size - 1))
-
-
-def _reflected(at, size, align_corners):
-    """Positions mirrored at the centres of the outermost pixels, or at their outer edges, until they lie inside."""
-    low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
-    if span == 0:
-        return at * 0
-    distance = ops.abs(at - low)
-    extra = ops.fmod(distance, span)
-    odd = ops.fmod(ops.floor(distance.detach() / span), 2) != 0
-    return ops.where(odd, span - extra, extra) + low
-
-
-def _held(at, size, padding_mode, align_corners):
-    """Positions by the rule for those outside the image."""
-    if padding_mode == "zeros":
-        return at
-    return _clipped(at if padding_mode == "border" else _reflected(at, size, align_corners), size)
-
-
-def _pixels(flat, places, size, weight=None):
-    """Pixels (N, C, points) at whole positions ``places`` (a float tensor for each dim), zero outside the image."""
-    index = inside = None
-    for at, n in zip(places, size, strict=True):
-        at = at.detach()
-        ok = (at >= 0) & (at <= n - 1)
-        inside = ok if inside is None else inside & ok
-        at = ops.to(ops.where(ok, at, 0.0), np.int64)
-        index = at if index is None else index * n + at
-    shape = (*flat.shape[:2], index.shape[-1])
-    found = ops.gather(flat, 2, ops.expand(ops.unsqueeze(index, 1), shape))
-    share = ops.to(inside, numpy_dtype(flat.dtype)) if weight is None else ops.where(inside, weight, 0.0)
-    return found * ops.unsqueeze(share, 1)
-
-
-def _linear_sample(flat, at, size):
-    floors = [ops.floor(a.detach()) for a in at]
-    total = None
-    for corner in product((0, 1), repeat=len(size)):
-        weight = None
-        for a, f, bit in zip(at, floors, corner, strict=True):
-            part = a - f if bit else f + 1 - a
-            weight = part if weight is None else weight * part
-        found = _pixels(flat, [f + bit for f, bit in zip(floors, corner, strict=True)], size, weight)
-        total = found if total is None else total + found
-    return total
-
-
-def _cubic_weights(t):
-    """The four weights of Keys' kernel (a = -0.75) at distance ``t`` past the second pixel."""
-    a = -0.75
-
-    def near(x):
-        return ((a + 2) * x - (a + 3)) * x * x + 1
-
-    def far(x):
-        return ((x - 5) * x + 8) * x * a - 4 * a
-
-    return far(t + 1), near(t), near(1 - t), far(2 - t)
-
-
-def _cubic_sample(flat, at, size, padding_mode, align_corners):
-    floors = [ops.floor(a.detach()) for a in at]
-    weights = [_cubic_weights(a - f) for a, f in zip(at, floors, strict=True)]
-    total = None
-    for taps in product(range(4), repeat=len(size)):
-        places = [
-            _held(f + (k - 1), n, padding_mode, align_corners) for f, k, n in zip(floors, taps, size, strict=True)
-        ]
-        weight = None
-        for w, k in zip(weights, taps, strict=True):
-            weight = w[k] if weight is None else weight * w[k]
-        found = _pixels(flat, places, size, weight)
-        total = found if total is None else total + found
-    return total
-
-
-@op(composite, namespace="nn.functional", samples=[
-    sample(real(1, 2, 3, 4), real(1, 2, 3, 2, low=-1.2, high=1.2), align_corners=False),
-    sample(real(1, 1, 2, 3, 3), real(1, 2, 2, 2, 3), align_corners=True),
-    sample(real(1, 2, 3, 4), real(1, 2, 2, 2), "bicubic", "border", False),
-    sample(real(1, 2, 3, 4), real(1, 2, 3, 2), padding_mode="reflection", align_corners=False)])  # fmt: skip
-def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
-    """The image (N, C, H, W) at the points ``grid`` (N, h, w, 2), or the volume (N, C, D, H, W) at (N, d, h, w, 3).
-
-    A point is (x, y) or (x, y, z), each from -1 to 1: from edge to edge, or with ``align_corners`` from the centre of
-    the first pixel to that of the last. ``mode``: 'bilinear', 'nearest', 'bicubic' (images). ``padding_mode``:
-    'zeros', 'border', 'reflection'.
-    """
-    if mode not in ("bilinear", "nearest", "bicubic"):
-        raise ValueError(f"grid_sample: mode must be 'bilinear', 'nearest' or 'bicubic', got {mode!r}")
-    if padding_mode not in ("zeros", "border", "reflection"):
-        raise ValueError(f"grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got {padding_mode!r}")
-    rank = input.ndim - 2
-    if rank not in (2, 3) or grid.ndim != input.ndim or grid.shape[0] != input.shape[0] or grid.shape[-1] != rank:
-        raise RuntimeError(
-            f"grid_sample: input (N, C, H, W) needs grid (N, h, w, 2), (N, C, D, H, W) needs (N, d, h, w, 3), "
-            f"got shapes {list(input.shape)} and {list(grid.shape)}"
-        )
-    if mode == "bicubic" and rank != 2:
-        raise RuntimeError("grid_sample: mode 'bicubic' needs a 4-d input")
-    if 0 in input.shape[1:]:
-        raise RuntimeError(
-            f"grid_sample: input must have no empty dimension but the batch, got shape {list(input.shape)}"
-        )
-    if align_corners is None:
-        warnings.warn("grid_sample: align_corners is False by default; pass it to silence this", stacklevel=2)
-    batch, channels, *size = input.shape
-    flat = ops.reshape(input, (batch, channels, math.prod(size)))
-    points = ops.reshape(grid, (batch, math.prod(grid.shape[1:-1]), rank))
-    at = [_to_pixels(points[..., rank - 1 - d], n, align_corners) for d, n in enumerate(size)]
-    if mode == "bicubic":
-        out = _cubic_sample(flat, at, size, padding_mode, align_corners)
-    else:
-        at = [_held(a, n, padding_mode, align_corners) for a, n in zip(at, size, strict=True)]
-        out = _linear_sample(flat, at, size) if mode == "bilinear" else _pixels(flat, [ops.round(a) for a in at], size)
-    return ops.reshape(out, (batch, channels, *grid.shape[1:-1]))
-
-
-@op(
-    composite,
-    namespace="nn.functional",
-    samples=[sample(real(2, 2, 3), (2, 1, 3, 4), False), sample(real(1, 3, 4), (1, 1, 2, 3, 2), align_corners=True)],
-)
-def affine_grid(theta, size, align_corners=None):
-    """A regular grid of ``size`` under affine maps ``theta`` (N, 2, 3) or (N, 3, 4), for `grid_sample`."""
-    rank, dtype = len(size) - 2, numpy_dtype(theta.dtype)
-    if dtype.kind != "f":
-        raise ValueError(f"affine_grid: theta must be floating-point, got {theta.dtype}")
-    if rank not in (2, 3):
-        raise NotImplementedError(f"affine_grid: size must have 4 or 5 entries, got {tuple(size)}")
-    if theta.ndim != 3 or tuple(theta.shape[1:]) != (rank, rank + 1):
-        raise ValueError(f"affine_grid: theta must have shape [N, {rank}, {rank + 1}], got {list(theta.shape)}")
-    if min(size) <= 0:
-        raise ValueError(f"affine_grid: sizes must be positive, got {tuple(size)}")
-    if align_corners is None:
-        warnings.warn("affine_grid: align_corners is False by default; pass it to silence this", stacklevel=2)
-    axes = [np.linspace(-1, 1, n) * (1 if align_corners else (n - 1) / n) if n > 1 else np.zeros(1) for n in size[2:]]
-    mesh = np.meshgrid(*axes, indexing="ij")
-    points = np.stack([*reversed(mesh), np.ones_like(mesh[0])], -1).reshape(-1, rank + 1).astype(dtype)
-    found = ops.matmul(points, ops.transpose(theta, 1, 2))
-    return ops.reshape(found, (theta.shape[0], *size[2:], rank))
 
 
 # ---------------------------------------------------------------------------------------------------- rearranging
