@@ -263,9 +263,10 @@ def philox(seed, counter, stream=0):
     return c
 
 
-def draw(name, seed, offset, size, dtype, probability=1.0):
+def draw(name, seed, offset, size, dtype, probability=1.0, low=0, high=0):
     """What is made of the words of each element's own counter, one after the other, in Python's floats."""
-    bits = 64 if np.dtype(dtype) == np.float64 and name != "coins" else 32
+    wide = high - low > 1 << 16 if name == "integers" else np.dtype(dtype).itemsize == 8 and name != "coins"
+    bits = 64 if wide else 32
 
     def unit(word):
         return float(dtype(word) + dtype(1)) / 2.0**bits  # rounded as the kernel does: near 1 its logarithm shows that
@@ -280,6 +281,10 @@ def draw(name, seed, offset, size, dtype, probability=1.0):
             found.append(words[row] < math.ceil(probability * 2**32))
         elif name == "uniform01":
             found.append((words[row] >> (8 if bits == 32 else 11)) / 2.0 ** (24 if bits == 32 else 53))
+        elif name == "integers":
+            found.append(low + (words[row] * (high - low) >> bits))
+        elif name == "words":
+            found.append(words[row])
         elif name == "exponential01":
             found.append(-math.log(unit(words[row])))
         else:  # Box and Muller: cosine and sine of a pair

@@ -380,6 +380,21 @@ def lane(typingctx, x, index):
     return signature(x.dtype, x, types.int64), codegen
 
 
+@intrinsic(prefer_literal=True)
+def shift(typingctx, x, fill, count):
+    """The lanes moved ``count`` (a literal) places up, or down if that is negative; ``fill`` where none came from."""
+    places = count.literal_value
+    wanted = _base(x)
+
+    def codegen(context, builder, sig, args):
+        kind, lanes = args[0].type, x.lanes
+        free = _as(context, builder, args[1], types.unliteral(fill), Vector(wanted, lanes))
+        order = [i - places if 0 <= i - places < lanes else lanes for i in range(lanes)]
+        return builder.shuffle_vector(args[0], free, ir.Constant(ir.VectorType(I32, kind.count), order))
+
+    return signature(x, x, types.unliteral(fill), count), codegen
+
+
 def _halves(builder, value, combine):
     """Fold the upper half of the lanes onto the lower until one is left: a fixed order."""
     while value.type.count > 1:

@@ -12,7 +12,6 @@ from ..inplace import write_out
 from ..kernels.blas import blas_one_thread
 from ..registry import composite, contraction, op
 from .factorize import lu_parts, matrices, square, svd, svdvals, turned
-from .reduce import products_of_others
 from .samples import definite, positive, real, sample
 
 SQUARE = [definite(3, 3), definite(2, 3, 3)]
@@ -188,7 +187,7 @@ def _cofactor(A, out):
         return ops.reshape(out, (*out.shape, 1, 1)) * turned(inv(A))
     U, S, Vh = svd(A, full_matrices=False)
     sign = np.linalg.det(getattr(U, "array", U)) * np.linalg.det(getattr(Vh, "array", Vh))
-    others = products_of_others(S, S.ndim - 1)
+    others = ops.products_of_others(S, dim=S.ndim - 1)
     limit = ops.matmul(U * ops.unsqueeze(others * sign[..., None], -2), Vh)
     if singular.all():
         return limit

@@ -141,18 +141,12 @@ def _prod_settings(arrays, settings):
     return {**settings, "dim": None if dim is None else normalize_dim(dim, arrays[0].ndim)}
 
 
-def products_of_others(x, dim):
-    """For each element the product of the others along ``dim``, without a division, so that zeros need no care."""
-    before = ops.exclusive_cumprod(x, dim)
-    return before * ops.flip(ops.exclusive_cumprod(ops.flip(x, (dim,)), dim), (dim,))
-
-
 def _prod_gradient(g, input, dim, keepdim):
     if input.ndim == 0:
         return g
     if dim is None:
-        return g * ops.reshape(products_of_others(ops.reshape(input, (-1,)), 0), tuple(input.shape))
-    return restore(g, (dim,), keepdim, input.ndim) * products_of_others(input, dim)
+        return g * ops.reshape(ops.products_of_others(ops.reshape(input, (-1,)), dim=0), tuple(input.shape))
+    return restore(g, (dim,), keepdim, input.ndim) * ops.products_of_others(input, dim=dim)
 
 
 @op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=_prod_settings, vjp=[_prod_gradient],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from .. import ops
-from ..registry import composite, op, reduction
-from ..shapes import numpy_dtype
-from .reduce import one_dim_setting, sum_dtype
+from ..registry import Kernel, composite, op, reduction
+from ..shapes import normalize_dim, numpy_dtype, promote_to_float
+from .reduce import LARGE, one_dim_setting, sum_dtype
 from .samples import distinct, integer, real, sample
 
 LINES = [sample(real(3, 4), 1), sample(real(2, 3, 2), -2), sample(real(), 0)]
@@ -23,22 +23,29 @@ def _accumulate(function, input, dim, dtype):
     return function.accumulate(x, axis=dim, dtype=numpy_dtype(dtype, sum_dtype(input, None))).reshape(input.shape)
 
 
+def _accumulate_from_end(function, input, dim):
+    return np.flip(_accumulate(function, np.flip(input, dim), dim, None), dim) if input.ndim else input.copy()
+
+
 @op(reduction, signature="input, dim, *, dtype=None", prepare=one_dim_setting, inplace=True,
-    samples=LINES, onnx="CumSum",
-    vjp=[lambda g, dim: _reversed(ops.cumsum, g, dim)])  # fmt: skip
+    kernel=Kernel("scan:cumsum", above=LARGE), samples=LINES, onnx="CumSum",
+    vjp=[lambda g, dim: cumsum_from_end(g, dim=dim)])  # fmt: skip
 def cumsum(input, *, dim, dtype):
-    """Running sums along ``dim``. Integers and booleans are summed as int64."""
+    """Running sums along ``dim``. Integers and booleans are summed as int64; large arrays of float32 in float64."""
     return _accumulate(np.add, input, dim, dtype)
 
 
-def _reversed(scan, x, dim):
-    return ops.flip(scan(ops.flip(x, (dim,)), dim), (dim,)) if x.ndim else x
+@op(reduction, namespace="internal", kernel=Kernel("scan:cumsum_from_end", above=LARGE), prepare=one_dim_setting,
+    samples=LINES, vjp=[lambda g, dim: cumsum(g, dim)])  # fmt: skip
+def cumsum_from_end(input, *, dim):
+    """Sums of each element and those behind it along ``dim``: the adjoint of `cumsum`."""
+    return _accumulate_from_end(np.add, input, dim)
 
 
 @op(reduction, signature="input, dim, *, dtype=None", prepare=one_dim_setting, inplace=True,
-    samples=[*LINES, sample(integer(3, 4, low=0, high=3), 1)],
-    vjp=[lambda g, input, dim: g if input.ndim == 0 else exclusive_cumprod(input, dim) * ops.backward_recurrence(
-        ops.cat([input[_part(dim, 1, None)], ops.zeros_like(input[_part(dim, 0, 1)])], dim), g, dim=dim)])  # fmt: skip
+    kernel=Kernel("scan:cumprod", above=LARGE), samples=[*LINES, sample(integer(3, 4, low=0, high=3), 1)],
+    vjp=[lambda g, input, out, dim: g if input.ndim == 0 else
+         _earlier(out, dim) * ops.backward_recurrence(_next(input, dim), g, dim=dim)])  # fmt: skip
 def cumprod(input, *, dim, dtype):
     """Running products along ``dim``. Integers and booleans are multiplied as int64.
 
@@ -48,14 +55,7 @@ def cumprod(input, *, dim, dtype):
     return _accumulate(np.multiply, input, dim, dtype)
 
 
-@op(composite, namespace="internal", samples=[sample(real(3, 4), 1)])
-def exclusive_cumprod(input, dim):
-    """For each element the product of those before it along ``dim``."""
-    first, rest = ops.ones_like(input[_part(dim, 0, 1)]), input[_part(dim, 0, -1)]
-    return ops.cat([first, ops.cumprod(rest, dim)], dim)
-
-
-@op(reduction, namespace="internal", vjp=[
+@op(reduction, namespace="internal", kernel=Kernel("scan:backward_recurrence", above=LARGE), vjp=[
     lambda g, out, coefficients, dim: forward_recurrence(coefficients, g, dim) * _next(out, dim),
     lambda g, coefficients, dim: forward_recurrence(coefficients, g, dim)],
     samples=[sample(real(3, 4), real(3, 4), dim=1)])  # fmt: skip
@@ -79,6 +79,11 @@ def _next(x, dim):
     return ops.cat([x[_part(dim, 1, None)], ops.zeros_like(x[_part(dim, 0, 1)])], dim)
 
 
+def _earlier(x, dim):
+    """``x`` moved by one place towards the end, with 1 in front."""
+    return ops.cat([ops.ones_like(x[_part(dim, 0, 1)]), x[_part(dim, 0, -1)]], dim)
+
+
 def forward_recurrence(coefficients, g, dim):
     """T with T_k = g_k + coefficients_{k-1} T_{k-1}: the adjoint of `backward_recurrence` in its input."""
     turned = ops.flip(coefficients, (dim,))
@@ -95,7 +100,25 @@ def _logcumsumexp_gradient(g, input, out, dim):
     return share * ops.backward_recurrence(ratio, g, dim=dim)
 
 
-@op(reduction, signature="input, dim", prepare=one_dim_setting, samples=LINES, vjp=[_logcumsumexp_gradient])
+def _cumprod_from_end(x, dim):
+    return ops.flip(ops.cumprod(ops.flip(x, (dim,)), dim), (dim,))
+
+
+def _products_around(input, dim):
+    behind = _cumprod_from_end(input, dim)
+    last = ops.ones_like(input[_part(dim, 0, 1)])
+    return _earlier(ops.cumprod(input, dim), dim) * ops.cat([behind[_part(dim, 1, None)], last], dim)
+
+
+@op(reduction, namespace="internal", kernel=Kernel("scan:products_of_others", above=LARGE), vjp=(),
+    composite=_products_around, samples=[sample(real(3, 4), dim=1), sample(real(2, 3, 2), dim=0)])  # fmt: skip
+def products_of_others(input, *, dim):
+    """For each element the product of the others along ``dim``, without a division, so that zeros need no care."""
+    return _products_around(input, dim)
+
+
+@op(reduction, signature="input, dim", prepare=one_dim_setting, kernel=Kernel("scan:logcumsumexp", above=LARGE),
+    samples=LINES, vjp=[_logcumsumexp_gradient])  # fmt: skip
 def logcumsumexp(input, *, dim):
     """log(cumsum(exp(x))) along ``dim``, without overflow."""
     if input.dtype.kind != "f":
@@ -117,13 +140,13 @@ def _running_extreme(extreme, input, dim):
     return values, np.maximum.accumulate(np.where(reached, places, 0), axis=dim)
 
 
-@op(reduction, **RUNNING)
+@op(reduction, kernel=Kernel("scan:cummax", above=LARGE), **RUNNING)
 def cummax(input, *, dim):
     """Running maxima along ``dim``, and the last places where they were reached."""
     return _running_extreme(np.maximum, input, dim)
 
 
-@op(reduction, **RUNNING)
+@op(reduction, kernel=Kernel("scan:cummin", above=LARGE), **RUNNING)
 def cummin(input, *, dim):
     """Running minima along ``dim``, and the last places where they were reached."""
     return _running_extreme(np.minimum, input, dim)
@@ -136,26 +159,55 @@ def spacing(y, x, dx, dim):
     if x.ndim == 1:
         if x.shape[0] != y.shape[dim]:
             raise RuntimeError(f"trapezoid: x has {x.shape[0]} points, y has {y.shape[dim]} along dim {dim}")
-        return ops.reshape(ops.diff(x), (-1, *[1] * (y.ndim - 1 - dim % y.ndim)))
-    return ops.diff(x, dim=dim if dim < 0 else dim - y.ndim)
+        return ops.reshape(ops.diff(x), (-1, *[1] * (y.ndim - 1 - dim)))
+    return ops.diff(x, dim=dim - y.ndim)
+
+
+def _line_dim(y, dim):
+    """``dim`` of an integral, counted from the front."""
+    dim = normalize_dim(dim, y.ndim)
+    if y.ndim == 0:
+        raise RuntimeError("trapezoid: y must have at least 1 dimension, got a 0-d tensor")
+    return dim
 
 
 def _trapezoids(y, x, dx, dim):
     """The areas between neighbouring points along ``dim``."""
-    dim = one_dim_setting([y], {"dim": dim})["dim"]
-    if y.ndim == 0:
-        raise RuntimeError("trapezoid: y must have at least 1 dimension, got a 0-d tensor")
-    return (y[_part(dim, 1, None)] + y[_part(dim, 0, -1)]) * spacing(y, x, dx, dim) * 0.5
+    return (y[_part(dim, 1, None)] + y[_part(dim, 0, -1)]) * (spacing(y, x, dx, dim) * 0.5)
+
+
+def _spread_of_even(g, dim, input_shape):
+    """The gradient handed to all points, half of it to the first and the last."""
+    size, g = input_shape[dim], ops.unsqueeze(g, dim)
+    if size < 2:
+        return ops.zeros_like(ops.expand(g, input_shape))
+    inner = ops.expand(g, (*input_shape[:dim], size - 2, *input_shape[dim + 1 :]))
+    return ops.cat([g * 0.5, inner, g * 0.5], dim)
+
+
+@op(reduction, namespace="internal", promote=promote_to_float, vjp=[_spread_of_even],
+    samples=[sample(real(3, 4), dim=1)])  # fmt: skip
+def even_trapezoid(input, *, dim):
+    """The trapezoid rule with steps of 1: the sum less half of the first and the last element."""
+    total = ops.sum(input, dim)
+    if input.shape[dim] == 0:
+        return total
+    return total - (input[_part(dim, 0, 1)] + input[_part(dim, -1, None)]).reshape(total.shape) * input.dtype.type(0.5)
 
 
 @op(composite, method=False, aliases=["trapz"],
     samples=[sample(real(3, 4)), sample(real(3, 4), real(4), dim=1), sample(real(3, 4), dx=2)])  # fmt: skip
 def trapezoid(y, x=None, *, dx=1.0, dim=-1):
     """Integral of ``y`` along ``dim`` by the trapezoid rule, over points ``x`` or with constant spacing ``dx``."""
-    return ops.sum(_trapezoids(y, x, dx, dim), dim)
+    dim = _line_dim(y, dim)
+    if x is not None:
+        return ops.sum(_trapezoids(y, x, dx, dim), dim)
+    area = even_trapezoid(y, dim=dim)
+    return area if type(dx) is float and dx == 1 else area * dx
 
 
 @op(composite, method=False, samples=[sample(real(3, 4)), sample(real(3, 4), real(4), dim=1)])
 def cumulative_trapezoid(y, x=None, *, dx=1.0, dim=-1):
     """Running integrals of ``y`` along ``dim`` by the trapezoid rule: one value fewer than points."""
+    dim = _line_dim(y, dim)
     return ops.cumsum(_trapezoids(y, x, dx, dim), dim)
