@@ -26,6 +26,8 @@ from __future__ import annotations
 import secrets
 import threading
 from contextlib import contextmanager
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -77,23 +79,69 @@ def tile_count(size: int, bits: int) -> int:
     return -(-size * bits // (32 * 4 * LANES))
 
 
-def fill(size: int, dtype, bits: int, seed: int, offset: int, write) -> ndarray:
-    """A 1-d array of ``size`` elements: ``write(rows, out)`` turns rows of words into elements, tiles by tiles.
+@lru_cache(256)
+def taken(shape: tuple[int, ...], bits: int) -> tuple[int, int]:
+    """How many elements and how many counters a draw of ``shape`` takes."""
+    if shape and min(shape) < 0:
+        raise ValueError(f"sizes must not be negative, got {list(shape)}")
+    size = prod(shape)
+    return size, tile_count(size, bits) * LANES
 
-    ``rows`` are four uint64 arrays of 32-bit words (``bits=32``) or two of 64-bit words, each (tiles, 16); ``out`` is
-    the array to write, (tiles, rows, 16).
+
+def words(seed: int, offset: int, tiles: int, bits: int) -> ndarray:
+    """The words of ``tiles`` tiles as they lie: (tiles, 4, 16) of uint32, or (tiles, 2, 16) of uint64 (``bits=64``)."""
+    counter = np.arange(tiles * LANES, dtype=np.uint64)
+    counter += np.uint64(offset & LARGEST)
+    w = [word.reshape(-1, LANES) for word in philox(seed, counter)]
+    found = np.empty((tiles, 128 // bits, LANES), np.uint32 if bits == 32 else np.uint64)
+    for j, row in enumerate(w if bits == 32 else [w[0] << HALF | w[1], w[2] << HALF | w[3]]):
+        found[:, j] = row
+    return found
+
+
+def fill(size: int, dtype, bits: int, seed: int, offset: int, write, given=(), source=words) -> ndarray:
+    """A 1-d array of ``size`` elements: ``write(words, out, *given)`` turns `words` into elements, tiles by tiles.
+
+    ``out`` is (tiles, rows, 16); ``write`` may change the words. ``source`` is where they come from.
     """
     tiles = tile_count(size, bits)
     found = np.empty((tiles, 128 // bits, LANES), dtype)
     for start in range(0, tiles, CHUNK):
         part = found[start : start + CHUNK]
-        counter = np.arange(len(part) * LANES, dtype=np.uint64)
-        counter += np.uint64((offset + start * LANES) & LARGEST)
-        words = [w.reshape(-1, LANES) for w in philox(seed, counter)]
-        if bits == 64:
-            words = [words[0] << HALF | words[1], words[2] << HALF | words[3]]
-        write(words, part)
+        write(source(seed, offset + start * LANES, len(part), bits), part, *given)
     return found.reshape(-1)[:size]
+
+
+_blocks: dict[Any, tuple[int, int, int, ndarray]] = {}
+"""Elements that were made ahead, by kind: seed, first counter, counter behind the last, elements."""
+
+MOST_BLOCKS = 16
+MOST_AHEAD = CHUNK * LANES
+"""Counters in the largest block."""
+
+
+def from_block(key, shape, size: int, bits: int, seed: int, offset: int, make) -> ndarray:
+    """A small draw of ``shape``, out of a block that is made at once for it and those that follow.
+
+    An element follows from seed and counter alone, so nobody can tell. ``make(size, bits, seed, offset, *key)`` makes
+    the elements; ``key`` says what else they depend on. A draw that follows on the last of its kind doubles the block:
+    a single one does not pay for others that never come.
+    """
+    block = _blocks.get(key)
+    counters = -(-size * bits // 2048) * LANES
+    if block is not None and block[0] == seed:
+        _, first, end, elements = block
+        start = offset - first
+        if start >= 0 and offset + counters <= end and not start % LANES:
+            start = start * 128 // bits
+            return elements[start : start + size].reshape(shape).copy()
+        if 0 < start <= 2 * (end - first):
+            counters = max(counters, min(2 * (end - first), MOST_AHEAD))
+    elif len(_blocks) >= MOST_BLOCKS:
+        _blocks.clear()
+    elements = make(counters * 128 // bits, bits, seed, offset, *key)
+    _blocks[key] = seed, offset, min(offset + counters, LARGEST), elements
+    return elements[:size].reshape(shape).copy()
 
 
 class Generator:
@@ -134,12 +182,28 @@ class Generator:
 
     def reserve(self, counters: int) -> tuple[int, int]:
         """Hand out ``counters`` counters: (seed, offset of the first). Every draw takes its numbers through this."""
-        if state.watch is not None:
-            state.watch.reserve(self)
+        watch = state.watch
+        if watch is not None:
+            watch.reserve(self)
         with self._lock:
             offset = self._offset
             self._offset = (offset + counters) & LARGEST
             return self._seed, offset
+
+    def ahead(self, key, shape, bits: int) -> ndarray | None:
+        """A small draw of ``shape`` from the `from_block` of its kind, reserved; None where it has to be made."""
+        block = _blocks.get(key)
+        if block is None or state.watch is not None:
+            return None
+        seed, first, end, elements = block
+        size, counters = taken(shape, bits)
+        with self._lock:
+            start = self._offset - first
+            if start < 0 or start % LANES or first + start + counters > end or self._seed != seed:
+                return None
+            self._offset += counters
+        start = start * 128 // bits
+        return elements[start : start + size].reshape(shape).copy()
 
     def get_state(self) -> Tensor:
         """Seed and offset as a uint8 tensor of 16 elements."""

@@ -81,8 +81,8 @@ SEED, OFFSET = 0x1234_5678_9ABC_DEF0, (1 << 32) - 40  # the counters cross the b
 @pytest.mark.parametrize(("name", "dtype", "settings"), [
     ("uniform01", np.float32, {}), ("uniform01", np.float64, {}), ("coins", np.bool_, {"probability": 0.3}),
     ("coins", np.float64, {"probability": 1.0}), ("normal01", np.float32, {}), ("normal01", np.float64, {}),
-    ("exponential01", np.float32, {}), ("words", np.uint64, {}),
-    ("integers", np.int64, {"low": -(10**12), "high": 1 << 61}), ("integers", np.float32, {"low": -2, "high": 5})])  # fmt: skip
+    ("exponential01", np.float32, {}), ("words", np.uint64, {}), ("integers", np.float32, {"low": -2, "high": 5}),
+    ("integers", np.int64, {"low": -(10**12), "high": 1 << 61})])  # fmt: skip
 def test_draws(name, dtype, settings):
     source = np.array([SEED, OFFSET], np.uint64).view(np.int64)
     expected = naive.draw(name, SEED, OFFSET, 2100, dtype, **settings)  # its first elements do not depend on its size

@@ -8,20 +8,30 @@ How an element follows from seed and offset stands in `autograd_core.generator`.
 from __future__ import annotations
 
 import math
-from functools import wraps
+from functools import partial, wraps
 from operator import index as as_index
 
 import numpy as np
 
 from .. import ops
 from ..convert import as_array
-from ..generator import LANES, LARGEST, fill, generator_or_default, philox, tile_count
+from ..generator import (
+    LANES,
+    LARGEST,
+    default_generator,
+    fill,
+    from_block,
+    generator_or_default,
+    philox,
+    tile_count,
+    words,
+)
 from ..info import check_device, check_layout
 from ..inplace import write_out
 from ..modes import no_grad, state
 from ..registry import composite, op, random
-from ..shapes import as_shape, broadcast_shapes, common_dtype, dtype_of, ndarray, numpy_dtype
-from ..tensor import Tensor, apply
+from ..shapes import as_shape, broadcast_shapes, common_dtype, default_dtype, dtype_of, ndarray, numpy_dtype
+from ..tensor import Tensor, apply, wrap
 from .samples import positive, real, sample
 
 FLOAT_BITS = {"float16": 11, "float32": 24, "float64": 53}
@@ -29,67 +39,103 @@ FLOAT_BITS = {"float16": 11, "float32": 24, "float64": 53}
 
 DRAW = {"seed": 1, "offset": 0}
 
-LARGE_DRAW = 1 << 15
-"""Elements from which a draw is worth loading a kernel: forty times the speed, the same numbers."""
+INT64, UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
+
+LARGE_DRAW = 512
+"""Tiles from which a draw is worth loading a kernel: forty times the speed."""
+
+SMALL_DRAW = 32
+"""Tiles up to which a draw is taken from a block that was made ahead."""
 
 # ---------------------------------------------------------------------------------------------------- primitives
 
 
 def _bits(dtype):
-    return 64 if dtype == np.float64 or dtype == np.int64 else 32
+    return 64 if dtype.itemsize == 8 and dtype.kind != "u" else 32
 
 
-def _floats(shape, dtype, seed, offset, write):
-    dtype = np.dtype(dtype)
-    wide = np.dtype(np.float32) if dtype == np.float16 else dtype
-    found = fill(math.prod(shape), wide, _bits(dtype), seed, offset, lambda rows, out: write(rows, out, dtype))
-    return found.reshape(shape).astype(dtype, copy=False)
+def _elements(kind, shape, dtype, bits, seed, offset, *given):
+    """``shape`` elements of a kind of draw, which ``WRITERS[kind](words, out, *given)`` makes.
+
+    Many are made by the kernel. It gives the same numbers, but for the last bits of a logarithm, a sine or a cosine:
+    those are the kernel's or NumPy's according to the size of the draw alone.
+    """
+    size = math.prod(shape)
+    if size * bits <= SMALL_DRAW * 2048:
+        return from_block((kind, dtype, *given), shape, size, bits, seed, offset, _made)
+    tiles = tile_count(size, bits)
+    found = _native(kind, shape, dtype, seed, offset, *given) if tiles >= LARGE_DRAW else None
+    return _made(size, bits, seed, offset, kind, dtype, *given).reshape(shape) if found is None else found
 
 
-def _native(name, shape, dtype, seed, offset, probability=1.0):
-    """A large draw by the kernel of compiled programs, which gives the same numbers; None for the others."""
-    if math.prod(shape) < LARGE_DRAW:
-        return None
+def _made(size, bits, seed, offset, kind, dtype, *given):
+    """``size`` elements: nothing in them depends on how many they are."""
+    if kind in EXACT and tile_count(size, bits) >= LARGE_DRAW:
+        found = _native(kind, (size,), dtype, seed, offset, *given)
+        if found is not None:
+            return found
+    return fill(size, dtype, bits, seed, offset, WRITERS[kind], given, _words)
+
+
+EXACT = frozenset(("uniform01", "coins", "integers"))
+"""Kinds of draws whose kernel gives NumPy's numbers to the last bit."""
+
+
+def _native(kind, shape, dtype, seed, offset, *given):
+    """A draw by the kernel of compiled programs; None where it does not serve."""
     from ..kernels.draws import plan_draw
     from ..kernels.plan import execute
 
-    source = np.array([seed, offset], np.uint64).view(np.int64)
-    found = execute(plan_draw, (source,), name=name, shape=tuple(shape), dtype=np.dtype(dtype), probability=probability)
+    source = np.array([seed, offset & LARGEST], np.uint64).view(np.int64)
+    settings = {"coins": ("probability",), "integers": ("low", "high")}.get(kind, ())
+    found = execute(plan_draw, (source,), name=kind, shape=tuple(shape), dtype=dtype,
+                    **dict(zip(settings, given, strict=False)))  # fmt: skip
     return None if found is NotImplemented else found
+
+
+def _words(seed, offset, tiles, bits):
+    if tiles < LARGE_DRAW:
+        return words(seed, offset, tiles, bits)
+    kind = np.dtype(np.uint32 if bits == 32 else np.uint64)
+    return _native("words", (tiles, 128 // bits, LANES), kind, seed, offset)
+
+
+def _floats(kind, shape, dtype, seed, offset):
+    dtype = np.dtype(dtype)
+    if dtype.itemsize == 2:
+        return _elements(kind, shape, np.dtype(np.float32), 32, seed, offset).astype(dtype)
+    return _elements(kind, shape, dtype, _bits(dtype), seed, offset)
 
 
 @op(random, namespace="internal", samples=[sample(shape=(3, 4), dtype=np.dtype(np.float32), **DRAW)])
 def uniform01(*, shape, dtype, seed, offset):
     """Floats spread evenly over [0, 1): the first bits of each word."""
-    found = _native("uniform01", shape, dtype, seed, offset)
-    if found is not None:
-        return found
+    dtype = np.dtype(dtype)
+    return _elements("uniform01", shape, dtype, _bits(dtype), seed, offset)
 
-    def write(rows, out, dtype):
-        bits = FLOAT_BITS[dtype.name]
-        for j, row in enumerate(rows):
-            out[:, j] = row >> np.uint64(_bits(dtype) - bits)
-        out *= 2.0**-bits
 
-    return _floats(shape, dtype, seed, offset, write)
+def _uniform(words, out):
+    digits = FLOAT_BITS[out.dtype.name]
+    np.right_shift(words, 8 * words.itemsize - digits, out=words)
+    out[...] = words
+    out *= 2.0**-digits
 
 
 @op(random, namespace="internal", samples=[sample(shape=(3, 4), dtype=np.dtype(np.float32), **DRAW)])
 def exponential01(*, shape, dtype, seed, offset):
     """Floats from the exponential distribution of mean 1, never 0: -log((word + 1) / 2**bits)."""
-
-    def write(rows, out, dtype):
-        for j, row in enumerate(rows):
-            out[:, j] = row
-        _negative_log(out, _bits(dtype))
-        np.maximum(out, np.finfo(dtype).tiny, out=out)
-
-    return _floats(shape, dtype, seed, offset, write)
+    return _floats("exponential01", shape, dtype, seed, offset)
 
 
-def _negative_log(words, bits):
+def _exponential(words, out):
+    out[...] = words
+    _negative_log(out)
+    np.maximum(out, np.finfo(out.dtype).tiny, out=out)
+
+
+def _negative_log(words):
     words += 1.0
-    words *= 2.0**-bits
+    words *= 2.0 ** (-8 * words.itemsize)
     np.log(words, out=words)
     np.negative(words, out=words)
 
@@ -97,37 +143,40 @@ def _negative_log(words, bits):
 @op(random, namespace="internal", samples=[sample(shape=(3, 4), dtype=np.dtype(np.float32), **DRAW)])
 def normal01(*, shape, dtype, seed, offset):
     """Floats from the normal distribution of mean 0 and deviation 1, by the transform of Box and Muller."""
-
-    def write(rows, out, dtype):
-        bits = _bits(dtype)
-        kind = np.int32 if bits == 32 else np.int64
-        radius, angle = np.empty((2, out.shape[0], LANES), out.dtype)
-        for j in range(0, len(rows), 2):
-            radius[...] = rows[j]
-            _negative_log(radius, bits)
-            radius *= 2.0
-            np.sqrt(radius, out=radius)
-            angle[...] = rows[j + 1].astype(kind)  # signed: angles from -pi to pi, finest around 0
-            angle *= math.pi * 2.0 ** (1 - bits)
-            np.multiply(radius, np.cos(angle), out=out[:, j])
-            np.multiply(radius, np.sin(angle), out=out[:, j + 1])
-
-    return _floats(shape, dtype, seed, offset, write)
+    return _floats("normal01", shape, dtype, seed, offset)
 
 
-@op(random, namespace="internal", samples=[sample(shape=(3, 4), low=-2, high=5, dtype=np.dtype(np.int64), **DRAW)])
+def _normal(words, out):
+    bits = 8 * words.itemsize
+    radius = words[:, ::2].astype(out.dtype)
+    _negative_log(radius)
+    radius *= 2.0
+    np.sqrt(radius, out=radius)
+    angle = words[:, 1::2].view(f"i{words.itemsize}").astype(out.dtype)  # signed: from -pi to pi, finest around 0
+    angle *= math.pi * 2.0 ** (1 - bits)
+    np.multiply(radius, np.cos(angle), out=out[:, ::2])
+    np.multiply(radius, np.sin(angle), out=out[:, 1::2])
+
+
+@op(random, namespace="internal", samples=[sample(shape=(3, 4), low=-2, high=5, dtype=INT64, **DRAW)])
 def integers(*, shape, low, high, dtype, seed, offset):
     """Integers in [low, high): low + the high part of word * (high - low)."""
-    size, span = math.prod(shape), high - low
-    bits = 32 if span <= 1 << 16 else 64  # the odds of two numbers differ by a factor of at most 1 + span / 2**bits
+    return _elements("integers", shape, dtype, _bits_of_span(high - low), seed, offset, low, high)
 
-    def write(rows, out):
-        for j, row in enumerate(rows):
-            out[:, j] = (row * np.uint64(span)) >> np.uint64(32) if bits == 32 else _high_part(row, span)
 
-    found = fill(size, np.uint64, bits, seed, offset, write).reshape(shape)
+def _bits_of_span(span):
+    """The odds of two numbers differ by a factor of at most 1 + span / 2**bits."""
+    return 32 if span <= 1 << 16 else 64
+
+
+def _integers_of(words, out, low, high):
+    span = high - low
+    if words.itemsize == 8:
+        found = _high_part(words, span)
+    else:
+        found = words.astype(np.uint64) * np.uint64(span) >> np.uint64(32)
     found += np.uint64(low & LARGEST)
-    return found.view(np.int64).astype(dtype) if low < 0 or high <= 1 << 63 else found.astype(dtype)
+    out[...] = found.view(np.int64) if low < 0 or high <= 1 << 63 else found
 
 
 def _high_part(words, span):
@@ -145,23 +194,24 @@ def _high_part(words, span):
     samples=[sample(positive(4, high=1), shape=(3, 4), dtype=np.dtype(np.float32), **DRAW)])  # fmt: skip
 def coins(probability, *, shape, dtype, seed, offset):
     """1 with ``probability`` (a number, or an array that broadcasts to ``shape``), else 0: word < 2**32 probability."""
-    plain = not isinstance(probability, ndarray)
-    found = _native("coins", shape, dtype, seed, offset, probability) if plain else None
-    if found is not None:
-        return found
+    dtype = np.dtype(dtype)
     if isinstance(probability, ndarray):
-        limit = probability.astype(np.float64) * 2.0**32
-    else:
-        limit = math.ceil(probability * 2.0**32)
-    return (_words32(shape, seed, offset) < limit).astype(dtype, copy=False)
+        drawn = _elements("words", shape, np.dtype(np.uint32), 32, seed, offset)
+        return (drawn < probability.astype(np.float64) * 2.0**32).astype(dtype, copy=False)
+    return _elements("coins", shape, dtype, 32, seed, offset, float(probability))
 
 
-def _words32(shape, seed, offset):
-    def write(rows, out):
-        for j, row in enumerate(rows):
-            out[:, j] = row
+def _coins(words, out, probability):
+    out[...] = words < math.ceil(probability * 2.0**32)
 
-    return fill(math.prod(shape), np.uint32, 32, seed, offset, write).reshape(shape)
+
+def _as_they_are(words, out):
+    out[...] = words
+
+
+WRITERS = {"uniform01": _uniform, "exponential01": _exponential, "normal01": _normal, "integers": _integers_of,
+           "coins": _coins, "words": _as_they_are}  # fmt: skip
+"""By kind of draw: ``write(words, out, ...)`` turns words into elements."""
 
 
 @op(random, namespace="internal", samples=[sample(shape=(3, 4), p=0.3, dtype=np.dtype(np.float32), **DRAW)])
@@ -172,18 +222,22 @@ def geometric_counts(*, shape, p, dtype, seed, offset):
     return np.ceil(throws / -math.log1p(-p)).astype(dtype)
 
 
-@op(random, namespace="internal", samples=[sample(size=5, dtype=np.dtype(np.int64), **DRAW)])
+@op(random, namespace="internal", samples=[sample(size=5, dtype=INT64, **DRAW)])
 def permutation(*, size, dtype, seed, offset):
     """The integers 0 to size - 1 in random order: random 64-bit keys that carry their index in the low bits, sorted."""
-    index_bits = np.uint64(max(size - 1, 0).bit_length())
+    return _ordered(_elements("words", (size,), UINT64, 64, seed, offset), size).astype(dtype, copy=False)
 
-    def write(rows, out):
-        for j, row in enumerate(rows):
-            out[:, j] = row
 
-    keys = fill(size, np.uint64, 64, seed, offset, write)
-    keys = np.sort((keys >> index_bits << index_bits) | np.arange(size, dtype=np.uint64))
-    return (keys & ((np.uint64(1) << index_bits) - np.uint64(1))).astype(dtype)
+def _ordered(keys, size):
+    index_bits = max(size - 1, 0).bit_length()
+    keys >>= index_bits
+    if size <= 64:  # the same order
+        return keys.argsort(kind="stable")
+    keys <<= index_bits
+    keys |= np.arange(size, dtype=np.uint64)
+    keys.sort()
+    keys &= (1 << index_bits) - 1
+    return keys.view(np.int64)
 
 
 @op(random, namespace="internal", samples=[sample(positive(5, high=30), **DRAW)])
@@ -280,18 +334,37 @@ def drawn_with(drawn, *parameters):
 
 def draw(function, counters: int, generator, *arrays, **settings) -> Tensor:
     """Run an internal draw with a seed and ``counters`` counters from ``generator`` (None: the default one)."""
-    seed, offset = generator_or_default(generator, function.record.name).reserve(counters)
+    source = default_generator if generator is None else generator_or_default(generator, function.record.name)
+    seed, offset = source.reserve(counters)
+    if not arrays and state.watch is None:
+        return wrap(function.record.function(**settings, seed=seed, offset=offset))
     return apply(function.record, arrays, {**settings, "seed": seed, "offset": offset})
 
 
 def draw_floats(function, shape, dtype, generator) -> Tensor:
     """`uniform01`, `normal01` or `exponential01` of ``shape`` and ``dtype``."""
-    return draw(function, _counters(shape, _bits(dtype)), generator, shape=tuple(shape), dtype=np.dtype(dtype))
+    dtype, shape = numpy_dtype(dtype), tuple(shape)
+    bits = _bits(dtype)
+    found = ahead((function.record.name, dtype), shape, bits, generator)
+    if found is not None:
+        return wrap(found)
+    return draw(function, _counters(shape, bits), generator, shape=shape, dtype=dtype)
+
+
+def ahead(key, shape, bits, generator=None):
+    """An array that was made ahead (see `Generator.ahead`), or None."""
+    source = default_generator if generator is None else generator_or_default(generator, key[0])
+    return source.ahead(key, shape, bits)
 
 
 def draw_coins(probability, shape, dtype, generator) -> Tensor:
     """1 with ``probability``, else 0."""
-    return draw(coins, _counters(shape, 32), generator, probability, shape=tuple(shape), dtype=np.dtype(dtype))
+    dtype, shape = numpy_dtype(dtype), tuple(shape)
+    if type(probability) is float:
+        found = ahead(("coins", dtype, probability), shape, 32, generator)
+        if found is not None:
+            return wrap(found)
+    return draw(coins, _counters(shape, 32), generator, probability, shape=shape, dtype=dtype)
 
 
 def keep_mask(shape, keep: float, generator=None) -> Tensor:
@@ -305,7 +378,7 @@ def _counters(shape, bits):
 
 def _shape(where, sizes, size=None):
     shape = as_shape(sizes if size is None else (size,))
-    if any(s < 0 for s in shape):
+    if shape and min(shape) < 0:
         raise RuntimeError(f"{where}: sizes must not be negative, got {list(shape)}")
     return shape
 
@@ -330,6 +403,35 @@ def _finish(drawn, out=None, requires_grad=False, device=None, layout=None):
 # ---------------------------------------------------------------------------------------------------- new tensors
 
 
+def at_once(try_it):
+    """Let ``try_it(args)`` answer a call without options where it can: small draws that were made ahead."""
+
+    def register(public):
+        @wraps(public)
+        def quick(*args, **options):
+            if not options:
+                try:
+                    found = try_it(args)
+                except (TypeError, ValueError):  # the longer way tells what is wrong
+                    found = None
+                if found is not None:
+                    return wrap(found)
+            return public(*args, **options)
+
+        public.record.public = public.record.public_call = quick
+        return quick
+
+    return register
+
+
+def _ahead_of_default(kind, sizes):
+    if len(sizes) == 1 and type(sizes[0]) is tuple:
+        (sizes,) = sizes
+    dtype = default_dtype()
+    return default_generator.ahead((kind, dtype), sizes, 64 if dtype.itemsize == 8 else 32)
+
+
+@at_once(partial(_ahead_of_default, "uniform01"))
 @op(composite, samples=[sample(3, 4), sample((2, 3))])
 def rand(*sizes, size=None, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
          pin_memory=False):  # fmt: skip
@@ -339,6 +441,7 @@ def rand(*sizes, size=None, generator=None, out=None, dtype=None, layout=None, d
     return _finish(drawn, out, requires_grad, device, layout)
 
 
+@at_once(partial(_ahead_of_default, "normal01"))
 @op(composite, samples=[sample(3, 4), sample((2, 3))])
 def randn(*sizes, size=None, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
           pin_memory=False):  # fmt: skip
@@ -348,6 +451,15 @@ def randn(*sizes, size=None, generator=None, out=None, dtype=None, layout=None, 
     return _finish(drawn, out, requires_grad, device, layout)
 
 
+def _integers_ahead(given):
+    low, high, shape = given if len(given) == 3 else (0, *given)
+    if type(low) is int and type(high) is int and type(shape) is tuple:
+        key = "integers", INT64, low, high
+        return default_generator.ahead(key, shape, 32 if high - low <= 1 << 16 else 64)
+    return None
+
+
+@at_once(_integers_ahead)
 @op(composite, samples=[sample(5, (3, 4)), sample(-3, 9, (2, 3))])
 def randint(*bounds_and_size, low=None, high=None, size=None, generator=None, out=None, dtype=None, layout=None,
             device=None, requires_grad=False, pin_memory=False):  # fmt: skip
@@ -361,7 +473,7 @@ def randint(*bounds_and_size, low=None, high=None, size=None, generator=None, ou
     if not 1 <= len(bounds) <= 2:
         raise TypeError(f"randint: takes (high, size) or (low, high, size), got {len(bounds)} bounds")
     shape = _shape("randint", size if isinstance(size, (tuple, list)) else (size,))
-    kind = numpy_dtype(dtype, out.array.dtype if out is not None else np.dtype(np.int64))
+    kind = numpy_dtype(dtype, out.array.dtype if out is not None else INT64)
     drawn = _integers("randint", shape, *([0, *bounds] if len(bounds) == 1 else bounds), kind, generator)
     return _finish(drawn, out, requires_grad, device, layout)
 
@@ -372,8 +484,11 @@ def _integers(where, shape, low, high, dtype, generator):
         raise RuntimeError(f"{where}: low must be smaller than high, got low={low} and high={high}")
     _check_bound(where, "low", low, dtype)
     _check_bound(where, "high - 1", high - 1, dtype)
-    bits = 32 if high - low <= 1 << 16 else 64
-    return draw(integers, _counters(shape, bits), generator, shape=tuple(shape), low=low, high=high, dtype=dtype)
+    bits, shape = _bits_of_span(high - low), tuple(shape)
+    found = ahead(("integers", dtype, low, high), shape, bits, generator)
+    if found is not None:
+        return wrap(found)
+    return draw(integers, _counters(shape, bits), generator, shape=shape, low=low, high=high, dtype=dtype)
 
 
 def _check_bound(where, what, value, dtype):
@@ -387,14 +502,21 @@ def _check_bound(where, what, value, dtype):
         raise RuntimeError(f"{where}: {what} is {value}, which is out of bounds for {dtype_of(dtype)}")
 
 
+def _permutation_ahead(given):
+    (n,) = given
+    keys = default_generator.ahead(("words", UINT64), given, 64) if type(n) is int else None
+    return None if keys is None else _ordered(keys, n)
+
+
+@at_once(_permutation_ahead)
 @op(composite, samples=[sample(7)])
 def randperm(n, *, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
              pin_memory=False):  # fmt: skip
     """The integers 0 to n - 1 in random order; dtype int64 by default."""
     if n < 0:
         raise RuntimeError(f"randperm: n must be non-negative, got {n}")
-    kind = numpy_dtype(dtype, out.array.dtype if out is not None else np.dtype(np.int64))
-    _check_bound("randperm", "n - 1", max(n - 1, 0), kind if kind.kind != "f" else np.dtype(np.int64))
+    kind = numpy_dtype(dtype, out.array.dtype if out is not None else INT64)
+    _check_bound("randperm", "n - 1", max(n - 1, 0), kind if kind.kind != "f" else INT64)
     if kind.kind == "f" and n > 1 << FLOAT_BITS[kind.name]:
         raise RuntimeError(f"randperm: n is {n}, more than {dtype_of(kind)} can count")
     drawn = draw(permutation, _counters((n,), 64), generator, size=n, dtype=kind)
