@@ -17,7 +17,7 @@ from .modes import QUIET, quiet, state
 from .shapes import ndarray, promote, promote_to_float
 from .tensor import Tensor, link_view, new_node, several
 
-LARGE = 1 << 17
+LARGE = 1 << 16
 """Bytes from which an array is large: fused loops are thought of."""
 
 
@@ -65,7 +65,7 @@ def fused(make, body):
 
 
 def fused_runner(record):
-    """The body of an elementwise op, or its fused loop where the first argument is a large array."""
+    """The body of an elementwise op, or its fused loop where an argument is a large array."""
     body, count = record.function, len(record.parameters)
 
     def plain(*arguments):
@@ -74,7 +74,7 @@ def fused_runner(record):
     large = fused(lambda fusion: fusion.fused_op(record), plain)
 
     def run(*arrays, **static):
-        if type(arrays[0]) is not ndarray or arrays[0].nbytes < LARGE:
+        if max([a.nbytes for a in arrays if type(a) is ndarray], default=0) < LARGE:
             return body(*arrays, **static)
         return large(*arrays, *[static[k] for k in record.settings])
 
@@ -169,7 +169,8 @@ def door(record):
         more = f" or {kernel.small.format(*[f'a{i}' for i in range(count)])}" if kernel.small else ""
         work = f"body if type(a{kernel.by}) is ndarray and (a{kernel.by}.size < {kernel.above}{more}) else record.run"
     elif record.scalar is not None:
-        work = f"body if type(a0) is ndarray and a0.nbytes < {LARGE} else record.run"
+        small = " and ".join([f"(type(a{i}) is not ndarray or a{i}.nbytes < {LARGE})" for i in range(count)])
+        work = f"body if {small} else record.run"
     text = DOOR.format(
         name=record.name, xs=xs, arrays=arrays, count=count, track=track, ready=_ready(record), work=work,
         any_tensor=" or ".join([f"isinstance(x{i}, Tensor)" for i in range(count)]),

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from inspect import Parameter, signature
 from typing import NamedTuple
 
 import numpy as np
 
 from .kernels.elementwise import plan_loop, plan_update
-from .kernels.loop_text import LANEWISE, NUMBER, Loop
-from .kernels.plan import execute
+from .kernels.loop_text import LANEWISE, NUMBER, VMATH, Loop
+from .kernels.plan import PLANS, execute, keep, prepare
 from .modes import Watcher
 from .registry import Op
 from .shapes import ndarray
@@ -31,6 +32,12 @@ from .tensor import Tensor, new
 
 MOST_VARIANTS = 8
 """Loops kept for one function and one set of dtypes; a function that asks for more is evaluated as it is."""
+
+MOST_CHECKED = 64
+"""Sets of numbers remembered as valid for one launch."""
+
+MOST_WHOLE = 1 << 31
+"""Whole numbers below this size pass through float64, and into every integer type of loops but uint8, unchanged."""
 
 
 # ---------------------------------------------------------------------------------------------------- lowering
@@ -74,7 +81,11 @@ def lower(op: Op, trace: Trace, args: Sequence, settings: dict) -> Value:
             raise NotFusable(f"{op.qualified} has no scalar expression")
     finally:
         trace.wanted = before
-    return found.to(dtype) if isinstance(found, Value) else trace.value("full", (found,), dtype)
+    if isinstance(found, Value):
+        if found.dtype.startswith("float") and not dtype.startswith("float"):
+            raise NotFusable("a fraction among whole numbers")
+        return found.to(dtype)
+    return trace.value("full", (found,), dtype)
 
 
 # ---------------------------------------------------------------------------------------------------- tracing
@@ -125,7 +136,7 @@ class Variant(NamedTuple):
 def traced(function: Callable, arguments: Sequence, arrays: Sequence[str]):
     """(trace, results) of ``function`` on ``arguments``, where the next of ``arrays`` (dtypes) stands for each `ARRAY`.
 
-    Numbers become run-time numbers; anything else is a constant.
+    Numbers become run-time numbers; what is marked as `Constant`, and anything else, is a constant.
     """
     trace = Trace()
     dtypes = iter(arrays)
@@ -133,6 +144,8 @@ def traced(function: Callable, arguments: Sequence, arrays: Sequence[str]):
     for argument in arguments:
         if argument is ARRAY:
             given.append(symbol(trace.input(next(dtypes))))
+        elif type(argument) is Constant:
+            given.append(argument.value)
         elif type(argument) in (int, float):
             given.append(trace.number(argument))
         else:
@@ -144,6 +157,16 @@ def traced(function: Callable, arguments: Sequence, arrays: Sequence[str]):
 
 ARRAY = object()
 """Stands for an array among the arguments of a function to be traced."""
+
+DEFAULT = object()
+"""Stands for a setting with its default in the key of a launch. As a default: there is none, no argument is this."""
+
+
+class Constant(NamedTuple):
+    """A number among the arguments of a function to be traced that is part of the loop."""
+
+    value: float
+
 
 
 def outputs_of(trace: Trace, found) -> list[Value]:
@@ -167,41 +190,67 @@ class Fused:
     """
 
     def __init__(self, function: Callable, title: str, names: Sequence[str], check: Callable | None = None,
-                 reduce: str = "") -> None:  # fmt: skip
+                 reduce: str = "", defaults: Sequence = ()) -> None:  # fmt: skip
         self.function, self.title, self.names, self.check, self.reduce = function, title, names, check, reduce
+        self.defaults = (*[DEFAULT] * (len(names) - len(defaults)), *defaults)
         self.variants: dict[tuple, list[Variant]] = {}
-        self.checked: set[tuple] = set()
 
     def __call__(self, *arguments):
-        arrays, numbers, kinds = [], [], []
-        for argument in arguments:
+        arrays, numbers, key = [], [], [self]
+        for argument, default in zip(arguments, self.defaults, strict=True):
             kind = type(argument)
             if kind is ndarray:
-                if argument.dtype.char not in EAGER:
-                    return NotImplemented
                 arrays.append(argument)
-                kinds.append(argument.dtype.char)
-            elif kind is float or kind is int:
+                key.append((argument.shape, argument.strides, argument.dtype))
+            elif argument is default:
+                key.append(DEFAULT)
+            elif kind is float or (kind is int and -MOST_WHOLE < argument < MOST_WHOLE):
                 numbers.append(argument)
-                kinds.append(None)
-            elif isinstance(argument, (Tensor, np.generic, list)):
+                key.append(kind)
+            elif kind is int or isinstance(argument, (Tensor, np.generic, list)):
                 return NotImplemented
             else:
-                kinds.append((argument,))
-        key = tuple(kinds)
-        variant = self.variant(key, arguments, numbers)
-        if variant.planner is None or max([a.nbytes for a in arrays]) < variant.least:
+                key.append((argument,))
+        place = tuple(key)
+        try:
+            launches = PLANS[place]
+        except KeyError:
+            launches = keep(place, [])
+        for holds, bound, checked in launches:
+            if holds(numbers):
+                break
+        else:
+            bound, checked = self._launch(launches, arguments, arrays, numbers)
+        if bound is None:
             return NotImplemented
-        if self.check is not None and (key, *numbers) not in self.checked:
-            self.check(*[a[(slice(0, 1),) * a.ndim] if type(a) is ndarray else a for a in arguments])
-            self.checked.add((key, *numbers))
-        if numbers:
-            arrays.append(np.array(numbers, np.float64))
-        return execute(variant.planner, arrays)
+        if numbers and tuple(numbers) not in checked:
+            self._check(checked, arguments, numbers)
+        return bound.launch(arrays, numbers)
 
-    def variant(self, key, arguments, numbers) -> Variant:
+    def _launch(self, launches, arguments, arrays, numbers):
+        """The plan for arguments like these, which is kept in ``launches``, and the numbers that it was checked for."""
+        variant = self._variant(arguments, numbers)
+        bound, checked = None, set()
+        if variant.planner is not None and max([a.nbytes for a in arrays]) >= variant.least:
+            bound = prepare(variant.planner, arrays, {}, len(numbers))
+            if bound is not None:
+                self._check(checked, arguments, numbers)
+        launches.append((variant.holds, bound, checked))
+        return bound, checked
+
+    def _check(self, checked, arguments, numbers):
+        """Let ``check`` raise what it has to say about the arguments."""
+        if self.check is not None:
+            self.check(*[a[(slice(0, 1),) * a.ndim] if type(a) is ndarray else a for a in arguments])
+        if len(checked) >= MOST_CHECKED:
+            checked.clear()
+        checked.add(tuple(numbers))
+
+    def _variant(self, arguments, numbers) -> Variant:
         """The loop for these arguments, traced if there is none yet."""
-        variants = self.variants.setdefault(key, [])
+        kinds = [a.dtype.char if type(a) is ndarray else DEFAULT if a is d else type(a) if type(a) in (int, float) else (a,)
+                 for a, d in zip(arguments, self.defaults, strict=True)]  # fmt: skip
+        variants = self.variants.setdefault(tuple(kinds), [])
         for variant in variants:
             if variant.holds(numbers):
                 return variant
@@ -218,10 +267,15 @@ class Fused:
         planner = functools.partial(plan_loop, loop=loop, axes=None, gather=False)
         return Variant(guard(trace), 0 if self.reduce else least(loop), loop, planner)
 
+    def numbers(self, arguments) -> list:
+        """The run-time numbers among the arguments."""
+        return [a for a, d in zip(arguments, self.defaults, strict=True) if type(a) in (int, float) and a is not d]
+
     def trace(self, arguments) -> tuple[Trace, Loop] | None:
         """Trace the function on arguments like these; None where it is not elementwise."""
         arrays = [a for a in arguments if type(a) is ndarray]
-        marked = [ARRAY if type(a) is ndarray else a for a in arguments]
+        marked = [ARRAY if type(a) is ndarray else Constant(a) if a is d else a
+                  for a, d in zip(arguments, self.defaults, strict=True)]  # fmt: skip
         names = [n for n, a in zip(self.names, arguments, strict=True) if type(a) is ndarray]
         try:
             trace, found = traced(self.function, marked, [a.dtype.name for a in arrays])
@@ -233,17 +287,18 @@ class Fused:
 REFUSED = (NotFusable, TypeError, ValueError, NotImplementedError)
 """What ends a trace: a function that refuses symbols may take arrays, and says itself what is wrong if it does not."""
 
-EAGER = frozenset("fd?")
-"""Dtypes of arrays that are worked on in fused loops outside of compiled programs."""
+ONE_PASS = 1 << 19
+"""Bytes from which what NumPy does in one pass gains: by the use of all cores, and of memory that was in use before.
 
-ONE_PASS = 1 << 20
-"""Bytes from which a function that NumPy does in one pass gains, by the use of all cores."""
+Measured on one thread, with float32: a launch costs 3 us more than NumPy's call. A function of one pass (neg, mul) takes
+as long in a loop as in NumPy at 512 KiB, of several passes (sigmoid) at 16 KiB, exp at 64 KiB.
+"""
 
 
 def least(loop: Loop) -> int:
     """From how many bytes on a loop is quicker than NumPy: at once where it saves passes, later where it does not."""
     steps = [step for step in loop.steps if step[2] != NUMBER and step[0] != "convert"]
-    saves = len(steps) > 1 or steps[0][0] in ("erf", "sigmoid")
+    saves = len(steps) > 1 or steps[0][0] in VMATH
     return 0 if saves else ONE_PASS
 
 
@@ -275,14 +330,22 @@ def fused_op(op: Op, reduce: str = "") -> Fused:
         op.function(*arguments[:count], **settings(arguments))
 
     names = (*op.parameters, *op.settings)
-    return Fused(body, f"{op.qualified}({', '.join(names)}) = {op.scalar}", names, check if op.settings else None,
-                 reduce)  # fmt: skip
+    title = f"{op.qualified}({', '.join(names)}) = {op.scalar}"
+    return Fused(body, title, names, check, reduce, defaults(op, op.settings))
 
 
 def fused_rule(op: Op, rule: Callable) -> Fused:
     """A gradient rule of a record as one loop, on what the rule asks for."""
     names = rule.__code__.co_varnames[: rule.__code__.co_argcount]
-    return Fused(rule, f"a gradient of {op.qualified}({', '.join(op.parameters)}): {op.scalar}", names)
+    return Fused(rule, f"a gradient of {op.qualified}({', '.join(op.parameters)}): {op.scalar}", names,
+                 defaults=defaults(op, names))  # fmt: skip
+
+
+def defaults(op: Op, names: Iterable[str]) -> list:
+    """The default of each setting among ``names``, the very object that a call without it hands on."""
+    known = signature(op.public).parameters
+    found = [known[name].default if name in known and name in op.settings else Parameter.empty for name in names]
+    return [DEFAULT if default is Parameter.empty else default for default in found]
 
 
 # ---------------------------------------------------------------------------------------------------- optimizers

@@ -339,7 +339,7 @@ def op(family: Family, *, vjp=None, signature=None, samples=(), scalar=None, ker
             composite, batch, onnx, namespace, aliases=tuple(aliases), parameters=tuple(positional), variadic=variadic,
             settings=dict.fromkeys(keyword),
         )  # fmt: skip
-        fuses = scalar is not None and family in FUSED and not variadic
+        fuses = scalar is not None and family in (*FUSED, comparison) and not variadic
         record.run = kernel_runner(record, kernel) if kernel else fused_runner(record) if fuses else function
         record.signature = signature or _own_signature(function)
         is_composite = family.name == "composite"

@@ -221,6 +221,7 @@ class Number(_Arithmetic, float):  # type: ignore[misc]
 
     def __init__(self, trace: Trace, place: tuple[str, int], now: float, text: str) -> None:
         self.trace, self.place, self.now, self.text = trace, place, now, text
+        self.whole = type(now) is int
 
     def __float__(self):
         raise NotFusable("a run-time number is made a constant")
@@ -262,11 +263,13 @@ def common(operands, floating=False) -> str:
                 found = kind
             elif (kind.kind == "f") == (found.kind == "f"):
                 found = np.promote_types(kind, found)
-        elif isinstance(operand, float):
+        elif isinstance(operand, float) and not (isinstance(operand, Number) and operand.whole):
             floating = True
     assert found is not None
-    if found.kind == "b" and not floating and any(type(o) is int for o in operands):
+    if found.kind == "b" and not floating and any(type(o) in (int, Number) for o in operands):
         found = np.dtype(np.int64)
+    if found == np.uint8 and any(isinstance(o, Number) for o in operands):
+        raise NotFusable("a run-time number among bytes")
     if floating and found.kind != "f":
         found = default_dtype()
     if found.name not in SERVED:

@@ -20,8 +20,8 @@ import numpy as np
 
 from autograd_core.kernels import cache
 from autograd_core.kernels.lazy import simd
-from autograd_core.kernels.loop_text import FLAT_HEAD, Loop, Output, flat_source, partial_dtype, rows_source
-from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, out, scratch
+from autograd_core.kernels.loop_text import FLAT_HEAD, IMPORT, Loop, Output, flat_source, partial_dtype, rows_source
+from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, numbers, out, scratch
 from autograd_core.kernels.runner import RangeKernel, range_kernel
 
 FLAT_BLOCK = 4096  # elements of one unit of work: some microseconds
@@ -33,10 +33,11 @@ GRAIN = 16384  # elements that a chunk holds at least
 
 @functools.cache
 def generated(source: str) -> RangeKernel:
-    """The kernel of a generated file; its name in the caches is the hash of the text and of the vector functions."""
+    """The kernel of a generated file; its name in the caches is the hash of the text and of the modules it imports."""
     name = hashlib.sha256(source.encode()).hexdigest()[:16]
-    path = Path(__file__).with_name("vmath.py")
-    kernel = RangeKernel(f"loop.{name}@{cache.sources(str(path))}", lambda: _load(source, f"loop-{name}.py"))
+    modules = source.partition(IMPORT)[2].partition("\n")[0].split(", ")
+    digests = [cache.sources(str(Path(__file__).with_name(f"{module}.py"))) for module in modules]
+    kernel = RangeKernel(f"loop.{name}@{','.join(digests)}", lambda: _load(source, f"loop-{name}.py"))
     kernel.source = source
     return kernel
 
@@ -107,12 +108,14 @@ def plan_loop(*arrays: Array, loop: Loop, axes: int | None = 0, gather: bool = T
               ordered: bool = False) -> Plan | None:  # fmt: skip
     """Plan a loop over broadcast arrays, in the order of ``loop.inputs``; then the numbers (float64), if it has any.
 
+    Without an array of numbers they come with the launch (`plan.numbers`).
+
     Outputs have the broadcast shape, those with a reduction are reduced over the last ``axes`` dimensions (at least 1;
     None: all). ``gather=False`` refuses inputs that are strided along the rows. ``ordered`` asks for outputs in C
     order; else they may have the order of the inputs.
     """
-    numbers = arrays[len(loop.inputs)] if loop.numbers else None
     given = arrays[: len(loop.inputs)]
+    settings = 0 if not loop.numbers else inp(len(given)) if len(arrays) > len(given) else numbers()
     if any(a.dtype.name != d or not a.dtype.isnative for a, d in zip(given, loop.inputs, strict=True)) or not given:
         return None
     shape = np.broadcast_shapes(*[a.shape for a in given])
@@ -123,8 +126,8 @@ def plan_loop(*arrays: Array, loop: Loop, axes: int | None = 0, gather: bool = T
     if not reduced and all(a.shape == shape for a in given):
         strides = _common_dense_strides(shape, given)
         if strides is not None and not (ordered and _is_permuted(shape, strides)):
-            return _plan_flat(loop, shape, strides, numbers)
-    return _plan_rows(loop, shape, given, axes if reduced else 0, gather)
+            return _plan_flat(loop, shape, strides, settings)
+    return _plan_rows(loop, shape, given, axes if reduced else 0, gather, settings)
 
 
 def _common_dense_strides(shape: tuple[int, ...], given: Sequence[Array]) -> tuple[int, ...] | None:
@@ -143,7 +146,7 @@ def _common_dense_strides(shape: tuple[int, ...], given: Sequence[Array]) -> tup
     return found
 
 
-def _plan_flat(loop: Loop, shape: tuple[int, ...], strides: tuple[int, ...], numbers: Array | None) -> Plan:
+def _plan_flat(loop: Loop, shape: tuple[int, ...], strides: tuple[int, ...], settings: int | Ref) -> Plan:
     size = math.prod(shape)
     specs = []
     for output in loop.outputs:
@@ -153,7 +156,7 @@ def _plan_flat(loop: Loop, shape: tuple[int, ...], strides: tuple[int, ...], num
     addresses = [*map(inp, range(len(loop.inputs))), *map(out, range(len(loop.outputs)))]
     kernel = generated(flat_source(loop, loop.lanes, (None,) * len(loop.outputs)))
     _FLAT[kernel] = 2 + len(addresses)
-    context = (inp(len(loop.inputs)) if numbers else 0, 1, FLAT_BLOCK, 0, size, *addresses)
+    context = (settings, 1, FLAT_BLOCK, 0, size, *addresses)
     return Plan(tuple(specs), (Call(kernel, context, -(-size // FLAT_BLOCK), GRAIN // FLAT_BLOCK),))
 
 
@@ -230,7 +233,8 @@ def collapsed(sizes: Sequence[int], strides: Sequence[Sequence[int]],
     return kept, steps
 
 
-def _plan_rows(loop: Loop, shape: tuple[int, ...], given: Sequence[Array], axes: int, gather: bool) -> Plan | None:
+def _plan_rows(loop: Loop, shape: tuple[int, ...], given: Sequence[Array], axes: int, gather: bool,
+               settings: int | Ref) -> Plan | None:  # fmt: skip
     border = len(shape) - axes
     strides = []
     for a in given:
@@ -249,7 +253,7 @@ def _plan_rows(loop: Loop, shape: tuple[int, ...], given: Sequence[Array], axes:
     modes = "".join("s" if s == 0 else "c" if s == 1 else "g" for s in along)
     if not gather and "g" in modes:
         return None
-    return _rows_plan(loop, shape, axes, sizes, length, along, [s[:-1] for s in steps], modes)
+    return _rows_plan(loop, shape, axes, sizes, length, along, [s[:-1] for s in steps], modes, settings)
 
 
 def plan_norm(x: Array, *, ord: float, dim: Sequence[int] | None, keepdim: bool, dtype: Any) -> Plan | None:
@@ -272,7 +276,7 @@ def plan_norm(x: Array, *, ord: float, dim: Sequence[int] | None, keepdim: bool,
 
 
 def _rows_plan(loop: Loop, shape: tuple[int, ...], axes: int, sizes: list[int], length: int, along: list[int],
-               steps: list[list[int]], modes: str) -> Plan:  # fmt: skip
+               steps: list[list[int]], modes: str, settings: int | Ref) -> Plan:  # fmt: skip
     reduced = any(output.reduce for output in loop.outputs)
     block = min(ROW_BLOCK if reduced else FLAT_BLOCK, max(length, 1))
     blocks = -(-length // block)
@@ -293,7 +297,7 @@ def _rows_plan(loop: Loop, shape: tuple[int, ...], axes: int, sizes: list[int], 
         facts = (scratch(len(pieces)), each, out(i), bits(inner))
         after.append(Call(combine(output.reduce, partial, dtype), facts, rows, max(1, GRAIN // max(each, 1))))
         pieces.append(units * np.dtype(partial).itemsize)
-    context: list[int | Ref] = [inp(len(loop.inputs)) if loop.numbers else 0, length, block, max(blocks, 1), *sizes]
+    context: list[int | Ref] = [settings, length, block, max(blocks, 1), *sizes]
     for i, (stride, outer) in enumerate(zip(along, steps, strict=True)):
         context += [inp(i), stride, *outer]
     kernel = generated(rows_source(loop, loop.lanes, len(sizes), modes))

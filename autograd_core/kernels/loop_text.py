@@ -22,11 +22,17 @@ NUMBER = "number"
 OPERATORS = frozenset(["+", "-", "*", "/", "&", "|", "^", "<<", ">>", "<", "<=", "==", "!=", ">=", ">"])
 SIMD = {"where": "where", "minimum": "minimum", "maximum": "maximum", "abs": "absolute", "sqrt": "sqrt",
         "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint", "copysign": "copysign"}  # fmt: skip
-LANEWISE = frozenset(["acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cosh", "erfc", "exp2", "fmod",
-                      "hypot", "lgamma", "log10", "log2", "pow", "sinh", "tan"])  # fmt: skip
+LANEWISE = frozenset(["acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cosh", "exp2", "fmod", "hypot",
+                      "log10", "log2", "pow", "sinh", "tan"])  # fmt: skip
 """Functions that the C library works out lane by lane (`pow` in float64 alone): no quicker than NumPy's."""
 
-VMATH = LANEWISE | {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu_slope", "sin", "cos", "rsqrt"}
+SPECIAL = {"vmath_error": ["erfc", "erfcx", "erfinv", "log_ndtr", "ndtr", "ndtri"]}
+"""Functions that NumPy lacks, by the module that holds them."""
+
+PLAIN = {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu_slope", "sin", "cos", "rsqrt"}
+VMATH = dict.fromkeys([*sorted(LANEWISE), *sorted(PLAIN)], "vmath") | {f: m for m, fs in SPECIAL.items() for f in fs}
+"""The module of each function of vectors."""
+
 REDUCTIONS = ("sum", "mean", "max", "min")
 
 
@@ -91,7 +97,7 @@ class _Writer:
             return f"simd.full({texts[0]}, {vector_name(dtype)})"
         if function == "where" and dtype != NUMBER and not any(self._is_vector(o) for o in operands[1:]):
             texts[2] = f"simd.full({texts[2]}, {vector_name(dtype)})"
-        module = "vmath" if function in VMATH else "simd"
+        module = VMATH.get(function, "simd")
         return f"{module}.{SIMD.get(function, function)}({', '.join(texts)})"
 
     def _is_vector(self, operand: int | str) -> bool:
@@ -147,12 +153,16 @@ def _stored(text: str, dtype: str) -> str:
     return f"simd.convert({text}, UINT8)" if dtype == "bool" else text
 
 
+IMPORT = "from autograd_core.kernels.lazy import "
+
+
 def _header(loop: Loop, lanes: int) -> list[str]:
     kinds = sorted({_in_memory(d) for d in loop.dtypes if d != NUMBER} | {"float64", "int64"})
     given = ", ".join(f"{n} {d}" for n, d in zip(_Writer(loop).names, loop.inputs, strict=False))
     lines = [f"# {line}" for line in loop.title.splitlines()]
     lines += [f"# inputs: {given}" + (f"; run-time numbers: {loop.numbers}" if loop.numbers else "")]
-    lines += ["import numpy as np", "", "from autograd_core.kernels.lazy import simd, vmath", "", f"LANES = {lanes}"]
+    modules = sorted({"simd", *[VMATH[step[0]] for step in loop.steps if step[0] in VMATH]})
+    lines += ["import numpy as np", "", f"{IMPORT}{', '.join(modules)}", "", f"LANES = {lanes}"]
     for kind in kinds:
         lines += [f"{type_name(kind)} = simd.scalar(np.{kind})",
                   f"{vector_name(kind)} = simd.vector(np.{kind}, LANES)"]  # fmt: skip

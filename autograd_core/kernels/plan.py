@@ -132,6 +132,7 @@ def lay_out(pieces: Sequence[int]) -> tuple[tuple[int, ...], int]:
 
 # Where an array object keeps the address of its data: NumPy's public C struct, right after the object's head.
 _DATA = object.__basicsize__
+_BYTES = bytes.__basicsize__ - 1  # and where a bytes object keeps its bytes, of which it counts the zero behind them
 
 
 @range_kernel
@@ -186,7 +187,7 @@ def _arena(size: int) -> tuple[int, np.ndarray]:
 def _entries() -> tuple[Any, Any, int]:
     """The native entry that keeps the GIL, the one that releases it, and the address of the runner."""
     address = bind_and_run(_DATA).address
-    arguments = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64]
+    arguments = [ctypes.c_void_p] * 3  # the cheapest to convert
     return ctypes.PYFUNCTYPE(None, *arguments)(address), ctypes.CFUNCTYPE(None, *arguments)(address), walker()
 
 
@@ -258,8 +259,9 @@ class Bound:
         else:
             arena, owner = _arena(self.size)
         state = threads.state_address() if self.shared else 0
-        self.run(self.pack(self.facts, arena, state, *map(id, arrays), *map(id, outputs), *numbers), 0, 0)
-        del owner  # it was needed until here
+        header = self.pack(self.facts, arena, state, *map(id, arrays), *map(id, outputs), *numbers)
+        self.run(id(header) + _BYTES, 0, 0)
+        del owner, header  # they were needed until here
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
