@@ -84,6 +84,20 @@ def test_long_inner_dimensions_are_cut_into_blocks(monkeypatch):
         check(strided_like(a, layout), b, bias=normal(n, seed=2), activation="relu")
 
 
+@pytest.mark.parametrize("shapes", [((200, 150), (150, 300)), ((3, 100, 60), (3, 60, 200)), ((90, 90), (90, 33))])
+def test_first_tiles_copy_what_those_below_them_read(shapes):
+    a, b = normal(*shapes[0]), normal(*shapes[1], seed=1)
+    call = gemm(*[Array(x.shape, x.strides, x.dtype) for x in (a, b)]).calls
+    assert len(call) == 1, "B was copied beforehand"
+    check(a, b, bias=normal(b.shape[-1], seed=2), residual=normal(*np.matmul(a, b).shape, seed=3), activation="relu")
+
+
+def test_first_tiles_copy_block_by_block(monkeypatch):
+    monkeypatch.setattr(host, "caches", lambda: (1 << 15, 1 << 17, 1 << 20))
+    check(normal(150, 300), normal(300, 70, seed=1))
+    check(normal(150, 300).T.copy().T, normal(300, 70, seed=1))
+
+
 def test_columns_far_apart_are_packed_in_batches(monkeypatch):
     monkeypatch.setattr(host, "caches", lambda: (1 << 15, 1 << 16, 1 << 20))
     a, b = normal(3, 300, 40), normal(300, 70, seed=1)

@@ -1,9 +1,11 @@
 """Matrix products: C = activation(alpha * A @ B + bias + residual), any strides, batches broadcast.
 
 A register tile of C (:mod:`~autograd_core.kernels.tiles`) reads A where it lies, element by element, and B as rows of
-vectors: where it lies, or copied into panels as wide as the tile, each contiguous. The last tile of a row or column of
-tiles overlaps the one before instead of being cut. A long inner dimension is cut into blocks whose panel stays in the
-second-level cache, with the tiles kept between blocks in scratch memory, so they are always added in the same order.
+vectors: where it lies, or copied into panels as wide as the tile, each contiguous. The first tile of a column of tiles
+makes such a copy on its way, unless that takes a transposition or B is too large for the cache. The last tile of a row
+or column of tiles overlaps the one before instead of being cut. A long inner dimension is cut into blocks whose panel
+stays in the second-level cache, with the tiles kept between blocks in scratch memory, so they are always added in the
+same order.
 Products with few rows and both operands contiguous along the inner dimension are dot products of vectors.
 
 Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008.
@@ -18,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autograd_core.kernels import host
-from autograd_core.kernels.lazy import simd, tiles
+from autograd_core.kernels.lazy import atomics, simd, tiles
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, out, scratch
 from autograd_core.kernels.runner import range_kernel
 
@@ -27,7 +29,9 @@ MOST_CHUNKS = 96
 EAGER_LEAST = 1_500_000  # operations from which an eager call gains more from this kernel than it loses by its launch
 EAGER_LINEAR = 200_000  # the same where BLAS finds B turned and a bias is added in a pass of its own
 PANEL_PART = 4
-PACK_ROWS = 65  # from this many rows of C on, a copy of B in panels pays for itself
+MOST_ROOMS = 62  # threads that copy panels at once; others wait
+TALL = 10  # tiles of rows below each other that a block has at least where their first copies what they read of B
+PACK_ROWS = 65  # from this many rows of C on, a copy of B in panels pays for a call of its own
 LONG_ROWS = 32  # from this many rows of A on, a product of its own costs no more than its share of a longer one
 UNUSUAL = 1.1  # what a shape of tiles must gain to have machine code of its own
 DOT_ROWS = 16  # up to this many rows of C, a B that lies along the inner dimension is not copied
@@ -127,8 +131,8 @@ def simplify(p: Product) -> Product:
 
 
 (A, B, C, HELD, M, N, K, DEEP, A_TILE, A_FIRST, A_ROW, A_STEP, B_PANEL, B_FIRST, B_COLUMN, B_STEP, BLOCK_TILES,
- BLOCK_PANELS, ROW_BLOCKS, COLUMN_BLOCKS, PLAIN, ALPHA, LEAST, ADDED, DIMENSIONS) = *range(24), 29
-BATCH = 30  # length, strides of A, B and the addends: 5 words a dimension
+ BLOCK_PANELS, ROW_BLOCKS, COLUMN_BLOCKS, ROOMS, TAKEN, PLAIN, ALPHA, LEAST, ADDED, DIMENSIONS) = *range(26), 31
+BATCH = 32  # length, strides of A, B and the addends: 5 words a dimension
 
 
 def _finisher(S, T, narrow: int, ending: str):
@@ -166,24 +170,45 @@ def _finisher(S, T, narrow: int, ending: str):
     return finish
 
 
+def _room_taker():
+    """Device function that takes the first free room: few threads at work write to few places, which stay in caches."""
+
+    @simd.device
+    def take_room(w):
+        while True:
+            taken, room = atomics.read(w, TAKEN), 0
+            while room < MOST_ROOMS and (taken >> room) & 1:
+                room += 1
+            if room < MOST_ROOMS and atomics.swap(w, TAKEN, taken, taken | (1 << room)):
+                return room
+            atomics.pause()
+
+    return take_room
+
+
 @range_kernel
 def multiply(dtype, lanes, rows, vectors, dots, ending):
     """Blocks of C; a unit is (matrix, block of columns, block of rows), the last fastest.
 
     Context: addresses, sizes, strides of A between tiles, their first rows, the rows of one, and steps, those of B
     between panels, their first columns, columns (with ``dots``, where the vectors run along the inner dimension) and
-    steps, the blocks, whether results are neither scaled nor limited, by what they are, from below, (address, row
-    stride, column stride 0 or 1) of two addends, batch dimensions. Whether an operand was copied is so but a matter of
-    strides. ``ending`` is a function of vmath or "".
+    steps, the blocks, rooms for copies of a panel (or 0), those taken (as bits), whether results are neither scaled nor
+    limited, by what they are, from below, (address, row stride, column stride 0 or 1) of two addends, batch dimensions.
+    Whether an operand was copied before is so but a matter of strides. ``ending`` is a function of vmath or "".
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
     T, width = simd.tile(V, rows, vectors), vectors if dots else vectors * lanes
+    take_room = _room_taker()
     finish = _finisher(S, simd.tile(V, rows, 1) if dots else T, width if dots or vectors == 1 else 0, ending)
 
     def kernel(context, start, stop):
         w = simd.words(context)
         m, n, k, deep = w[M], w[N], w[K], w[DEEP]
         panels, row_tiles = (n + width - 1) // width, (m + rows - 1) // rows
+        copying, room = w[ROOMS] != 0, 0
+        if copying:
+            room = take_room(w)
+        copied = simd.advance(simd.pointer(w[ROOMS], S), room * deep * width)
         for unit in range(start, stop):
             rest = unit // w[ROW_BLOCKS]
             first_tile, matrix = (unit - rest * w[ROW_BLOCKS]) * w[BLOCK_TILES], rest // w[COLUMN_BLOCKS]
@@ -207,6 +232,7 @@ def multiply(dtype, lanes, rows, vectors, dots, ending):
                     if not dots:
                         j = max(min(j, n - width), 0)
                     right = simd.advance(b, panel * w[B_PANEL] + j * w[B_FIRST] + from_k * w[B_STEP])
+                    right_step = w[B_STEP]
                     for tile in range(first_tile, last_tile):
                         i = min(tile * rows, m - rows)
                         left = simd.advance(a, tile * w[A_TILE] + i * w[A_FIRST] + from_k * w[A_STEP])
@@ -215,8 +241,12 @@ def multiply(dtype, lanes, rows, vectors, dots, ending):
                             t = tiles.load(place, width, T)
                         if dots:
                             f = tiles.sums(tiles.add_dots(t, depth, left, w[A_ROW], right, w[B_COLUMN]))
+                        elif copying and tile == first_tile:  # those below read what this one copies on its way
+                            t = tiles.add_products_copying(t, depth, left, w[A_ROW], w[A_STEP], right, right_step,
+                                                           copied)  # fmt: skip
+                            f, right, right_step = t, copied, width
                         else:
-                            t = tiles.add_products(t, depth, left, w[A_ROW], w[A_STEP], right, w[B_STEP])
+                            t = tiles.add_products(t, depth, left, w[A_ROW], w[A_STEP], right, right_step)
                             f = t
                         if from_k + deep < k:
                             tiles.store(t, place, width)
@@ -224,6 +254,8 @@ def multiply(dtype, lanes, rows, vectors, dots, ending):
                             finish(f, c, w, first, second, i, j)
                         place = simd.advance(place, rows * width)
                 from_k += deep
+        if copying:
+            atomics.add(w, TAKEN, -(1 << room))
 
     return kernel
 
@@ -403,13 +435,30 @@ def _pack_a(p: Product, dtype: np.dtype, rows: int, target: Ref) -> tuple[Call, 
     return call, p, copies * tiles_ * panel * dtype.itemsize
 
 
-def _blocks(p: Product, tiles_: int, panels: int) -> tuple[int, int, int]:
-    """Tiles of rows and panels of a block, and matrices' blocks of a chunk: chunks of some CHUNK operations."""
+@dataclass(frozen=True)
+class Blocks:
+    """How a product is divided: tiles of rows and panels of a block, blocks of a chunk, and blocks of a matrix."""
+
+    tiles: int
+    panels: int
+    grain: int
+    row_blocks: int
+    column_blocks: int
+
+
+def _blocks(p: Product, rows: int, width: int, tall: bool) -> Blocks:
+    """Chunks of some CHUNK operations; with ``tall`` as few as can be read each panel of B."""
+    tiles_, panels = -(-p.m // rows), -(-p.n // width)
     operations = 2 * p.m * p.n * max(p.k, 1)
     wanted = max(1, min(MOST_CHUNKS, operations * p.matrices // CHUNK))
     if p.matrices >= wanted:
-        return tiles_, panels, -(-p.matrices // wanted)
+        return Blocks(tiles_, panels, -(-p.matrices // wanted), 1, 1)
     block_tiles, block_panels = tiles_, panels
+    if tall:
+        block_panels = -(-panels * p.matrices // wanted)
+        parts = min(-(-wanted // (-(-panels // block_panels) * p.matrices)), tiles_ // TALL)
+        block_tiles = -(-tiles_ // max(parts, 1))
+        wanted = 1
     while -(-tiles_ // block_tiles) * -(-panels // block_panels) * p.matrices < wanted:
         if block_tiles > 1 and (block_panels == 1 or block_tiles > 4 * block_panels):
             block_tiles = -(-block_tiles // 2)
@@ -417,26 +466,59 @@ def _blocks(p: Product, tiles_: int, panels: int) -> tuple[int, int, int]:
             block_panels = -(-block_panels // 2)
         else:
             break
-    return block_tiles, block_panels, 1
+    return Blocks(block_tiles, block_panels, 1, -(-tiles_ // block_tiles), -(-panels // block_panels))
 
 
-def _feeding(p: Product, dtype: np.dtype) -> tuple[Product, int, int, bool, list[Call], list[int]]:
-    """Choose tile and way of reading the operands: (product, rows, vectors, dots, packing calls, scratch pieces)."""
-    lanes = host.lanes(dtype)
+@dataclass(frozen=True)
+class Feeding:
+    """How tiles get their operands: their shape, whether they are dot products, how many steps at once.
+
+    ``copying``: the first tile of a block leaves a copy of the panel that it reads for those below it. ``calls`` copy
+    operands beforehand, to ``pieces`` of scratch memory.
+    """
+
+    product: Product
+    rows: int
+    vectors: int
+    width: int
+    deep: int
+    blocks: Blocks
+    dots: bool = False
+    copying: bool = False
+    calls: tuple[Call, ...] = ()
+    pieces: tuple[int, ...] = ()
+
+
+def _even(k: int, deepest: int) -> int:
+    """The length of the fewest blocks of at most ``deepest`` steps that make up ``k``."""
+    return max(1, -(-k // max(1, -(-k // deepest))))
+
+
+def _feeding(p: Product, dtype: np.dtype) -> Feeding:
+    """Choose tiles, blocks and the way of reading the operands."""
+    lanes, cache = host.lanes(dtype), host.caches()[1]
     if p.b_step == 1 and p.a_step == 1 and p.b_column != 1 and p.m <= DOT_ROWS:
         rows = next(x for x in (4, 2, 1) if x <= p.m)
         columns = next(x for x in (8, 4, 2, 1) if x <= min(p.n, lanes, 8 // rows if rows < 4 else 4))
-        return p, rows, columns, True, [], []
+        return Feeding(p, rows, columns, columns, max(p.k, 1), _blocks(p, rows, columns, False), dots=True)
     rows, vectors = tile_shape(p.m, p.n, lanes, host.registers())
     width = vectors * lanes
-    if p.n >= width and p.b_column == 1 and p.m < PACK_ROWS:
-        return p, rows, vectors, False, [], []
-    call, p, size = _pack_b(p, dtype, width, scratch(0))
-    made, pieces = [call], [size]
-    if p.a_row == 1 and p.a_step != 1 and p.k * p.a_step * dtype.itemsize > host.caches()[1] // 3:
-        call, p, size = _pack_a(p, dtype, rows, scratch(1))
-        made, pieces = [*made, call], [*pieces, size]
-    return p, rows, vectors, False, made, pieces
+    deepest = max(64, cache // PANEL_PART // (width * dtype.itemsize))
+    calls, pieces, copying = [], [], False
+    as_rows = p.b_column == 1 and p.n >= width
+    if as_rows and (p.m <= 2 * rows or p.b_step == p.n == width):
+        pass  # B is read where it lies: too seldom for a copy, or as a panel that it is already
+    elif as_rows and p.k * p.b_step * dtype.itemsize <= cache:
+        copying = True
+        deepest //= 2
+    elif not as_rows or p.m >= PACK_ROWS:
+        call, p, size = _pack_b(p, dtype, width, scratch(0))
+        calls, pieces = [call], [size]
+    if p.m >= PACK_ROWS and p.a_row == 1 and p.a_step != 1 and p.k * p.a_step * dtype.itemsize > cache // 3:
+        call, p, size = _pack_a(p, dtype, rows, scratch(len(pieces)))
+        calls, pieces = [*calls, call], [*pieces, size]
+    return Feeding(p, rows, vectors, width, _even(p.k, deepest), _blocks(p, rows, width, copying), False, copying,
+                   tuple(calls), tuple(pieces))
 
 
 def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None = None, *, alpha: float = 1.0,
@@ -458,30 +540,26 @@ def gemm(a: Array, b: Array, bias: Array | None = None, residual: Array | None =
     if 0 in shape:
         return Plan(outputs, ())
     lanes = host.lanes(dtype)
-    p, rows, vectors, dots, made, pieces = _feeding(product, dtype)
-    width = vectors if dots else vectors * lanes
-    tiles_, panels = -(-p.m // rows), -(-p.n // width)
-    block_tiles, block_panels, grain = _blocks(p, tiles_, panels)
-    row_blocks, column_blocks = -(-tiles_ // block_tiles), -(-panels // block_panels)
-    units = p.matrices * row_blocks * column_blocks
-    deepest = max(64, host.caches()[1] // PANEL_PART // (width * dtype.itemsize))
-    if dots:  # nothing is held between blocks: the operands are read once
-        deepest = max(p.k, 1)
-    deep = max(1, -(-p.k // max(1, -(-p.k // deepest))))
+    f = _feeding(product, dtype)
+    p, blocks, tile, pieces = f.product, f.blocks, f.rows * f.width * dtype.itemsize, list(f.pieces)
+    units = p.matrices * blocks.row_blocks * blocks.column_blocks
     held: int | Ref = 0
-    if p.k > deep:
+    rooms: int | Ref = 0
+    if p.k > f.deep:
         held = scratch(len(pieces))
-        pieces.append(units * block_tiles * block_panels * rows * width * dtype.itemsize)
+        pieces.append(units * blocks.tiles * blocks.panels * tile)
+    if f.copying and blocks.tiles > 1:
+        rooms = scratch(len(pieces))
+        pieces.append(min(MOST_ROOMS, -(-units // blocks.grain)) * f.deep * f.width * dtype.itemsize)
     least = 0.0 if activation == "relu" else -math.inf
     added = [word for index, row, column in p.added for word in (inp(index), row, column)] + [0] * 6
     context = (
-        p.a, p.b, out(0), held, p.m, p.n, p.k, deep, p.a_tile, 0 if p.a_tile else p.a_row, p.a_row, p.a_step,
-        p.b_panel, 0 if p.b_panel else p.b_column, p.b_column, p.b_step, block_tiles, block_panels, row_blocks,
-        column_blocks, int(alpha == 1 and activation != "relu"), bits(alpha), bits(least), *added[:6], len(p.batch),
-        *(x for row in p.batch for x in (*row, 0, 0)[:5]))
-    kernel = multiply(dtype, lanes, rows, vectors, dots, "" if activation == "relu" else activation)
-    made.append(Call(kernel, context, units, grain))
-    return Plan(outputs, tuple(made), tuple(pieces))
+        p.a, p.b, out(0), held, p.m, p.n, p.k, f.deep, p.a_tile, 0 if p.a_tile else p.a_row, p.a_row, p.a_step,
+        p.b_panel, 0 if p.b_panel else p.b_column, p.b_column, p.b_step, blocks.tiles, blocks.panels, blocks.row_blocks,
+        blocks.column_blocks, rooms, 0, int(alpha == 1 and activation != "relu"), bits(alpha), bits(least),
+        *added[:6], len(p.batch), *(x for row in p.batch for x in (*row, 0, 0)[:5]))  # fmt: skip
+    kernel = multiply(dtype, lanes, f.rows, f.vectors, f.dots, "" if activation == "relu" else activation)
+    return Plan(outputs, (*f.calls, Call(kernel, context, units, blocks.grain)), tuple(pieces))
 
 
 def _in_order(x: Array, plan_rows: Callable[[Array], Plan | None]) -> Plan | None:

@@ -182,7 +182,7 @@ def add_products(typingctx, tile, depth, a, a_row, a_step, b, b_step):
 
 @intrinsic
 def add_products_copying(typingctx, tile, depth, a, a_row, a_step, b, b_step, copy):
-    """As :func:`add_products`; ``copy`` gets the rows of b that were read, one after the other: the stores cost nothing."""
+    """As :func:`add_products`; the rows that are read of b are written to ``copy``, which costs nothing beside."""
 
     def codegen(context, builder, sig, args):
         value, depth, a, a_row, a_step, b, b_step, copy = args
