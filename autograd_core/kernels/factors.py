@@ -15,9 +15,9 @@ import numpy as np
 
 from autograd_core.kernels import host
 from autograd_core.kernels.lazy import simd, tiles
-from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, out, scratch
+from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, is_c_ordered, out, scratch
 from autograd_core.kernels.runner import range_kernel
-from autograd_core.kernels.triangular import CHUNK, elements, served, sweeper
+from autograd_core.kernels.triangular import CHUNK, elements, follower, served, sweeper
 
 INNER = 8  # columns of a block that are eliminated one by one before the rest of the block is told
 BLOCK = 32
@@ -83,6 +83,20 @@ def lay(dtype, lanes):
                     clear(here, 0, min(diagonal, columns))
                 if w[9] != 0 and diagonal < columns:
                     here[diagonal] = S(1)
+
+    return kernel
+
+
+@range_kernel
+def order_rows():
+    """The order of rows that exchanges lead to; a unit is a matrix. Context: pivots, orders (int64), pivots of one, rows."""
+    I, follow = simd.scalar(np.int32), follower()
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        for matrix in range(start, stop):
+            follow(simd.advance(simd.pointer(w[0], I), matrix * w[2]), simd.advance(simd.words(w[1]), matrix * w[3]), w[2],
+                   w[3])
 
     return kernel
 
@@ -340,3 +354,26 @@ def factor(A: Array) -> Plan | None:
                           max(1, CHUNK // 4 // work)))  # fmt: skip
     size = matrices * dtype.itemsize
     return Plan(outputs, tuple(calls), (memory * size, panels * size))
+
+
+def unpack(LU: Array) -> Plan | None:
+    """Plan (L, U) of a packed factorisation: the lower triangle with ones on its diagonal, and the upper one."""
+    if not served(LU):
+        return None
+    m, n = LU.shape[-2:]
+    count = min(m, n)
+    outputs = Spec((*LU.shape[:-1], count), LU.dtype), Spec((*LU.shape[:-2], count, n), LU.dtype)
+    if 0 in LU.shape:
+        return Plan(outputs, ())
+    top = LU._replace(shape=outputs[1].shape)
+    return Plan(outputs, (lay_call(LU, inp(0), out(0), count, keep=1, ones=True, columns=count),
+                          lay_call(top, inp(0), out(1), n, keep=2)))  # fmt: skip
+
+
+def order(pivots: Array, *, rows: int) -> Plan | None:
+    """Plan the order of ``rows`` rows that LAPACK's exchanges (int32, counted from 1) lead to."""
+    if pivots.dtype != np.int32 or not is_c_ordered(pivots):
+        return None
+    matrices, count = math.prod(pivots.shape[:-1]), pivots.shape[-1]
+    call = Call(order_rows(), (inp(0), out(0), count, rows), matrices, max(1, CHUNK // (8 * max(rows, 1))))
+    return Plan((Spec((*pivots.shape[:-1], rows), np.int64),), (call,))

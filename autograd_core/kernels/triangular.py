@@ -102,6 +102,21 @@ def _copiers(V, S, square, width: int):
     return into, out_of
 
 
+def follower():
+    """Device function that follows LAPACK's exchanges of rows (counted from 1), and writes the order they lead to."""
+    wide = simd.scalar(np.int64)
+
+    @simd.device
+    def follow(pivots, order, count, rows):
+        for i in range(rows):
+            order[i] = i
+        for i in range(count):
+            other = min(max(wide(pivots[i]) - 1, 0), rows - 1)
+            order[i], order[other] = order[other], order[i]
+
+    return follow
+
+
 @range_kernel
 def substitute(dtype, lanes, rows, vectors):
     """Solve one or two triangular systems for panels of right sides; a unit is (matrix, panel), the last fastest.
@@ -113,17 +128,9 @@ def substitute(dtype, lanes, rows, vectors):
     both triangles and pivots.
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    width, I, wide = vectors * lanes, simd.scalar(np.int32), simd.scalar(np.int64)
+    width, I, follow = vectors * lanes, simd.scalar(np.int32), follower()
     T, single = simd.tile(V, rows, vectors), simd.tile(V, 1, vectors)
     sweep, (into, out_of) = sweeper(S, T, single, width), _copiers(V, S, simd.tile(V, lanes, 1), width)
-
-    @simd.device
-    def arrange(pivots, order, n):
-        for i in range(n):
-            order[i] = i
-        for i in range(n):
-            other = min(max(wide(pivots[i]) - 1, 0), n - 1)
-            order[i], order[other] = order[other], order[i]
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -140,7 +147,7 @@ def substitute(dtype, lanes, rows, vectors):
             panel = simd.advance(simd.pointer(w[HELD], S), unit * n * width)
             order = simd.advance(simd.words(w[ORDER]), unit * n)
             if mode != IN_ORDER:
-                arrange(simd.advance(simd.pointer(w[PIVOTS], I), pivots), order, n)
+                follow(simd.advance(simd.pointer(w[PIVOTS], I), pivots), order, n, n)
             count, begin = min(width, m - j), 0
             if w[B] == 0:
                 for i in range(n):
@@ -214,7 +221,7 @@ def plan_substitution(triangles: Sequence[Triangle], right: Array | None, at: Re
                       exchanges: Exchanges | None = None) -> Plan | None:
     """Plan the solution of one triangular system, or of two in a row, for the right sides ``right``.
 
-    None stands for the identity, which the first triangle must be lower for. With ``transposed`` the right sides and
+    None stands for the identity, for which the first triangle must be lower. With ``transposed`` the right sides and
     the results are rows instead of columns.
     """
     dtype, given = triangles[0].matrix.dtype, [] if right is None else [right]
@@ -283,7 +290,11 @@ def solve_factored(LU: Array, pivots: Array, B: Array, *, left: bool, adjoint: b
     return plan_substitution([lower, upper], B, inp(2), transposed=not left, exchanges=Exchanges(pivots, inp(1), mode))
 
 
-def invert_factored(LU: Array, pivots: Array) -> Plan | None:
-    """Plan the inverse of a matrix, given its factors."""
+def invert_factored(LU: Array, pivots: Array, *, turned: bool = False) -> Plan | None:
+    """Plan the inverse of a matrix, given its factors; transposed if ``turned``."""
+    if turned:
+        return plan_substitution([Triangle(LU, inp(0), False, turned=True),
+                                  Triangle(LU, inp(0), True, unit=True, turned=True)],
+                                 None, inp(0), exchanges=Exchanges(pivots, inp(1), ROWS_OUT))  # fmt: skip
     return plan_substitution([Triangle(LU, inp(0), False, unit=True), Triangle(LU, inp(0), True)], None, inp(0),
                              exchanges=Exchanges(pivots, inp(1), COLUMNS_OUT))  # fmt: skip

@@ -18,6 +18,7 @@ from . import (
     ctc,
     dropouts,
     elementwise,
+    elimination,
     embeddings,
     error_functions,
     factorize,
@@ -43,6 +44,7 @@ from . import (
     shape,
     special,
     statistics,
+    triangles,
     weighted,
     window,
 )

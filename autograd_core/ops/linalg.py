@@ -1,4 +1,4 @@
-"""Linear systems and matrix functions: solve, inv, det, pinv, lstsq, matrix_power, matrix_exp, tensorsolve."""
+"""Matrix functions: pinv, lstsq, matrix_rank, matrix_power, matrix_exp, tensorsolve."""
 
 from __future__ import annotations
 
@@ -7,242 +7,18 @@ from math import prod
 import numpy as np
 
 from .. import ops
-from ..errors import LinAlgError
 from ..inplace import write_out
 from ..kernels.blas import blas_one_thread
 from ..registry import composite, contraction, op
-from .factorize import lu_parts, matrices, square, svd, svdvals, turned
+from .elimination import SQUARE, inv, solve
+from .factorize import svdvals
 from .samples import definite, positive, real, sample
-
-SQUARE = [definite(3, 3), definite(2, 3, 3)]
+from .triangles import matrices, one_kind, square, turned
 
 
 def _eye_like(x):
     """The identity matrix of the size and dtype of ``x``."""
     return ops.eye(x.shape[-1], dtype=x.dtype)
-
-
-# ---------------------------------------------------------------------------------------------------- systems
-
-
-@op(contraction, namespace="internal",
-    samples=[sample(definite(3, 3), real(3, 2)), sample(definite(2, 3, 3), real(3, 2))],
-    vjp=[lambda g, input, out: -ops.matmul(ops.solve_matrix(turned(input), g), turned(out)),
-         lambda g, input: ops.solve_matrix(turned(input), g)])  # fmt: skip
-def solve_matrix(input, other):
-    """X with input @ X = other, for square matrices and a matrix of right sides."""
-    try:
-        return np.linalg.solve(input, other)
-    except np.linalg.LinAlgError:
-        raise LinAlgError("linalg.solve: the solver failed because the input matrix is singular") from None
-
-
-def _one_kind(name, *tensors):
-    for tensor in tensors:
-        if tensor.dtype != tensors[0].dtype or np.dtype(getattr(tensor.dtype, "dtype", tensor.dtype)).kind != "f":
-            raise RuntimeError(f"{name}: expected floating-point tensors of one dtype, got "
-                               f"{', '.join(str(t.dtype) for t in tensors)}")  # fmt: skip
-
-
-@op(composite, namespace="linalg", samples=[sample(definite(3, 3), real(3, 2)), sample(definite(2, 3, 3), real(2, 3)),
-                                            sample(definite(3, 3), real(2, 3), left=False)])  # fmt: skip
-def solve(A, B, *, left=True, out=None):
-    """X with A @ X = B (X @ A = B with ``left=False``); ``B`` is a vector where its shape is A's but the last dim."""
-    square("linalg.solve", A)
-    _one_kind("linalg.solve", A, B)
-    vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and tuple(B.shape) == tuple(A.shape[:-1]))
-    if vector and not left:
-        raise RuntimeError(f"linalg.solve: left=False needs a matrix B, got shape {list(B.shape)}")
-    right = ops.unsqueeze(B, -1) if vector else B
-    if right.shape[-2 if left else -1] != A.shape[-1]:
-        raise RuntimeError(f"linalg.solve: shapes A {list(A.shape)} and B {list(B.shape)} do not fit together")
-    result = solve_matrix(A, right) if left else turned(solve_matrix(turned(A), turned(right)))
-    result = ops.squeeze(result, -1) if vector else result
-    return result if out is None else write_out(out, result)
-
-
-def _inverse(A, name):
-    matrices(name, A, squares=True)
-    try:
-        return np.linalg.inv(A)
-    except np.linalg.LinAlgError:
-        raise LinAlgError(f"{name}: the inversion could not be completed because the input matrix is "
-                          "singular") from None  # fmt: skip
-
-
-@op(contraction, namespace="linalg", name="inv", samples=SQUARE,
-    vjp=[lambda g, out: -ops.matmul(turned(out), ops.matmul(g, turned(out)))])  # fmt: skip
-def inv(A):
-    """Inverses of square matrices; a singular one is an error."""
-    return _inverse(A, "linalg.inv")
-
-
-@op(composite, out=True, samples=SQUARE)
-def inverse(input):
-    """Inverses of square matrices; a singular one is an error."""
-    return inv(input)
-
-
-def _solve_rows(A, B, upper, unit):
-    """Substitution, row by row in blocks of 16, and matrix products between blocks."""
-    n = A.shape[-1]
-    if n > 16:
-        h = n // 2
-        first, second = (slice(h, n), slice(0, h)) if upper else (slice(0, h), slice(h, n))
-        x1 = _solve_rows(A[..., first, first], B[..., first, :], upper, unit)
-        x2 = _solve_rows(A[..., second, second], B[..., second, :] - A[..., second, first] @ x1, upper, unit)
-        return np.concatenate([x2, x1] if upper else [x1, x2], -2)
-    X = np.empty((*np.broadcast_shapes(A.shape[:-2], B.shape[:-2]), n, B.shape[-1]), B.dtype)
-    for i in reversed(range(n)) if upper else range(n):
-        done = slice(i + 1, n) if upper else slice(0, i)
-        row = B[..., i : i + 1, :] - A[..., i : i + 1, done] @ X[..., done, :]
-        X[..., i : i + 1, :] = row if unit else row / A[..., i : i + 1, i : i + 1]
-    return X
-
-
-def _triangle(x, upper, unit):
-    return ops.triu(x, int(unit)) if upper else ops.tril(x, -int(unit))
-
-
-@op(contraction, namespace="internal", vjp=[
-    lambda g, A, out, upper, unit: _triangle(-ops.matmul(
-        ops.solve_substitution(turned(A), g, upper=not upper, unit=unit), turned(out)), upper, unit),
-    lambda g, A, upper, unit: ops.solve_substitution(turned(A), g, upper=not upper, unit=unit)],
-    samples=[sample(definite(3, 3), real(3, 2), upper=True, unit=False),
-             sample(definite(3, 3), real(3, 2), upper=False, unit=True)])  # fmt: skip
-def solve_substitution(A, B, *, upper, unit):
-    """X with T @ X = B, where T is a triangle of ``A`` (with ones on its diagonal if ``unit``)."""
-    return _solve_rows(A, B, upper, unit)
-
-
-@op(composite, namespace="linalg", samples=[sample(definite(3, 3), real(3, 2), upper=True),
-                                            sample(definite(3, 3), real(2, 3), upper=False, left=False,
-                                            unitriangular=True)])  # fmt: skip
-def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
-    """X with A @ X = B (X @ A = B with ``left=False``), reading only the ``upper`` or lower triangle of ``A``."""
-    square("linalg.solve_triangular", A)
-    _one_kind("linalg.solve_triangular", A, B)
-    if B.ndim < 2 or B.shape[-2 if left else -1] != A.shape[-1]:
-        raise RuntimeError(f"linalg.solve_triangular: shapes A {list(A.shape)} and B {list(B.shape)} do not fit "
-                           "together")  # fmt: skip
-    if left:
-        result = solve_substitution(A, B, upper=upper, unit=unitriangular)
-    else:
-        result = turned(solve_substitution(turned(A), turned(B), upper=not upper, unit=unitriangular))
-    return result if out is None else write_out(out, result)
-
-
-@op(composite, out=True, samples=[sample(real(3, 2), definite(3, 3)), sample(real(3, 2), definite(3, 3), True)])
-def cholesky_solve(input, L, upper=False):
-    """X with A @ X = input, given the Cholesky factor ``L`` of A."""
-    square("cholesky_solve", L)
-    if input.ndim < 2 or input.shape[-2] != L.shape[-1]:
-        raise RuntimeError(f"cholesky_solve: shapes input {list(input.shape)} and L {list(L.shape)} do not fit "
-                           "together")  # fmt: skip
-    lower = turned(L) if upper else L
-    half = solve_substitution(lower, input, upper=False, unit=False)
-    return solve_substitution(turned(lower), half, upper=True, unit=False)
-
-
-@op(composite, out=True, samples=[definite(3, 3), sample(definite(3, 3), True)])
-def cholesky_inverse(input, upper=False):
-    """The inverse of A, given its Cholesky factor."""
-    square("cholesky_inverse", input)
-    return cholesky_solve(_eye_like(input), input, upper)
-
-
-@op(composite, namespace="linalg", samples=[sample(definite(3, 3), np.array([2, 3, 3], np.int32), real(3, 2)),
-                                            sample(definite(3, 3), np.array([1, 3, 3], np.int32),
-                                            real(3, 2), adjoint=True)])  # fmt: skip
-def lu_solve(LU, pivots, B, *, left=True, adjoint=False, out=None):
-    """X with A @ X = B, given `lu_factor` of A; ``left=False``: X @ A = B; ``adjoint``: with A transposed."""
-    square("linalg.lu_solve", LU)
-    _one_kind("linalg.lu_solve", LU, B)
-    if B.ndim < 2 or B.shape[-2 if left else -1] != LU.shape[-1] or tuple(pivots.shape) != tuple(LU.shape[:-1]):
-        raise RuntimeError(f"linalg.lu_solve: shapes LU {list(LU.shape)}, pivots {list(pivots.shape)} and B "
-                           f"{list(B.shape)} do not fit together")  # fmt: skip
-    P = ops.to(lu_parts(LU, pivots)[0], dtype=LU.dtype)
-    rights = B if left else turned(B)
-    if bool(adjoint) == bool(left):  # A^T X = B: U^T L^T P^T X = B
-        y = solve_substitution(turned(LU), rights, upper=False, unit=False)
-        X = ops.matmul(P, solve_substitution(turned(LU), y, upper=True, unit=True))
-    else:
-        y = solve_substitution(LU, ops.matmul(turned(P), rights), upper=False, unit=True)
-        X = solve_substitution(LU, y, upper=True, unit=False)
-    result = X if left else turned(X)
-    return result if out is None else write_out(out, result)
-
-
-# ---------------------------------------------------------------------------------------------------- determinants
-
-
-def _cofactor(A, out):
-    """The gradient of det: det(A) A^-T, and by singular values where a matrix is (nearly) singular.
-
-    The adjugate of U S V^T is det(U) det(V) V S' U^T with S'_i the product of the other singular values.
-    """
-    array = getattr(out, "array", out)
-    singular = np.abs(array) < 100 * np.finfo(array.dtype).eps
-    if not singular.any():
-        return ops.reshape(out, (*out.shape, 1, 1)) * turned(inv(A))
-    U, S, Vh = svd(A, full_matrices=False)
-    sign = np.linalg.det(getattr(U, "array", U)) * np.linalg.det(getattr(Vh, "array", Vh))
-    others = ops.products_of_others(S, dim=S.ndim - 1)
-    limit = ops.matmul(U * ops.unsqueeze(others * sign[..., None], -2), Vh)
-    if singular.all():
-        return limit
-    mask = singular[..., None, None]
-    regular = ops.where(mask, _eye_like(A), A)
-    return ops.where(mask, limit, ops.reshape(out, (*out.shape, 1, 1)) * turned(inv(regular)))
-
-
-@op(contraction, namespace="internal", vjp=(), composite=lambda A, out: _cofactor(A, out),
-    samples=[sample(definite(3, 3), positive())])  # fmt: skip
-def cofactor(A, out):
-    """Cofactors of square matrices with determinants ``out``."""
-    return _cofactor(A, out)
-
-
-@op(contraction, aliases=["linalg.det"], samples=SQUARE,
-    vjp=[lambda g, input, out: ops.reshape(g, (*g.shape, 1, 1)) * cofactor(input, out)])  # fmt: skip
-def det(input):
-    """Determinants of square matrices."""
-    matrices("linalg.det", input, squares=True)
-    return np.linalg.det(input)
-
-
-def _inverse_or_infinity(A):
-    try:
-        return np.linalg.inv(A)
-    except np.linalg.LinAlgError:
-        return np.full_like(A, np.inf) if A.ndim == 2 else np.stack([_inverse_or_infinity(a) for a in A])
-
-
-@op(contraction, namespace="internal", samples=SQUARE,
-    vjp=[lambda g, out: -ops.matmul(turned(out), ops.matmul(g, turned(out)))])  # fmt: skip
-def inverse_or_infinity(A):
-    """Inverses of square matrices, infinite where singular: where log |det| has its pole."""
-    return _inverse_or_infinity(A)
-
-
-def _slogdet_gradient(gs, input):
-    if gs[1] is None:
-        return ops.zeros_like(input)
-    return ops.reshape(gs[1], (*gs[1].shape, 1, 1)) * turned(inverse_or_infinity(input))
-
-
-@op(contraction, aliases=["linalg.slogdet"], outputs="sign logabsdet", samples=SQUARE, vjp=[_slogdet_gradient])
-def slogdet(input):
-    """Signs and logarithms of the absolute values of determinants."""
-    matrices("linalg.slogdet", input, squares=True)
-    return tuple(np.linalg.slogdet(input))
-
-
-@op(composite, samples=SQUARE)
-def logdet(input):
-    """Logarithms of determinants; NaN where negative, -inf where zero."""
-    sign, logabsdet = slogdet(input)
-    return ops.where(sign == -1, float("nan"), logabsdet)
 
 
 # ---------------------------------------------------------------------------------------------------- pseudo-inverse
@@ -423,7 +199,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
     """
     if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
         raise RuntimeError(f"linalg.lstsq: driver must be one of gels, gelsy, gelsd, gelss, got {driver!r}")
-    _one_kind("linalg.lstsq", A, B)
+    one_kind("linalg.lstsq", A, B)
     vector = A.ndim == B.ndim + 1
     right = ops.unsqueeze(B, -1) if vector else B
     if A.ndim < 2 or right.ndim < 2 or right.shape[-2] != A.shape[-2]:
