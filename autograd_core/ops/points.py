@@ -9,9 +9,10 @@ from itertools import product
 import numpy as np
 
 from .. import ops
-from ..registry import composite, op
+from ..registry import Kernel, composite, network, op
 from ..shapes import numpy_dtype
 from .samples import real, sample
+from .second_order import gradient_of
 
 
 def _to_pixels(at, size, align_corners):
@@ -100,6 +101,78 @@ def _cubic_sample(flat, at, size, padding_mode, align_corners):
     return total
 
 
+def _formula(input, grid, mode, padding_mode, align_corners):
+    """What `sample_at` computes, in the op language."""
+    batch, channels, *size = input.shape
+    rank = len(size)
+    flat = ops.reshape(input, (batch, channels, math.prod(size)))
+    points = ops.reshape(grid, (batch, math.prod(grid.shape[1:-1]), rank))
+    at = [_to_pixels(points[..., rank - 1 - d], n, align_corners) for d, n in enumerate(size)]
+    if mode == "bicubic":
+        out = _cubic_sample(flat, at, size, padding_mode, align_corners)
+    else:
+        at = [_held(a, n, padding_mode, align_corners) for a, n in zip(at, size, strict=True)]
+        out = _linear_sample(flat, at, size) if mode == "bilinear" else _pixels(flat, [ops.round(a) for a in at], size)
+    return ops.reshape(out, (batch, channels, *grid.shape[1:-1]))
+
+
+SETTINGS = {"padding_mode": "zeros", "align_corners": False}
+
+
+@op(
+    network,
+    namespace="internal",
+    kernel=Kernel("sampling:grid_sample", above=0),
+    vjp=lambda g, input, grid, mode, padding_mode, align_corners, needs: ops.sample_at_backward(
+        g, input, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners, needs=needs
+    ),
+    samples=[sample(real(1, 2, 3, 4), real(1, 2, 3, 2), mode="bilinear", **SETTINGS)],
+)
+def sample_at(input, grid, *, mode, padding_mode, align_corners):
+    """The image ``input`` at the points ``grid``, as `grid_sample` says."""
+    settings = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners}
+    found = _in_order(_kernels().grid_sample, (input, grid), **settings)
+    if found is NotImplemented:
+        return np.zeros((*input.shape[:2], *grid.shape[1:-1]), input.dtype)
+    return found if input.dtype.kind != "f" else found.astype(input.dtype, copy=False)
+
+
+def _kernels():
+    from ..kernels import sampling
+
+    return sampling
+
+
+def _in_order(planner, arrays, **settings):
+    """What the kernel makes of copies in C order, of a dtype that it knows; NotImplemented where all is empty."""
+    from ..kernels.plan import execute
+
+    kind = np.float64 if any(a.dtype == np.float64 for a in arrays) else np.float32
+    return execute(planner, [np.ascontiguousarray(a, kind) for a in arrays], **settings)
+
+
+def _backward_formula(g, input, grid, *, mode, padding_mode, align_corners, needs):
+    return gradient_of(lambda x, y: _formula(x, y, mode, padding_mode, align_corners), (g,), (input, grid), needs)
+
+
+@op(
+    network,
+    namespace="internal",
+    vjp=(),
+    kernel=Kernel("sampling:grid_sample_backward", above=0),
+    composite=_backward_formula,
+    samples=[sample(real(1, 2, 2, 3), real(1, 2, 3, 4), real(1, 2, 3, 2), mode="bilinear", needs=(True, True), **SETTINGS)],
+)
+def sample_at_backward(g, input, grid, *, mode, padding_mode, align_corners, needs):
+    """The gradients of `sample_at` in input and grid (None where not needed)."""
+    settings = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners, "needs": needs}
+    found = _in_order(_kernels().grid_sample_backward, (g, input, grid), **settings)
+    if found is NotImplemented:
+        found = np.zeros(input.shape), np.zeros(grid.shape)
+    every = zip(found, (input, grid), needs, strict=True)
+    return tuple([part.astype(a.dtype, copy=False) if need else None for part, a, need in every])
+
+
 @op(composite, namespace="nn.functional", samples=[
     sample(real(1, 2, 3, 4), real(1, 2, 3, 2, low=-1.2, high=1.2), align_corners=False),
     sample(real(1, 1, 2, 3, 3), real(1, 2, 2, 2, 3), align_corners=True),
@@ -130,16 +203,7 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
         )
     if align_corners is None:
         warnings.warn("grid_sample: align_corners is False by default; pass it to silence this", stacklevel=2)
-    batch, channels, *size = input.shape
-    flat = ops.reshape(input, (batch, channels, math.prod(size)))
-    points = ops.reshape(grid, (batch, math.prod(grid.shape[1:-1]), rank))
-    at = [_to_pixels(points[..., rank - 1 - d], n, align_corners) for d, n in enumerate(size)]
-    if mode == "bicubic":
-        out = _cubic_sample(flat, at, size, padding_mode, align_corners)
-    else:
-        at = [_held(a, n, padding_mode, align_corners) for a, n in zip(at, size, strict=True)]
-        out = _linear_sample(flat, at, size) if mode == "bilinear" else _pixels(flat, [ops.round(a) for a in at], size)
-    return ops.reshape(out, (batch, channels, *grid.shape[1:-1]))
+    return ops.sample_at(input, grid, mode=mode, padding_mode=padding_mode, align_corners=bool(align_corners))
 
 
 @op(
