@@ -294,6 +294,50 @@ def draw(name, seed, offset, size, dtype, probability=1.0, low=0, high=0):
     return np.array(found)
 
 
+def poisson(seed, offset, rates):
+    """Counts by inversion (rates below 10) or Hörmann's PTRS; element i draws from counter offset + i, try by try."""
+
+    def uniforms(counter, stream):
+        w = philox(seed, counter, stream)
+        return [((w[j] << 32 | w[j + 1]) >> 11) / 2.0**53 for j in (0, 2)]
+
+    def count(rate, counter):
+        if not math.isfinite(rate):
+            return math.nan
+        if rate < 10:
+            term = total = math.exp(-rate)
+            for k in range(100):
+                if uniforms(counter, 0)[0] < total:
+                    return k
+                term *= rate / (k + 1)
+                total += term
+        b = 0.931 + 2.53 * math.sqrt(rate)
+        a = 0.02483 * b - 0.059
+        for stream in range(1, 1000):
+            u, v = uniforms(counter, stream)
+            edge = 0.5 - abs(u - 0.5)
+            k = math.floor((2 * a / edge + b) * (u - 0.5) + rate + 0.43)
+            if edge >= 0.07 and v <= 0.9277 - 3.6224 / (b - 2):
+                return k
+            chance = v * (1.1239 + 1.1328 / (b - 3.4)) / (a / edge**2 + b)
+            if k >= 0 and (edge >= 0.013 or v <= edge) and (
+                    math.log(chance) <= k * math.log(rate) - rate - math.lgamma(k + 1)):
+                return k
+        return None
+
+    return np.array([count(float(rate), offset + i) for i, rate in enumerate(rates)])
+
+
+def choose(weights, marks):
+    """For each mark the first place whose sum of weights exceeds its share of the whole; the last above 0 at most."""
+    found = np.zeros(marks.shape, np.int64)
+    for row, j in np.ndindex(marks.shape):
+        sums = [math.fsum(map(float, weights[row, : i + 1])) for i in range(weights.shape[1])]
+        above = [i for i, s in enumerate(sums) if s > marks[row, j] * sums[-1]]
+        found[row, j] = min([*above, max(i for i, x in enumerate(weights[row]) if x > 0)])
+    return found
+
+
 def reduced(function, x, dims):
     """``function`` of the list of the elements that meet in each output, which lists them in C order."""
     kept = [d for d in range(x.ndim) if d not in dims]

@@ -1,6 +1,7 @@
 """Every kernel has a slow twin in `naive` that a test compares it with; those that only move or draw are here."""
 import ast
 import functools
+import math
 import pkgutil
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import pytest
 from kernel_kit import run_everywhere, strided_like
 
 from autograd_core import kernels
-from autograd_core.kernels import draws, indexing, moves
+from autograd_core.kernels import chances, draws, elements, indexing, moves
 from autograd_core.kernels.plan import execute
 
 TWINS = {
     "attention": ("pack_rows pack_panels forward backward row_dots unpad", "attention"),
+    "chances": ("poisson choose", "poisson"),
     "conv_correlate": ("by_channels by_pixels", "convolution"),
     "conv_depthwise": ("correlate_planes sum_planes", "convolution"),
     "conv_last_tiles": ("correlate_tiles weight_tiles combine_tiles turn_images", "convolution"),
@@ -27,7 +29,8 @@ TWINS = {
     "elementwise": ("combine", "fused_loop"),
     "embedding": ("gather scatter", "gather"),
     "gemm": ("multiply pack pack_columns", "gemm"),
-    "indexing": ("take put take_each put_each", "put"),
+    "elements": ("take_each put_each", "put"),
+    "indexing": ("take put", "put"),
     "moves": ("move", "join"),
     "normalize": ("rows rows_backward_each rows_backward_runs channels channels_backward", "standardize"),
     "normalize_columns": (
@@ -93,6 +96,21 @@ def test_draws(name, dtype, settings):
             np.testing.assert_allclose(got, expected[:size].astype(dtype), rtol=bound, atol=bound)
 
 
+def test_counts_and_picks_by_chance():
+    source, rng = np.array([SEED, OFFSET], np.uint64).view(np.int64), np.random.default_rng(0)
+    rates = np.concatenate([20 * rng.random(300), 1e4 * rng.random(200), [0, 10, math.inf, math.nan]])
+    for size in (1, 17, rates.size):
+        for _, got in run_everywhere(chances.plan_poisson, (source, rates[-size:]), lanes=(4, 16)):
+            np.testing.assert_array_equal(got, naive.poisson(SEED, OFFSET, rates[-size:]))
+    for shape in ((70, 3), (2, 200), (5, 64)):
+        weights = rng.random(shape, np.float32) * (rng.random(shape) < 0.5)
+        weights[:, 0] += 0.1
+        marks = rng.random((shape[0], 6))
+        marks[:, 4:] = 0, 1 - 2**-53
+        for _, got in run_everywhere(chances.plan_choose, (weights, marks), lanes=(4, 16)):
+            np.testing.assert_array_equal(got, naive.choose(weights, marks))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.int64])
 @pytest.mark.parametrize("kind", ["C", "F", "gaps", "reversed", "offset"])
 def test_joins_and_piles(kind, dtype):
@@ -145,7 +163,7 @@ def test_elements_gathered_and_scattered(shape, length, dim):
     found = (*shape[:dim], length, *shape[dim + 1:])
     x, g, index = rng.random(shape), rng.random(found), rng.integers(0, shape[dim], found)
     pairs = list(naive.along(index, dim))
-    for _, got in run_everywhere(indexing.gather, (x, index), lanes=(16,), dim=dim):
+    for _, got in run_everywhere(elements.gather, (x, index), lanes=(16,), dim=dim):
         np.testing.assert_array_equal(got, naive.take(x, pairs, found))
-    for _, got in run_everywhere(indexing.scatter_in_zeros, (g, index), lanes=(16,), shape=shape, dim=dim):
+    for _, got in run_everywhere(elements.scatter_in_zeros, (g, index), lanes=(16,), shape=shape, dim=dim):
         np.testing.assert_allclose(got, naive.put(g, pairs, shape), rtol=1e-12)

@@ -41,6 +41,9 @@ DRAW = {"seed": 1, "offset": 0}
 
 INT64, UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 
+LARGE_CHANCES = 1 << 14
+"""Rates or weights from which a kernel is worth loading: one of them takes longer than an element of other draws."""
+
 LARGE_DRAW = 512
 """Tiles from which a draw is worth loading a kernel: forty times the speed."""
 
@@ -86,11 +89,15 @@ def _native(kind, shape, dtype, seed, offset, *given):
     from ..kernels.draws import plan_draw
     from ..kernels.plan import execute
 
-    source = np.array([seed, offset & LARGEST], np.uint64).view(np.int64)
     settings = {"coins": ("probability",), "integers": ("low", "high")}.get(kind, ())
-    found = execute(plan_draw, (source,), name=kind, shape=tuple(shape), dtype=dtype,
+    found = execute(plan_draw, (_source(seed, offset),), name=kind, shape=tuple(shape), dtype=dtype,
                     **dict(zip(settings, given, strict=False)))  # fmt: skip
     return None if found is NotImplemented else found
+
+
+def _source(seed, offset):
+    """Seed and offset as a kernel reads them."""
+    return np.array([seed, offset & LARGEST], np.uint64).view(np.int64)
 
 
 def _words(seed, offset, tiles, bits):
@@ -243,6 +250,10 @@ def _ordered(keys, size):
 @op(random, namespace="internal", samples=[sample(positive(5, high=30), **DRAW)])
 def poisson_counts(rate, *, seed, offset):
     """Counts from the Poisson distribution; element i takes counter ``offset + i``, each try a stream."""
+    if rate.size >= LARGE_CHANCES and type(rate) is ndarray:
+        found = _by_kernel("plan_poisson", _source(seed, offset), rate)
+        if found is not NotImplemented:
+            return found
     rates = rate.astype(np.float64).reshape(-1)
     counter = np.arange(rates.size, dtype=np.uint64) + np.uint64(offset)
     counts = np.zeros(rates.size)
@@ -255,6 +266,13 @@ def poisson_counts(rate, *, seed, offset):
         pending, stream = pending[~accepted], stream + 1
     counts[~np.isfinite(rates)] = np.nan
     return counts.reshape(rate.shape).astype(rate.dtype)
+
+
+def _by_kernel(planner, *arrays):
+    from ..kernels import chances
+    from ..kernels.plan import execute
+
+    return execute(getattr(chances, planner), arrays)
 
 
 def _two_uniforms(seed, counter, stream):
@@ -307,9 +325,15 @@ def categories(probabilities, *, count, replacement, seed, offset):
 
     With replacement by the inverse of the cumulative sum; without, the ``count`` smallest of exponential / probability.
     """
-    weights = probabilities.astype(np.float64).reshape(-1, probabilities.shape[-1])
+    weights = probabilities.reshape(-1, probabilities.shape[-1])
     rows, width = weights.shape
     float64 = np.dtype(np.float64)
+    if replacement and weights.size >= LARGE_CHANCES:
+        marks = uniform01.record.function(shape=(rows, count), dtype=float64, seed=seed, offset=offset)
+        found = _by_kernel("plan_choose", weights, marks)
+        if found is not NotImplemented:
+            return found.reshape(*probabilities.shape[:-1], count)
+    weights = weights.astype(float64)
     if not replacement:
         races = exponential01.record.function(shape=(rows, width), dtype=float64, seed=seed, offset=offset) / weights
         found = np.argsort(races, axis=-1, kind="stable")[:, :count]
@@ -600,9 +624,9 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
     rows, width = math.prod(weights.shape[:-1]), weights.shape[-1]
     if not replacement and num_samples > width:
         raise RuntimeError(f"multinomial: cannot draw num_samples={num_samples} of {width} without replacement")
-    if not np.all(np.isfinite(weights) & (weights >= 0)):
+    if weights.size and not (weights.min() >= 0 and weights.max() < math.inf):  # false for NaN
         raise RuntimeError("multinomial: input must not hold inf, nan or negative values")
-    if not np.all(weights.sum(-1) > 0):
+    if not np.all(weights.max(-1, initial=0) > 0):
         raise RuntimeError("multinomial: each row of input must have a positive sum")
     counters = _counters((rows, num_samples if replacement else width), 64)
     drawn = draw(categories, counters, generator, weights, count=int(num_samples), replacement=bool(replacement))
