@@ -93,7 +93,7 @@ def test_first_tiles_copy_what_those_below_them_read(shapes):
 
 
 def test_first_tiles_copy_block_by_block(monkeypatch):
-    monkeypatch.setattr(host, "caches", lambda: (1 << 15, 1 << 17, 1 << 20))
+    monkeypatch.setattr(host, "caches", lambda: (1 << 15, 1 << 18, 1 << 20))
     check(normal(150, 300), normal(300, 70, seed=1))
     check(normal(150, 300).T.copy().T, normal(300, 70, seed=1))
 

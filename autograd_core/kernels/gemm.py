@@ -30,7 +30,9 @@ EAGER_LEAST = 1_500_000  # operations from which an eager call gains more from t
 EAGER_LINEAR = 200_000  # the same where BLAS finds B turned and a bias is added in a pass of its own
 PANEL_PART = 4
 MOST_ROOMS = 62  # threads that copy panels at once; others wait
-TALL = 10  # tiles of rows below each other that a block has at least where their first copies what they read of B
+TALL = 20  # tiles of rows below each other whose first copies what they read of B; half of it where else
+FEW_CHUNKS = 8  # there would not be so many chunks
+COPIED_PART = 2  # of the second-level cache, which B must fit for that
 PACK_ROWS = 65  # from this many rows of C on, a copy of B in panels pays for a call of its own
 LONG_ROWS = 32  # from this many rows of A on, a product of its own costs no more than its share of a longer one
 UNUSUAL = 1.1  # what a shape of tiles must gain to have machine code of its own
@@ -456,7 +458,8 @@ def _blocks(p: Product, rows: int, width: int, tall: bool) -> Blocks:
     block_tiles, block_panels = tiles_, panels
     if tall:
         block_panels = -(-panels * p.matrices // wanted)
-        parts = min(-(-wanted // (-(-panels // block_panels) * p.matrices)), tiles_ // TALL)
+        beside = -(-panels // block_panels) * p.matrices
+        parts = min(-(-wanted // beside), max(tiles_ // TALL, min(-(-FEW_CHUNKS // beside), 2 * tiles_ // TALL)))
         block_tiles = -(-tiles_ // max(parts, 1))
         wanted = 1
     while -(-tiles_ // block_tiles) * -(-panels // block_panels) * p.matrices < wanted:
@@ -508,7 +511,7 @@ def _feeding(p: Product, dtype: np.dtype) -> Feeding:
     as_rows = p.b_column == 1 and p.n >= width
     if as_rows and (p.m <= 2 * rows or p.b_step == p.n == width):
         pass  # B is read where it lies: too seldom for a copy, or as a panel that it is already
-    elif as_rows and p.k * p.b_step * dtype.itemsize <= cache:
+    elif as_rows and p.k * p.b_step * dtype.itemsize < cache // COPIED_PART:
         copying = True
         deepest //= 2
     elif not as_rows or p.m >= PACK_ROWS:
