@@ -145,17 +145,10 @@ def filler(dtype, lanes, sloped):
     S, V, H, W = simd.scalar(dtype), simd.vector(dtype, lanes), simd.scalar(np.int32), simd.vector(np.int32, lanes)
     fill, size = axis_taps(dtype, lanes), np.dtype(dtype).itemsize
 
-    @simd.device
-    def product(factors, slopes, i, z, y, x, along):
-        """The product of a tap's three weights, one of them (0 to 2) replaced by its derivative."""
-        a = simd.load(slopes if along == 0 else factors, z + i, V)
-        b = simd.load(slopes if along == 1 else factors, y + i, V)
-        return a * b * simd.load(slopes if along == 2 else factors, x + i, V)
-
     def tables(context, memory, first, count, image):
         w = simd.words(context)
         rank, each, mode, align = w[RANK], w[EACH], w[CLASP], w[ALIGN]
-        one_at, scales = simd.pointer(memory, S), simd.pointer(memory + BLOCK * size, S)
+        scales = simd.pointer(memory + BLOCK * size, S)
         factors = simd.advance(scales, 3 * BLOCK)
         slopes = simd.advance(factors, AXES)
         weights = simd.advance(slopes, AXES)
@@ -163,36 +156,35 @@ def filler(dtype, lanes, sloped):
         pixels = simd.pointer(memory + (4 * BLOCK + 2 * AXES + 4 * TAPS * BLOCK) * size, H)
         offsets = simd.advance(pixels, AXES)
         points = simd.advance(simd.pointer(w[GRID], S), (image * w[POINTS] + first) * rank)
-        for d in range(3):
-            own = d * 4 * BLOCK
-            if d < 3 - rank:  # an image is a volume of one plane
-                for i in range(0, BLOCK, lanes):
-                    simd.store(pixels, own + i, simd.full(H(0), W))
-                    simd.store(factors, own + i, simd.full(S(1), V))
-                    simd.store(slopes, own + i, simd.full(S(0), V))
-                continue
-            for i in range(count):
-                one_at[i] = points[i * rank + 2 - d]
-            for i in range(0, count, lanes):
-                at = simd.load_part(one_at, i, count - i, V)
-                fill(at, w[DEPTH + d], each, mode, align != 0, simd.advance(pixels, own + i),
-                     simd.advance(factors, own + i), simd.advance(slopes, own + i), simd.advance(scales, d * BLOCK + i))
-        tap = 0
-        for a in range(1 if rank == 2 else each):
-            for b in range(each):
-                for c in range(each):
-                    z, y, x = a * BLOCK, (4 + b) * BLOCK, (8 + c) * BLOCK
-                    for i in range(0, count, lanes):
-                        p, q, r = simd.load(pixels, z + i, W), simd.load(pixels, y + i, W), simd.load(pixels, x + i, W)
-                        at = (p * H(w[HEIGHT]) + q) * H(w[WIDTH]) + r
-                        at = simd.where((p < H(0)) | (q < H(0)) | (r < H(0)), H(-1), at)
-                        simd.store(offsets, tap * BLOCK + i, at)
-                        simd.store(weights, tap * BLOCK + i, product(factors, slopes, i, z, y, x, 3))
+        for i in range(0, count, lanes):
+            inside = simd.iota(W) < H(count - i)
+            for d in range(3 - rank, 3):
+                own = d * 4 * BLOCK + i
+                at = simd.gather_where(points, simd.iota(W) * H(rank) + H(i * rank + 2 - d), inside, V)
+                fill(at, w[DEPTH + d], each, mode, align != 0, simd.advance(pixels, own), simd.advance(factors, own),
+                     simd.advance(slopes, own), simd.advance(scales, d * BLOCK + i))
+            tap, plane, whole, falling = 0, simd.full(H(0), W), simd.full(S(1), V), simd.full(S(0), V)
+            for a in range(1 if rank == 2 else each):
+                if rank == 3:
+                    own = a * BLOCK + i
+                    plane = simd.load(pixels, own, W)
+                    whole, falling = simd.load(factors, own, V), simd.load(slopes, own, V)
+                for b in range(each):
+                    own = (4 + b) * BLOCK + i
+                    line, factor, slope = simd.load(pixels, own, W), simd.load(factors, own, V), simd.load(slopes, own, V)
+                    row = (plane * H(w[HEIGHT]) + line) * H(w[WIDTH])
+                    row = simd.where((plane < H(0)) | (line < H(0)), H(-1), row)
+                    for c in range(each):
+                        own = (8 + c) * BLOCK + i
+                        pixel, last = simd.load(pixels, own, W), simd.load(factors, own, V)
+                        place = tap * BLOCK + i
+                        simd.store(offsets, place, simd.where((row < H(0)) | (pixel < H(0)), H(-1), row + pixel))
+                        simd.store(weights, place, whole * factor * last)
                         if sloped:
-                            for along in range(3 - rank, 3):
-                                place = (along * TAPS + tap) * BLOCK + i
-                                simd.store(steps, place, product(factors, slopes, i, z, y, x, along))
-                    tap += 1
+                            simd.store(steps, place, falling * factor * last)
+                            simd.store(steps, TAPS * BLOCK + place, whole * slope * last)
+                            simd.store(steps, 2 * TAPS * BLOCK + place, whole * factor * simd.load(slopes, own, V))
+                        tap += 1
         return offsets, weights, steps, scales
 
     return simd.device(tables)
@@ -223,8 +215,8 @@ def values_at_points(dtype, lanes):
                     total = simd.full(S(0), V)
                     for tap in range(taps):
                         at = simd.load(offsets, tap * BLOCK + i, W)
-                        found = simd.gather(plane, simd.where(at < H(0), H(0), at), V)
-                        total += simd.where(at < H(0), 0, found) * simd.load(weights, tap * BLOCK + i, V)
+                        found = simd.gather_where(plane, at, at >= H(0), V)
+                        total += found * simd.load(weights, tap * BLOCK + i, V)
                     simd.store_part(target, i, total, count - i)
 
     return kernel
@@ -233,7 +225,7 @@ def values_at_points(dtype, lanes):
 @range_kernel
 def spread_from_points(dtype, lanes):
     """The gradient in the image; a unit is a channel of an image."""
-    S = simd.scalar(dtype)
+    S, H = simd.scalar(dtype), simd.scalar(np.int32)
     tables, room, erase = filler(dtype, lanes, False), table_bytes(np.dtype(dtype)), eraser(dtype, lanes)
 
     def kernel(context, start, stop):
@@ -255,8 +247,8 @@ def spread_from_points(dtype, lanes):
                     for tap in range(taps):
                         for i in range(count):
                             at = offsets[tap * BLOCK + i]
-                            if at >= 0:
-                                plane[at] += g[i] * weights[tap * BLOCK + i]
+                            share = g[i] * weights[tap * BLOCK + i]
+                            plane[at if at >= 0 else H(0)] += share if at >= 0 else S(0)  # no branch to guess
             unit = last
 
     return kernel
@@ -288,8 +280,8 @@ def slopes_at_points(dtype, lanes):
                     sent = simd.load_part(g, i, count - i, V)
                     for tap in range(taps):
                         at = simd.load(offsets, tap * BLOCK + i, W)
-                        found = simd.gather(plane, simd.where(at < H(0), H(0), at), V)
-                        found = simd.where(at < H(0), 0, found) * sent
+                        found = simd.gather_where(plane, at, at >= H(0), V)
+                        found = found * sent
                         if rank == 3:
                             a += found * simd.load(steps, tap * BLOCK + i, V)
                         b += found * simd.load(steps, (TAPS + tap) * BLOCK + i, V)

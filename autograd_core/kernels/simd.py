@@ -558,6 +558,27 @@ def gather(typingctx, source, indices, kind):
 
 
 @intrinsic
+def gather_where(typingctx, source, indices, mask, kind):
+    """The elements at ``indices`` (int64 or int32) where ``mask`` is true, 0 elsewhere: nothing is read there.
+
+    Processors that can do so read all at once; `gather` reads one after the other.
+    """
+    wanted = kind.instance_type
+
+    def codegen(context, builder, sig, args):
+        result, wide = _llvm(wanted), ir.VectorType(I64, wanted.lanes)
+        at = args[1] if args[1].type == wide else builder.sext(args[1], wide)
+        step = _bytes(result.element)
+        base = _splat(builder, builder.ptrtoint(args[0], I64), wide)
+        bytes_on = builder.mul(at, ir.Constant(wide, [step.constant] * wanted.lanes))
+        places = builder.inttoptr(builder.add(base, bytes_on), ir.VectorType(I8.as_pointer(), wanted.lanes))
+        kinds = [result, f"v{wanted.lanes}p0"]
+        return _call(builder, "masked.gather", result, [places, step, args[2], ir.Constant(result, None)], kinds)
+
+    return signature(wanted, source, indices, mask, kind), codegen
+
+
+@intrinsic
 def prefetch(typingctx, source, index):
     """Ask for the cache line of element ``index``."""
 
