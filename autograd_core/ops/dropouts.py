@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from math import prod
 
 import numpy as np
 
 from .. import ops
 from ..registry import composite, op
 from ..shapes import numpy_dtype
-from .random import draw_floats, keep_mask
+from .random import draw_coins, draw_floats, keep_mask
 from .samples import real, sample
 
 
@@ -32,8 +33,15 @@ def _dropped(name, input, p, training, inplace, shape):
         input._check_writable(f"{name}_")
     if p == 1:
         return _finished(input * 0.0, input, inplace)
-    kept = ops.to(keep_mask(shape, 1 - p), numpy_dtype(input.dtype))
-    return _finished(input * (kept * (1 / (1 - p))), input, inplace)
+    return _finished(input * (_kept(input, shape, 1 - p) * (1 / (1 - p))), input, inplace)
+
+
+def _kept(input, shape, chance):
+    """1 where an element (or, by ``shape``, a channel) is kept, else 0, in the dtype of ``input``."""
+    dtype = numpy_dtype(input.dtype)
+    if prod(shape) < prod(input.shape):
+        return draw_coins(chance, shape, dtype, None)
+    return ops.to(keep_mask(shape, chance), dtype)  # large masks are bytes: a compiled step keeps them so
 
 
 @op(composite, namespace="nn.functional", samples=[sample(real(3, 4), 0.3), sample(real(3, 4), training=False)])
@@ -90,8 +98,8 @@ def _alpha_dropped(name, input, p, training, inplace, shape):
     if p == 1:
         return _finished(input * 0.0, input, inplace)
     scale = ((1 - p) * (1 + p * SELU_FLOOR**2)) ** -0.5
-    kept = ops.to(keep_mask(shape, 1 - p), numpy_dtype(input.dtype))
-    return _finished(input * (kept * scale) + ((1 - kept) * SELU_FLOOR - p * SELU_FLOOR) * scale, input, inplace)
+    kept = _kept(input, shape, 1 - p)
+    return _finished(input * (kept * scale) + (1 - p - kept) * (SELU_FLOOR * scale), input, inplace)
 
 
 @op(composite, namespace="nn.functional", samples=[sample(real(3, 4), 0.3, True)])
