@@ -29,7 +29,7 @@ def factor_corner(dtype, lanes):
     Context: matrices in C order, their size, first row and size of the block, memory for a block a matrix, distance of
     its rows, for each matrix 0 or the order of its first minor that is not positive.
     """
-    V, S, I = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.int32)
+    V, S, index = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.int32)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -37,7 +37,7 @@ def factor_corner(dtype, lanes):
         for matrix in range(start, stop):
             corner = simd.advance(simd.pointer(w[W], S), (matrix * n + first) * n + first)
             block = simd.advance(simd.pointer(w[CORNER], S), matrix * depth * ld)
-            info = simd.advance(simd.pointer(w[INFO], I), matrix)
+            info = simd.advance(simd.pointer(w[INFO], index), matrix)
             for i in range(depth):
                 for j in range(0, depth, lanes):
                     simd.store(block, i * ld + j, simd.load_part(corner, i * n + j, depth - j, V))

@@ -23,16 +23,9 @@ INNER = 8  # columns of a block that are eliminated one by one before the rest o
 BLOCK = 32
 
 
-@range_kernel
-def lay(dtype, lanes):
-    """Copy matrices, or a triangle of each with zeros elsewhere; a unit is (matrix, ``lanes`` rows), the last fastest.
-
-    Context: source, its row and column stride, target, its row stride and the distance of its matrices, rows, columns,
-    what to keep (0 all, 1 the lower triangle, 2 the upper one), whether the diagonal becomes ones, batch dimensions,
-    then length and stride of each.
-    """
-    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
-    square = simd.tile(V, lanes, 1)
+def _placer(V, square):
+    """Device function that copies up to ``lanes`` rows to rows ``along`` apart, from rows, columns or any order."""
+    lanes = V.lanes
 
     @simd.device
     def copy(source, row, column, target, along, rows, columns):
@@ -55,6 +48,20 @@ def lay(dtype, lanes):
             for i in range(rows):
                 for j in range(columns):
                     target[i * along + j] = source[i * row + j * column]
+
+    return copy
+
+
+@range_kernel
+def lay(dtype, lanes):
+    """Copy matrices, or a triangle of each with zeros elsewhere; a unit is (matrix, ``lanes`` rows), the last fastest.
+
+    Context: source, its row and column stride, target, its row stride and the distance of its matrices, rows, columns,
+    what to keep (0 all, 1 the lower triangle, 2 the upper one), whether the diagonal becomes ones, batch dimensions,
+    then length and stride of each.
+    """
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    copy = _placer(V, simd.tile(V, lanes, 1))
 
     @simd.device
     def clear(target, begin, end):
@@ -89,14 +96,17 @@ def lay(dtype, lanes):
 
 @range_kernel
 def order_rows():
-    """The order of rows that exchanges lead to; a unit is a matrix. Context: pivots, orders (int64), pivots of one, rows."""
-    I, follow = simd.scalar(np.int32), follower()
+    """The order of rows that exchanges lead to; a unit is a matrix.
+
+    Context: pivots, orders (int64), number of pivots and rows of a matrix.
+    """
+    index, follow = simd.scalar(np.int32), follower()
 
     def kernel(context, start, stop):
         w = simd.words(context)
         for matrix in range(start, stop):
-            follow(simd.advance(simd.pointer(w[0], I), matrix * w[2]), simd.advance(simd.words(w[1]), matrix * w[3]), w[2],
-                   w[3])
+            pivots = simd.advance(simd.pointer(w[0], index), matrix * w[2])
+            follow(pivots, simd.advance(simd.words(w[1]), matrix * w[3]), w[2], w[3])
 
     return kernel
 
@@ -105,7 +115,7 @@ def order_rows():
 
 
 def _eliminate(dtype, lanes: int):
-    """Device functions of a block laid out by columns: pivot of a column, exchange, elimination within a few columns."""
+    """Device functions of a block laid out by columns: where the pivot is, exchange, division by it, subtraction."""
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
     places = simd.vector(np.int32, lanes)
     least, infinite = float(np.finfo(dtype).tiny), 1 << 30
@@ -151,16 +161,9 @@ def _eliminate(dtype, lanes: int):
     return largest, exchange, scale, subtract
 
 
-@range_kernel
-def factor_block(dtype, lanes):
-    """Factor a block of columns from its diagonal down; a unit is a matrix.
-
-    Context: matrices in C order, their rows, columns, first column and width of the block, memory for the block by
-    columns, distance of those, of matrices' blocks, pivots, their number.
-    """
-    V, S, I = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.int32)
-    square, T = simd.tile(V, lanes, 1), simd.tile(V, INNER, 2)
-    largest, exchange, scale, subtract = _eliminate(dtype, lanes)
+def _carriers(S, square):
+    """Device functions that copy a block out by columns, with zeros up to ``ld``, and back."""
+    lanes = square.vector.lanes
 
     @simd.device
     def take(source, n, p, ld, rows, width):
@@ -186,6 +189,13 @@ def factor_block(dtype, lanes):
             for c in range(width):
                 target[i * n + c] = p[c * ld + i]
 
+    return take, give
+
+
+def _spreader(T, subtract):
+    """Device function that tells the rest of a block what a few columns of it, factored by now, have to say."""
+    lanes = T.vector.lanes
+
     @simd.device
     def spread(p, ld, negative, begin, end, rows, width):
         """Tell the columns from ``end`` on of the elimination of those from ``begin`` to ``end``."""
@@ -195,18 +205,32 @@ def factor_block(dtype, lanes):
                 for r in range(s + 1, end):
                     column[r] -= column[s] * p[s * ld + r]
                 minus[s - begin] = -column[s]
-        known, depth = simd.advance(p, begin * ld), end - begin
-        whole = end + (width - end) // INNER * INNER
+        depth, whole = end - begin, end + (width - end) // INNER * INNER
         for i in range(end, rows, 2 * lanes):
+            known = simd.advance(p, begin * ld + i)
             for j in range(end, whole, INNER):
-                place = simd.advance(p, j * ld + i)
-                t = tiles.add_products(tiles.load(place, ld, T), depth, simd.advance(negative, (j - end) * INNER), INNER,
-                                       1, simd.advance(known, i), ld)
+                place, factors = simd.advance(p, j * ld + i), simd.advance(negative, (j - end) * INNER)
+                t = tiles.add_products(tiles.load(place, ld, T), depth, factors, INNER, 1, known, ld)
                 tiles.store(t, place, ld)
         for j in range(whole, width):
+            minus = simd.advance(negative, (j - end) * INNER)
             for s in range(begin, end):
-                subtract(simd.advance(p, j * ld), simd.advance(p, s * ld), -negative[(j - end) * INNER + s - begin], end,
-                         rows)
+                subtract(simd.advance(p, j * ld), simd.advance(p, s * ld), -minus[s - begin], end, rows)
+
+    return spread
+
+
+@range_kernel
+def factor_block(dtype, lanes):
+    """Factor a block of columns from its diagonal down; a unit is a matrix.
+
+    Context: matrices in C order, their rows, columns, first column and width of the block, memory for the block by
+    columns, distance of those, of matrices' blocks, pivots, their number.
+    """
+    V, S, index = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.int32)
+    largest, exchange, scale, subtract = _eliminate(dtype, lanes)
+    take, give = _carriers(S, simd.tile(V, lanes, 1))
+    spread = _spreader(simd.tile(V, INNER, 2), subtract)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -216,7 +240,7 @@ def factor_block(dtype, lanes):
             corner = simd.advance(simd.pointer(w[W], S), matrix * m * n + first * n + first)
             p = simd.advance(simd.pointer(w[P], S), matrix * w[P_MATRIX])
             negative = simd.advance(p, w[P_MATRIX] - width * INNER)
-            pivots = simd.advance(simd.pointer(w[PIVOTS], I), matrix * w[COUNT] + first)
+            pivots = simd.advance(simd.pointer(w[PIVOTS], index), matrix * w[COUNT] + first)
             take(corner, n, p, ld, rows, width)
             for begin in range(0, width, INNER):
                 end = min(begin + INNER, width)
@@ -237,16 +261,9 @@ def factor_block(dtype, lanes):
     return kernel
 
 
-@range_kernel
-def apply_block(dtype, lanes, rows, vectors):
-    """Tell the other columns of a factored block; a unit is (matrix, panel of columns), those on the left first.
-
-    Context: that of `factor_block`, panels on the left (whose rows are exchanged and no more) and on the right, memory
-    for the rows of the block of each panel.
-    """
-    V, S, I = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.int32)
-    T, single, width = simd.tile(V, rows, vectors), simd.tile(V, 1, vectors), vectors * lanes
-    sweep, wide = sweeper(S, T, single, width), simd.scalar(np.int64)
+def _exchanger(V, width: int):
+    """Device function that exchanges the rows of ``count`` columns as the pivots of a block say."""
+    lanes, wide = V.lanes, simd.scalar(np.int64)
 
     @simd.device
     def exchange(corner, n, pivots, first, depth, count):
@@ -258,6 +275,13 @@ def apply_block(dtype, lanes, rows, vectors):
                     y = simd.load_part(corner, other * n + v, count - v, V)
                     simd.store_part(corner, c * n + v, y, count - v)
                     simd.store_part(corner, other * n + v, x, count - v)
+
+    return exchange
+
+
+def _remover(T, single, width: int):
+    """Device function that takes the product of a block's rows from ``begin`` on with ``held`` off a panel's."""
+    rows = T.rows
 
     @simd.device
     def take_off(corner, n, p, ld, held, begin, end, depth, count):
@@ -272,9 +296,22 @@ def apply_block(dtype, lanes, rows, vectors):
                 tiles.store_part(t, place, n, rows, count)
         for i in range(edge, end):
             place = simd.advance(corner, i * n)
-            t = tiles.add_products(tiles.load_part(place, n, count, single), depth, simd.advance(p, i), 1, ld, held,
-                                   width)
-            tiles.store_part(t, place, n, 1, count)
+            t, left = tiles.load_part(place, n, count, single), simd.advance(p, i)
+            tiles.store_part(tiles.add_products(t, depth, left, 1, ld, held, width), place, n, 1, count)
+
+    return take_off
+
+
+@range_kernel
+def apply_block(dtype, lanes, rows, vectors):
+    """Tell the other columns of a factored block; a unit is (matrix, panel of columns), those on the left first.
+
+    Context: that of `factor_block`, panels on the left (whose rows are exchanged and no more) and on the right, memory
+    for the rows of the block of each panel.
+    """
+    V, S, index = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.int32)
+    T, single, width = simd.tile(V, rows, vectors), simd.tile(V, 1, vectors), vectors * lanes
+    sweep, exchange, take_off = sweeper(S, T, single, width), _exchanger(V, width), _remover(T, single, width)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -287,8 +324,8 @@ def apply_block(dtype, lanes, rows, vectors):
             if panel >= w[LEFT]:
                 j = first + depth + (panel - w[LEFT]) * width
             corner = simd.advance(simd.pointer(w[W], S), matrix * m * n + first * n + j)
-            exchange(corner, n, simd.advance(simd.pointer(w[PIVOTS], I), matrix * w[COUNT] + first), first, depth,
-                     min(width, n - j))
+            pivots = simd.advance(simd.pointer(w[PIVOTS], index), matrix * w[COUNT] + first)
+            exchange(corner, n, pivots, first, depth, n - j)
             if panel >= w[LEFT]:
                 p = simd.advance(simd.pointer(w[P], S), matrix * w[P_MATRIX])
                 held = simd.advance(simd.pointer(w[HELD], S), (matrix * w[RIGHT] + panel - w[LEFT]) * depth * width)
@@ -348,10 +385,10 @@ def factor(A: Array) -> Plan | None:
         context: tuple[int | Ref, ...] = (out(0), m, n, first, block, scratch(0), ld, size, out(1), count, left, right,
                                           scratch(1))
         memory, panels = max(memory, size), max(panels, right * block * width)
-        calls.append(Call(factor_block(dtype, lanes), context, matrices, max(1, CHUNK // ((m - first) * block * block))))
-        work = max(1, (m - first) * block * width)
-        calls.append(Call(apply_block(dtype, lanes, rows, vectors), context, matrices * (left + right),
-                          max(1, CHUNK // 4 // work)))  # fmt: skip
+        grain = max(1, CHUNK // ((m - first) * block * block))
+        calls.append(Call(factor_block(dtype, lanes), context, matrices, grain))
+        grain = max(1, CHUNK // 4 // ((m - first) * block * width))
+        calls.append(Call(apply_block(dtype, lanes, rows, vectors), context, matrices * (left + right), grain))
     size = matrices * dtype.itemsize
     return Plan(outputs, tuple(calls), (memory * size, panels * size))
 

@@ -50,10 +50,10 @@ def sweeper(S, T, single, width: int):
     return sweep
 
 
-def _copiers(V, S, square, width: int):
-    """Device functions (into, out of) that copy a panel: the first ``count`` of its columns, the others are zeros.
+def _taker(V, S, square, width: int):
+    """Device function that copies right sides into a panel: ``count`` columns, zeros in the others.
 
-    ``order`` holds the place in memory of each row where ``ordered``.
+    Row i is row ``order[i]`` of the right sides where ``ordered``.
     """
     lanes = V.lanes
 
@@ -75,6 +75,13 @@ def _copiers(V, S, square, width: int):
                 source = simd.advance(b, (order[i] if ordered else i) * row)
                 for v in range(width):
                     panel[i * width + v] = source[v * column] if v < count else S(0)
+
+    return into
+
+
+def _giver(V, square, width: int):
+    """Device function that copies ``count`` columns of a panel to where results belong, the reverse of `_taker`."""
+    lanes = V.lanes
 
     @simd.device
     def out_of(panel, x, n, count, row, column, order, ordered):
@@ -99,7 +106,7 @@ def _copiers(V, S, square, width: int):
                 for v in range(count):
                     target[v * column] = panel[i * width + v]
 
-    return into, out_of
+    return out_of
 
 
 def follower():
@@ -128,9 +135,24 @@ def substitute(dtype, lanes, rows, vectors):
     both triangles and pivots.
     """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
-    width, I, follow = vectors * lanes, simd.scalar(np.int32), follower()
-    T, single = simd.tile(V, rows, vectors), simd.tile(V, 1, vectors)
-    sweep, (into, out_of) = sweeper(S, T, single, width), _copiers(V, S, simd.tile(V, lanes, 1), width)
+    width, index, follow = vectors * lanes, simd.scalar(np.int32), follower()
+    square = simd.tile(V, lanes, 1)
+    into, out_of = _taker(V, S, square, width), _giver(V, square, width)
+    sweep = sweeper(S, simd.tile(V, rows, vectors), simd.tile(V, 1, vectors), width)
+
+    @simd.device
+    def identity(panel, n, first, count):
+        for i in range(n):
+            for v in range(0, width, lanes):
+                simd.store(panel, i * width + v, simd.full(S(0), V))
+        for v in range(count):
+            panel[(first + v) * width + v] = S(1)
+
+    @simd.device
+    def exchanged(panel, x, n, count, row, column, order):
+        for i in range(n):
+            for v in range(count):
+                x[i * row + order[v] * column] = panel[i * width + v]
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -138,27 +160,23 @@ def substitute(dtype, lanes, rows, vectors):
         for unit in range(start, stop):
             matrix = unit // w[PANELS]
             j = (unit - matrix * w[PANELS]) * width
-            b, x, first, second, pivots = j * w[B_COLUMN], j * w[X_COLUMN], 0, 0, 0
+            b, x, first, second, pivots = j * w[B_COLUMN], 0, 0, 0, 0
             for d in range(w[DIMENSIONS] - 1, -1, -1):
                 at = BATCH + 6 * d
                 i, matrix = matrix % w[at], matrix // w[at]
-                b, x, first, second = b + i * w[at + 1], x + i * w[at + 2], first + i * w[at + 3], second + i * w[at + 4]
-                pivots += i * w[at + 5]
+                b, x, pivots = b + i * w[at + 1], x + i * w[at + 2], pivots + i * w[at + 5]
+                first, second = first + i * w[at + 3], second + i * w[at + 4]
             panel = simd.advance(simd.pointer(w[HELD], S), unit * n * width)
             order = simd.advance(simd.words(w[ORDER]), unit * n)
             if mode != IN_ORDER:
-                follow(simd.advance(simd.pointer(w[PIVOTS], I), pivots), order, n, n)
+                follow(simd.advance(simd.pointer(w[PIVOTS], index), pivots), order, n, n)
             count, begin = min(width, m - j), 0
             if w[B] == 0:
-                for i in range(n):
-                    for v in range(0, width, lanes):
-                        simd.store(panel, i * width + v, simd.full(S(0), V))
-                for v in range(count):
-                    panel[(j + v) * width + v] = S(1)
+                identity(panel, n, j, count)
                 begin = j
             else:
-                into(simd.advance(simd.pointer(w[B], S), b), panel, n, count, w[B_ROW], w[B_COLUMN], order,
-                     mode == ROWS_IN)
+                source = simd.advance(simd.pointer(w[B], S), b)
+                into(source, panel, n, count, w[B_ROW], w[B_COLUMN], order, mode == ROWS_IN)
             for k in range(w[SWEEPS]):
                 at = T1 + (T2 - T1) * k
                 t = simd.advance(simd.pointer(w[at], S), second if k == 1 else first)
@@ -166,11 +184,9 @@ def substitute(dtype, lanes, rows, vectors):
                 begin = 0
             target = simd.advance(simd.pointer(w[X], S), x)
             if mode == COLUMNS_OUT:
-                target = simd.advance(target, -j * w[X_COLUMN])
-                for i in range(n):
-                    for v in range(count):
-                        target[i * w[X_ROW] + order[j + v] * w[X_COLUMN]] = panel[i * width + v]
+                exchanged(panel, target, n, count, w[X_ROW], w[X_COLUMN], simd.advance(order, j))
             else:
+                target = simd.advance(target, j * w[X_COLUMN])
                 out_of(panel, target, n, count, w[X_ROW], w[X_COLUMN], order, mode == ROWS_OUT)
 
     return kernel

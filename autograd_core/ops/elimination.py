@@ -162,7 +162,7 @@ def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
 
 
 def _factored_gradient(g, LU, pivots, out, left, adjoint, needs):
-    """From A = P L U: gL = tril(P^T gA U^T, -1), gU = triu(L^T P^T gA) with gA = -Y X^T, and B's gradient Y = A^-T G."""
+    """From A = P L U: tril(P^T gA U^T, -1) and triu(L^T P^T gA), where gA = -Y X^T; B's gradient is Y = A^-T G."""
     gB = ops.solve_factored(LU, pivots, g, left=left, adjoint=not adjoint)
     if not needs[0]:
         return None, None, gB
@@ -345,7 +345,7 @@ def det(input):
     samples=[sample(definite(3, 3), None, None), sample(definite(2, 3, 3), None, None)],
     vjp=[lambda g, out: -ops.matmul(out, ops.matmul(turned(g), out)), None, None])  # fmt: skip
 def inverse_turned(A, LU, pivots):
-    """Transposed inverses of matrices with factors ``LU`` (or None); infinite where singular: log |det| has its pole."""
+    """Transposed inverses, from factors ``LU`` (or None); infinite where singular: log |det| has its pole there."""
     if LU is None:
         try:
             return np.linalg.inv(A).mT

@@ -10,7 +10,7 @@ from .. import ops
 from ..inplace import write_out
 from ..kernels.blas import blas_one_thread
 from ..registry import composite, contraction, op
-from .elimination import SQUARE, inv, solve
+from .elimination import inv, solve
 from .factorize import svdvals
 from .samples import definite, positive, real, sample
 from .triangles import matrices, one_kind, square, turned
@@ -26,6 +26,7 @@ def _eye_like(x):
 
 def _tolerances(name, A, atol, rtol):
     """(absolute, relative) tolerances below which singular values count as zero."""
+
     def of(value):
         return getattr(value, "array", value)
 
@@ -213,4 +214,3 @@ def lstsq(A, B, rcond=None, *, driver=None):
     values = svdvals(A) if driver in ("gelsd", "gelss") else nothing
     rank = rank if driver != "gels" else ops.reshape(rank, (-1,))[:0]
     return lstsq.record.outputs(ops.squeeze(X, -1) if vector else X, residuals, rank, values)
-

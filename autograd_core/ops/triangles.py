@@ -121,8 +121,10 @@ def _cholesky_solve_gradient(g, L, out, upper, needs):
     return gB, -_factor_gradient(_both_ways(ops.matmul(gB, turned(out))), L, upper)
 
 
-@op(contraction, namespace="internal", vjp=_cholesky_solve_gradient, kernel=Kernel("triangular:solve_cholesky", above=0),
-    samples=[sample(real(3, 2), definite(3, 3), upper=False), sample(real(3, 2), definite(2, 3, 3), upper=True)])  # fmt: skip
+@op(contraction, namespace="internal", vjp=_cholesky_solve_gradient,
+    kernel=Kernel("triangular:solve_cholesky", above=0),
+    samples=[sample(real(3, 2), definite(3, 3), upper=False),
+             sample(real(3, 2), definite(2, 3, 3), upper=True)])  # fmt: skip
 def solve_definite(B, L, *, upper):
     """X with A @ X = B, given the Cholesky factor ``L`` of A."""
     return by_kernel("triangular:solve_cholesky", B, L, upper=upper)
