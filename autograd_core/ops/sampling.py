@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 
 from .. import ops
-from ..registry import composite, op, view
+from ..registry import Kernel, composite, op, view
 from ..shapes import get_default_dtype, numpy_dtype
 from .conv import add_windows, pad_spatial, per_dim, windows
 from .conv import output_size as positions_of
@@ -19,7 +19,8 @@ from .weighted import KEPT, Table, even_table, window_means
 # ---------------------------------------------------------------------------------------------------- padding
 
 
-@op(view, namespace="internal", onnx="Pad", samples=[sample(real(3, 4), widths=((0, 1), (2, -1)), value=1.5)],
+@op(view, namespace="internal", onnx="Pad", kernel=Kernel("rearrange:pad_constant", above=1024),
+    samples=[sample(real(3, 4), widths=((0, 1), (2, -1)), value=1.5)],
     vjp=[lambda g, widths: ops.pad_constant(g, widths=tuple([(-a, -b) for a, b in widths]), value=0)])  # fmt: skip
 def pad_constant(input, *, widths, value):
     """``value`` around the array: ``widths`` (before, after) for each dim; negative widths cut."""
@@ -280,51 +281,85 @@ def upsample_bilinear(input, size=None, scale_factor=None):
 # ---------------------------------------------------------------------------------------------------- rearranging
 
 
-def _image(name, input, least=3):
-    if input.ndim < least:
-        raise RuntimeError(f"{name}: input must have at least {least} dims, got shape {list(input.shape)}")
-    return tuple(input.shape[:-3]), tuple(input.shape[-3:])
+@op(
+    view,
+    namespace="internal",
+    kernel=Kernel("rearrange:rearrange", above=1024),
+    vjp=[
+        lambda g, input_shape, split, order: ops.rearrange(
+            g, split=_exchanged(split, order), order=_inverse(order), shape=input_shape
+        )
+    ],
+    samples=[sample(real(2, 6), split=(2, 2, 3), order=(2, 0, 1), shape=(3, 4))],
+)
+def rearrange(input, *, split, order, shape):
+    """The dims of ``input``, seen as ``split``, in another ``order``; the result in ``shape``."""
+    return input.reshape(split).transpose(order).reshape(shape)
+
+
+def _exchanged(split, order):
+    return tuple([split[d] for d in order])
+
+
+@functools.lru_cache(KEPT)
+def _inverse(order):
+    return tuple([order.index(d) for d in range(len(order))])
+
+
+def _image(name, shape):
+    if len(shape) < 3:
+        raise RuntimeError(f"{name}: input must have at least 3 dims, got shape {list(shape)}")
+    return shape[:-3], shape[-3:]
+
+
+@functools.lru_cache(KEPT)
+def _shuffled(shape, r):
+    """The settings of `rearrange` that make `pixel_shuffle`."""
+    lead, (channels, height, width) = _image("pixel_shuffle", shape)
+    if r < 1 or channels % (r * r):
+        raise RuntimeError(f"pixel_shuffle: channels must be a multiple of upscale_factor ** 2, got {channels} and {r}")
+    k, kept = len(lead), channels // (r * r)
+    return {"split": (*lead, kept, r, r, height, width), "order": (*range(k + 1), k + 3, k + 1, k + 4, k + 2),
+            "shape": (*lead, kept, height * r, width * r)}  # fmt: skip
 
 
 @op(composite, method=False, aliases=["nn.functional.pixel_shuffle"], samples=[sample(real(2, 8, 2, 3), 2)])
 def pixel_shuffle(input, upscale_factor):
     """Channels spread over pixels: (..., C r r, H, W) to (..., C, H r, W r)."""
-    lead, (channels, height, width) = _image("pixel_shuffle", input)
-    r = upscale_factor
-    if r < 1 or channels % (r * r):
-        raise RuntimeError(f"pixel_shuffle: channels must be a multiple of upscale_factor ** 2, got {channels} and {r}")
-    k = len(lead)
-    split = ops.reshape(input, (*lead, channels // (r * r), r, r, height, width))
-    return ops.reshape(ops.permute(split, (*range(k), k, k + 3, k + 1, k + 4, k + 2)),
-                       (*lead, channels // (r * r), height * r, width * r))  # fmt: skip
+    return ops.rearrange(input, **_shuffled(tuple(input.shape), upscale_factor))
 
 
-@op(composite, method=False, aliases=["nn.functional.pixel_unshuffle"], samples=[sample(real(2, 2, 4, 6), 2)])
-def pixel_unshuffle(input, downscale_factor):
-    """Pixels gathered into channels: (..., C, H r, W r) to (..., C r r, H, W); the inverse of `pixel_shuffle`."""
-    lead, (channels, height, width) = _image("pixel_unshuffle", input)
-    r = downscale_factor
+@functools.lru_cache(KEPT)
+def _unshuffled(shape, r):
+    """The settings of `rearrange` that make `pixel_unshuffle`."""
+    lead, (channels, height, width) = _image("pixel_unshuffle", shape)
     if r < 1 or height % r or width % r:
         raise RuntimeError(
             f"pixel_unshuffle: height and width must be multiples of downscale_factor={r}, got {height}, {width}"
         )
     k = len(lead)
-    split = ops.reshape(input, (*lead, channels, height // r, r, width // r, r))
-    return ops.reshape(ops.permute(split, (*range(k), k, k + 2, k + 4, k + 1, k + 3)),
-                       (*lead, channels * r * r, height // r, width // r))  # fmt: skip
+    return {"split": (*lead, channels, height // r, r, width // r, r), "order": (*range(k + 1), k + 2, k + 4, k + 1, k + 3),
+            "shape": (*lead, channels * r * r, height // r, width // r)}  # fmt: skip
+
+
+@op(composite, method=False, aliases=["nn.functional.pixel_unshuffle"], samples=[sample(real(2, 2, 4, 6), 2)])
+def pixel_unshuffle(input, downscale_factor):
+    """Pixels gathered into channels: (..., C, H r, W r) to (..., C r r, H, W); the inverse of `pixel_shuffle`."""
+    return ops.rearrange(input, **_unshuffled(tuple(input.shape), downscale_factor))
 
 
 @op(composite, method=False, aliases=["nn.functional.channel_shuffle"], samples=[sample(real(2, 6, 2, 3), 3)])
 def channel_shuffle(input, groups):
     """The channels of (N, C, ...) dealt out: those of ``groups`` groups, one of each in turn."""
-    _image("channel_shuffle", input)
-    channels = input.shape[1]
+    shape = tuple(input.shape)
+    _image("channel_shuffle", shape)
+    channels = shape[1]
     if groups < 1 or channels % groups:
         raise RuntimeError(
             f"channel_shuffle: the number of channels must be a multiple of groups={groups}, got {channels}"
         )
-    split = ops.reshape(input, (input.shape[0], groups, channels // groups, *input.shape[2:]))
-    return ops.reshape(ops.transpose(split, 1, 2), tuple(input.shape))
+    split = (shape[0], groups, channels // groups, math.prod(shape[2:]))
+    return ops.rearrange(input, split=split, order=(0, 2, 1, 3), shape=shape)
 
 
 COLUMNS = {"kernel": (2, 3), "stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)}
