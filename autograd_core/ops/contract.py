@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import ops
 from ..registry import composite, op
@@ -26,15 +26,25 @@ def einsum(*args):
     Operands may also be given as tensor, list of ints, tensor, list of ints, ..., list of ints of the result.
     """
     terms, out, operands = _read(args)
-    terms, out = _spell_out(terms, out, tuple([x.ndim for x in operands]))
+    steps, last = _plan(terms, out, tuple([tuple(x.shape) for x in operands]))
+    for function, places, settings in steps:
+        operands.append(function(*[operands[place] for place in places], *settings))
+    return operands[last]
+
+
+@lru_cache(512)
+def _plan(terms, out, shapes):
+    """The steps of an einsum of operands of these shapes, and the place of its result. See `Steps`."""
+    terms, out = _spell_out(terms, out, tuple(map(len, shapes)))
     sizes: dict[str, int] = {}
-    for position, (term, x) in enumerate(zip(terms, operands, strict=True)):
-        for letter, size in zip(term, x.shape, strict=True):
+    for position, (term, shape) in enumerate(zip(terms, shapes, strict=True)):
+        for letter, size in zip(term, shape, strict=True):
             if sizes.setdefault(letter, size) not in (1, size) and size != 1:
                 raise RuntimeError(f"einsum: operand {position} has size {size} for {letter!r}, another has "
                                    f"{sizes[letter]}")  # fmt: skip
             sizes[letter] = size if sizes[letter] == 1 else sizes[letter]
-    pairs: list[Any] = [_simplify(term, x, sizes) for term, x in zip(terms, operands, strict=True)]
+    steps = Steps(shapes)
+    pairs: list[Any] = [_simplify(term, steps.operand(place), sizes) for place, term in enumerate(terms)]
     while len(pairs) > 1:
         first, second = _cheapest(pairs, out, sizes)
         others = [p for k, p in enumerate(pairs) if k not in (first, second)]
@@ -42,7 +52,54 @@ def einsum(*args):
         joined = _contract(*pairs[first], *pairs[second], wanted)
         pairs = [*others[:first], joined, *others[first:]]
     term, x = _sum_out(*pairs[0], set(out))
-    return _permuted(term, x, out)
+    return steps.taken, _permuted(term, x, out).place
+
+
+class Steps:
+    """Collects what is to be done with operands of which only the shapes are known.
+
+    A step is (function, places of its operands, settings); its result gets the next place.
+    """
+
+    def __init__(self, shapes):
+        self.shapes, self.taken = list(shapes), []
+
+    def operand(self, place):
+        """What is at ``place``."""
+        return Operand(self, place, self.shapes[place])
+
+    def take(self, function, shape, operands, *settings):
+        """Add a step whose result has ``shape``."""
+        self.taken.append((function, tuple([x.place for x in operands]), settings))
+        self.shapes.append(tuple(shape))
+        return self.operand(len(self.shapes) - 1)
+
+
+class Operand(NamedTuple):
+    """One of the operands, or the result of a step."""
+
+    steps: Steps
+    place: int
+    shape: tuple[int, ...]
+
+    def reshape(self, shape):
+        """See `ops.reshape`."""
+        return self if shape == self.shape else self.steps.take(ops.reshape, shape, [self], shape)
+
+    def permute(self, order):
+        """See `ops.permute`."""
+        if order == tuple(range(len(order))):
+            return self
+        return self.steps.take(ops.permute, [self.shape[d] for d in order], [self], order)
+
+    def sum(self, dims):
+        """See `ops.sum`."""
+        return self.steps.take(ops.sum, [n for d, n in enumerate(self.shape) if d not in dims], [self], dims)
+
+    def diagonal(self, first, second):
+        """See `ops.diagonal`."""
+        rest = [n for d, n in enumerate(self.shape) if d not in (first, second)]
+        return self.steps.take(ops.diagonal, [*rest, self.shape[first]], [self], 0, first, second)
 
 
 def _read(args):
@@ -84,7 +141,6 @@ def _letters(numbers):
     return "".join("..." if n is Ellipsis else LETTERS[n] for n in numbers)
 
 
-@lru_cache(512)
 def _spell_out(terms, out, ndims):
     """Terms without ``...`` (its dims get digits, counted from the last) and an explicit result."""
     longest, spelled = 0, []
@@ -116,11 +172,11 @@ def _simplify(term, x, sizes):
             first, second = term.index(letter), term.rindex(letter)
             if x.shape[first] != x.shape[second]:
                 raise RuntimeError(f"einsum: {letter!r} is repeated for sizes {x.shape[first]} and {x.shape[second]}")
-            x = ops.diagonal(x, 0, first, second)
+            x = x.diagonal(first, second)
             term = "".join(c for k, c in enumerate(term) if k not in (first, second)) + letter
     keep = [k for k, c in enumerate(term) if not (x.shape[k] == 1 and sizes[c] != 1)]
     if len(keep) < len(term):
-        x = ops.reshape(x, tuple(x.shape[k] for k in keep))
+        x = x.reshape(tuple(x.shape[k] for k in keep))
         term = "".join(term[k] for k in keep)
     return term, x
 
@@ -136,12 +192,11 @@ def _cheapest(pairs, out, sizes):
 
 def _sum_out(term, x, wanted):
     dims = tuple(k for k, c in enumerate(term) if c not in wanted)
-    return ("".join(c for c in term if c in wanted), ops.sum(x, dims)) if dims else (term, x)
+    return ("".join(c for c in term if c in wanted), x.sum(dims)) if dims else (term, x)
 
 
 def _permuted(term, x, wanted):
-    order = tuple(term.index(c) for c in wanted)
-    return x if order == tuple(range(len(order))) else ops.permute(x, order)
+    return x.permute(tuple(term.index(c) for c in wanted))
 
 
 def _contract(left, x, right, y, wanted):
@@ -159,15 +214,12 @@ def _contract(left, x, right, y, wanted):
     x, y = _permuted(left, x, [*batch, *rows, *summed]), _permuted(right, y, [*batch, *summed, *columns])
     joined = [*batch, *rows, *columns]
     if not summed:  # no sums: a plain product, broadcast
-        x = ops.reshape(x, (*lengths([*batch, *rows]), *[1] * len(columns)))
-        y = ops.reshape(y, (*lengths(batch), *[1] * len(rows), *lengths(columns)))
-        return "".join(joined), x * y
+        x = x.reshape((*lengths([*batch, *rows]), *[1] * len(columns)))
+        y = y.reshape((*lengths(batch), *[1] * len(rows), *lengths(columns)))
+        return "".join(joined), x.steps.take(ops.mul, lengths(joined), [x, y])
     b, m, k, n = (lengths(part) for part in (batch, rows, summed, columns))
-    x, y = _shaped(x, (*b, prod(m), prod(k))), _shaped(y, (*b, prod(k), prod(n)))
-    return "".join(joined), _shaped(ops.matmul(x, y), (*b, *m, *n))
-
-
-def _shaped(x, shape):
-    return x if tuple(x.shape) == shape else ops.reshape(x, shape)
+    x, y = x.reshape((*b, prod(m), prod(k))), y.reshape((*b, prod(k), prod(n)))
+    product = x.steps.take(ops.matmul, (*b, prod(m), prod(n)), [x, y])
+    return "".join(joined), product.reshape((*b, *m, *n))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from math import prod
 
@@ -282,17 +283,22 @@ def vecdot(x, y, *, dim=-1):
 
 def _blend(name, input, product, beta, alpha, promote=False):
     """beta * input + alpha * product, where beta = 0 leaves ``input`` out, even if it holds NaN."""
-    _require(promote or input.dtype == product.dtype,
-             lambda: f"{name}: expected one dtype, got {input.dtype} and {product.dtype}")  # fmt: skip
-    _require(input.ndim <= product.ndim
-             and all(m in (1, n) for m, n in zip(input.shape[::-1], product.shape[::-1], strict=False)),
-             lambda: f"{name}: input {list(input.shape)} does not expand to "
-                     f"the product's {list(product.shape)}")  # fmt: skip
+    if not promote and input.dtype != product.dtype:
+        raise RuntimeError(f"{name}: expected one dtype, got {input.dtype} and {product.dtype}")
+    _fits(name, input, tuple(product.shape))
     if alpha != 1:
         product = product * alpha
     if beta == 0:
         return product
     return product + (input if beta == 1 else input * beta)
+
+
+def _fits(name, input, shape):
+    """Raise unless ``input`` expands to the product's ``shape``."""
+    own = tuple(input.shape)
+    if own != shape[len(shape) - len(own):] and (len(own) > len(shape) or any(
+            [m not in (1, n) for m, n in zip(own[::-1], shape[::-1], strict=False)])):  # fmt: skip
+        raise RuntimeError(f"{name}: input {list(own)} does not expand to the product's {list(shape)}")
 
 
 @op(composite, out=True, inplace=True,
@@ -353,13 +359,22 @@ def tensordot(a, b, dims=2):
             if 1 not in (a.shape[i], b.shape[j]):
                 raise RuntimeError(f"tensordot: dim {i} of {list(a.shape)} does not match dim {j} of {list(b.shape)}")
             a, b = (a, ops.sum(b, j, True)) if a.shape[i] == 1 else (ops.sum(a, i, True), b)
-    rest_a = [d for d in range(a.ndim) if d not in left]
-    rest_b = [d for d in range(b.ndim) if d not in right]
-    size = prod(a.shape[d] for d in left)
-    rows, columns = [a.shape[d] for d in rest_a], [b.shape[d] for d in rest_b]
-    flat_a = ops.reshape(ops.permute(a, (*rest_a, *left)), (prod(rows), size))
-    flat_b = ops.reshape(ops.permute(b, (*right, *rest_b)), (size, prod(columns)))
-    return ops.reshape(ops.mm(flat_a, flat_b), (*rows, *columns))
+    shape_a, shape_b = tuple(a.shape), tuple(b.shape)
+    rest_a = [d for d in range(len(shape_a)) if d not in left]
+    rest_b = [d for d in range(len(shape_b)) if d not in right]
+    size = prod([shape_a[d] for d in left])
+    rows, columns = [shape_a[d] for d in rest_a], [shape_b[d] for d in rest_b]
+    flat_a = _laid(a, shape_a, [*rest_a, *left], (prod(rows), size))
+    flat_b = _laid(b, shape_b, [*right, *rest_b], (size, prod(columns)))
+    product = ops.mm(flat_a, flat_b)
+    return product if len(rows) == 1 == len(columns) else ops.reshape(product, (*rows, *columns))
+
+
+def _laid(x, shape, order, matrix):
+    """``x`` of ``shape`` with its dims in another order, as a matrix."""
+    if order != list(range(len(order))):
+        x, shape = ops.permute(x, tuple(order)), tuple([shape[d] for d in order])
+    return x if shape == matrix else ops.reshape(x, matrix)
 
 
 @op(composite, out=True, samples=[sample(real(2, 3), real(4)), sample(real(2, 2), real(3, 2))])
@@ -405,19 +420,22 @@ def multi_dot(tensors):
     items, ends = list(tensors), (tensors[0].ndim, tensors[-1].ndim)
     items[0] = ops.reshape(items[0], (1, -1)) if ends[0] == 1 else items[0]
     items[-1] = ops.reshape(items[-1], (-1, 1)) if ends[1] == 1 else items[-1]
-    _require(all(t.ndim == 2 for t in items) and all(p.shape[1] == q.shape[0] for p, q in pairwise(items)),
+    shapes = [tuple(t.shape) for t in items]
+    _require(all([len(shape) == 2 for shape in shapes]) and all([p[1] == q[0] for p, q in pairwise(shapes)]),
              lambda: "linalg.multi_dot: these shapes do not multiply in this order: "
                      f"{[list(t.shape) for t in tensors]}")  # fmt: skip
-    split = _best_splits([items[0].shape[0], *[t.shape[1] for t in items]])
+    split = _best_splits((shapes[0][0], *[columns for _, columns in shapes]))
 
     def product(i, j):
         return items[i] if i == j else ops.mm(product(i, split[i, j]), product(split[i, j] + 1, j))
 
     out = product(0, len(items) - 1)
-    shape = [n for n, end in zip(out.shape, ends, strict=True) if end == 2]
-    return out if len(shape) == 2 else ops.reshape(out, tuple(shape))
+    if ends == (2, 2):
+        return out
+    return ops.reshape(out, tuple([n for n, end in zip(out.shape, ends, strict=True) if end == 2]))
 
 
+@lru_cache(256)
 def _best_splits(sizes):
     """Where to split each run of matrices, by dynamic programming over the multiplications (Cormen et al., 15.2)."""
     count = len(sizes) - 1
