@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # bodies of kernels are typed by Numba, not by annotations
     simd: Any
     tiles: Any
     vmath: Any
+    vmath_bessel: Any
+    vmath_error: Any
+    vmath_gamma: Any
 else:
 
     def module(name: str) -> ModuleType:
@@ -37,8 +40,11 @@ else:
     simd = module("autograd_core.kernels.simd")
     tiles = module("autograd_core.kernels.tiles")
     vmath = module("autograd_core.kernels.vmath")
+    vmath_bessel = module("autograd_core.kernels.vmath_bessel")
+    vmath_error = module("autograd_core.kernels.vmath_error")
+    vmath_gamma = module("autograd_core.kernels.vmath_gamma")
 
-__all__ = ["atomics", "conv_tiles", "pipeline", "simd", "tiles", "vmath"]
+__all__ = ["atomics", "conv_tiles", "pipeline", "simd", "tiles", "vmath", "vmath_bessel", "vmath_error", "vmath_gamma"]
 
 
 def load() -> None:

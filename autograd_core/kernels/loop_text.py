@@ -26,7 +26,11 @@ LANEWISE = frozenset(["acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh"
                       "log10", "log2", "pow", "sinh", "tan"])  # fmt: skip
 """Functions that the C library works out lane by lane (`pow` in float64 alone): no quicker than NumPy's."""
 
-SPECIAL = {"vmath_error": ["erfc", "erfcx", "erfinv", "log_ndtr", "ndtr", "ndtri"]}
+SPECIAL = {
+    "vmath_error": ["erfc", "erfcx", "erfinv", "log_ndtr", "ndtr", "ndtri"],
+    "vmath_gamma": ["lgamma", "digamma", "trigamma", "polygamma", "zeta"],
+    "vmath_bessel": ["i0", "i0e", "i1", "i1e"],
+}
 """Functions that NumPy lacks, by the module that holds them."""
 
 PLAIN = {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu_slope", "sin", "cos", "rsqrt"}

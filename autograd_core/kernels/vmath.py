@@ -11,6 +11,7 @@ reductions are exact either way, as their constants leave room for the product.
 # mypy: ignore-errors
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -106,11 +107,11 @@ EXP_RANGE = {"float32": (-104.0, 89.0), "float64": (-746.0, 710.0)}
 # ---------------------------------------------------------------------------------------------------- how it is built
 
 
-def _polynomial(coefficients):
+def polynomial(coefficients):
     """Intrinsic that evaluates the polynomial with these coefficients, lowest power first, by Horner's rule."""
 
     @intrinsic
-    def polynomial(typingctx, x):
+    def evaluated(typingctx, x):
         def codegen(context, builder, sig, args):
             kind = args[0].type
             scalars = [ir.Constant(kind, [float(c)] * kind.count) for c in coefficients]
@@ -121,28 +122,38 @@ def _polynomial(coefficients):
 
         return signature(x, x), codegen
 
-    return polynomial
+    return evaluated
 
 
 _INLINE = {"fastmath": FAST, "error_model": "numpy", "forceinline": True}
 
 
-def _functions(build):
-    """Publish what ``build(precision name)`` returns, a function of vectors by name, for vectors and for numbers."""
+def published(build, count=1):
+    """Publish what ``build(precision name)`` returns, functions of ``count`` arguments, for vectors and for numbers."""
     made = {name: build(name) for name in ("float32", "float64")}
 
     def publish(stub):
-        def choose(x):
-            real = x.dtype if isinstance(x, Vector) else x
-            if not isinstance(real, types.Float):
-                return None
-            body = made[real.name][stub.__name__]
-            if isinstance(x, Vector):
-                return lambda x: body(x)  # noqa: PLW0108 (Numba asks for this signature)
-            single = Vector(real, 1)
-            return lambda x: lane(body(full(x, single)), 0)
+        def chosen(*given):
+            kind = simd._common(*given)
+            real = simd._base(kind) if kind else None
+            body = made[real.name][stub.__name__] if isinstance(real, types.Float) else None
+            return body, kind if isinstance(kind, Vector) else Vector(real, 1), isinstance(kind, Vector)
 
-        overload(stub, jit_options=_INLINE)(choose)
+        def of_one(x):
+            body, kind, vector = chosen(x)
+            if body is None:
+                return None
+            return (lambda x: body(x)) if vector else lambda x: lane(body(full(x, kind)), 0)  # noqa: PLW0108
+
+        def of_two(x, y):
+            body, kind, vector = chosen(x, y)
+            if body is None:
+                return None
+            if vector:
+                return lambda x, y: body(full_like(x, kind), full_like(y, kind))
+            return lambda x, y: lane(body(full(x, kind), full(y, kind)), 0)
+
+        overload(stub, jit_options=_INLINE)(of_one if count == 1 else of_two)
         return stub
 
     return publish
@@ -179,13 +190,17 @@ def _times_power(fallback):
 # ---------------------------------------------------------------------------- exponentials and what uses them
 
 
-def _exponential(name):
-    """exp, moderate_exp and expm1 of one precision."""
+@functools.cache
+def exponential(name):
+    """exp, moderate_exp and expm1 of one precision, and ``scaled_exp(x, rest, factor)``.
+
+    That is factor * exp(x + rest) for a small rest and results that may be denormal: they are rounded once.
+    """
     integer, mantissa, bias = BITS[name]
     to_bits, to_real = simd.scalar(integer), simd.scalar(name)
     low, high = EXP_RANGE[name]
     ln2_high, ln2_low = LN2[name]
-    curve = _polynomial(EXP[name])
+    curve = polynomial(EXP[name])
     magic = 1.5 * 2.0**mantissa  # a number of this size has no bits left behind the point: adding it rounds
     offset = int(np.dtype(name).type(magic).view(integer))
     log2_e, tiny = 1 / math.log(2), -math.log(2) * (mantissa + 3)  # expm1 is -1 below
@@ -217,6 +232,12 @@ def _exponential(name):
         return times_power(r + rest + 1, n)
 
     @simd.device
+    def scaled_exp(x, rest, factor):
+        n = x * log2_e + magic - magic
+        r = x - n * ln2_high - n * ln2_low + rest
+        return times_power((r * r * curve(r) + r + 1) * factor, n)
+
+    @simd.device
     def exp(x):
         return moderate_exp(where(x > high, high, where(x < low, low, x)))
 
@@ -227,10 +248,10 @@ def _exponential(name):
         whole = ((r + rest) * factor + (factor - 0.5)) * 2
         return copysign(where(n == 0, r + rest, whole), x)
 
-    return {"exp": exp, "moderate_exp": moderate_exp, "expm1": expm1}
+    return {"exp": exp, "moderate_exp": moderate_exp, "expm1": expm1, "scaled_exp": scaled_exp}
 
 
-_publish = _functions(_exponential)
+_publish = published(exponential)
 
 
 @_publish
@@ -270,7 +291,7 @@ def _sigmoidal(name):
     return {"sigmoid": sigmoid, "tanh": tanh}
 
 
-_publish = _functions(_sigmoidal)
+_publish = published(_sigmoidal)
 
 
 @_publish
@@ -291,7 +312,7 @@ def _logarithm(name):
     integer, mantissa, _ = BITS[name]
     to_bits, to_real = simd.scalar(integer), simd.scalar(name)
     ln2_high, ln2_low = LN2[name]
-    curve, single = _polynomial(LOG[name]), name == "float32"
+    curve, single = polynomial(LOG[name]), name == "float32"
     smallest = float(np.finfo(name).tiny)  # that is not denormal
     lift, lifted = 2.0 ** (mantissa + 2), mantissa + 2
     root = int(np.dtype(name).type(math.sqrt(0.5)).view(integer))
@@ -340,7 +361,7 @@ def _logarithm(name):
     return {"log": log, "log1p": log1p}
 
 
-_publish = _functions(_logarithm)
+_publish = published(_logarithm)
 
 
 @_publish
@@ -359,7 +380,7 @@ def log1p(x):
 def _error_function(name):
     """erf of one precision."""
     if name == "float32":
-        logarithm, power, end = _polynomial(ERF_SINGLE), _polynomial(EXP2_SINGLE), 3.95
+        logarithm, power, end = polynomial(ERF_SINGLE), polynomial(EXP2_SINGLE), 3.95
         to_bits, to_real, magic = simd.scalar(np.int32), simd.scalar(np.float32), 1.5 * 2.0**23
         offset = int(np.float32(magic).view(np.int32)) - 127
 
@@ -373,7 +394,7 @@ def _error_function(name):
             factor = bitcast((bitcast(shifted, to_bits) - offset) << 23, to_real)
             return copysign(r * power(r) * factor + (factor - 1), x)
     else:
-        near, tail, end = _polynomial(ERF), _polynomial(ERF_TAIL), 6.0
+        near, tail, end = polynomial(ERF), polynomial(ERF_TAIL), 6.0
 
         @simd.device
         def erf(x):
@@ -385,7 +406,7 @@ def _error_function(name):
     return {"erf": erf}
 
 
-_publish = _functions(_error_function)
+_publish = published(_error_function)
 
 
 @_publish
@@ -395,7 +416,7 @@ def erf(x):
 
 def _gelu_slope(name):
     """Slope of GELU in one precision."""
-    left, root_half, density = _polynomial(GELU_SLOPE), math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+    left, root_half, density = polynomial(GELU_SLOPE), math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 
     @simd.device
     def single(x):
@@ -411,7 +432,7 @@ def _gelu_slope(name):
     return {"gelu_slope": single if name == "float32" else double}
 
 
-_publish = _functions(_gelu_slope)
+_publish = published(_gelu_slope)
 
 
 @_publish
@@ -424,7 +445,7 @@ def gelu_slope(x):
 
 def _trigonometry(name):
     """sin and cos of one precision."""
-    sine, cosine = _polynomial(SIN[name]), _polynomial(COS[name])
+    sine, cosine = polynomial(SIN[name]), polynomial(COS[name])
     wide, to_wide, to_bits = simd.scalar(np.float64), simd.scalar(name), simd.scalar(np.int64)
     magic, limit = 1.5 * 2.0**52, 2.0**19 * math.pi
     offset = int(np.float64(magic).view(np.int64))
@@ -508,10 +529,10 @@ def _per_lane(name, count):
 libm_sin, libm_cos, libm_pow = _per_lane("sin", 1), _per_lane("cos", 1), _per_lane("pow", 2)
 tan, asin, acos, atan = (_per_lane(name, 1) for name in ("tan", "asin", "acos", "atan"))
 sinh, cosh, asinh, acosh, atanh = (_per_lane(name, 1) for name in ("sinh", "cosh", "asinh", "acosh", "atanh"))
-exp2, log2, log10, erfc, lgamma = (_per_lane(name, 1) for name in ("exp2", "log2", "log10", "erfc", "lgamma"))
+exp2, log2, log10 = (_per_lane(name, 1) for name in ("exp2", "log2", "log10"))
 atan2, fmod, hypot = (_per_lane(name, 2) for name in ("atan2", "fmod", "hypot"))
 
-_publish = _functions(_trigonometry)
+_publish = published(_trigonometry)
 
 
 @_publish

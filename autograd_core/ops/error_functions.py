@@ -174,20 +174,21 @@ def erfc(input):
 
 
 @op(elementwise, vjp=[lambda g, out: g * ops.exp(out * out) / SLOPE], samples=[real(3, 4, low=-0.95, high=0.95)],
-    aliases=["special.erfinv"])  # fmt: skip
+    scalar="erfinv(input)", aliases=["special.erfinv"])  # fmt: skip
 def erfinv(input):
     """Inverse of the error function, on [-1, 1]."""
     return erfinv_array(input)
 
 
-@op(elementwise, vjp=[lambda g, input, out: g * (2 * input * out - SLOPE)], samples=[real(3, 4)], namespace="special")
+@op(elementwise, vjp=[lambda g, input, out: g * (2 * input * out - SLOPE)], samples=[real(3, 4)], namespace="special",
+    scalar="erfcx(input)")  # fmt: skip
 def erfcx(input):
     """Scaled complementary error function: exp(input**2) * erfc(input)."""
     return erfcx_array(input)
 
 
 @op(elementwise, vjp=[lambda g, input: g * ops.exp(-0.5 * (input * input)) / ROOT_TWO_PI], samples=[real(3, 4)],
-    namespace="special")  # fmt: skip
+    namespace="special", scalar="ndtr(input)")  # fmt: skip
 def ndtr(input):
     """Normal distribution function: the chance that a standard normal variable lies below the element."""
     return erfc_array(-ROOT_HALF * input) * 0.5
@@ -199,7 +200,7 @@ def _log_ndtr_slope(g, input, out):
     return g * ops.where(input < 0, below, above)
 
 
-@op(elementwise, vjp=[_log_ndtr_slope], namespace="special",
+@op(elementwise, vjp=[_log_ndtr_slope], namespace="special", scalar="log_ndtr(input)",
     samples=[real(3, 4), sample(real(3, low=-30.0, high=-5.0))])  # fmt: skip
 def log_ndtr(input):
     """Logarithm of the normal distribution function, exact also where that underflows."""

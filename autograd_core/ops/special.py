@@ -51,7 +51,7 @@ def lgamma(input):
 
 
 @op(elementwise, vjp=[lambda g, input: g * ops.polygamma(1, input)], samples=[positive(3, 4)],
-    aliases=["special.digamma", "special.psi"])  # fmt: skip
+    aliases=["special.digamma", "special.psi"], scalar="digamma(input)")  # fmt: skip
 def digamma(input):
     """Derivative of `lgamma`."""
     return by_scipy("psi", input)
@@ -73,6 +73,7 @@ def _trigamma(x):
 
 @op(elementwise, signature="n, input", prepare=_order, vjp=[lambda g, n, input: g * ops.polygamma(n + 1, input)],
     samples=[sample(1, positive(3, 4)), sample(0, positive(3)), sample(3, positive(3))],
+    scalar="trigamma(input) if n == 1 else digamma(input) if n == 0 else polygamma(n, input)",
     aliases=["special.polygamma"])  # fmt: skip
 def polygamma(input, *, n):
     """The ``n``-th derivative of `digamma`."""
@@ -126,7 +127,8 @@ def igammac(input, other):
 
 
 @op(elementwise, vjp=[_no_rule("zeta"), lambda g, input, other: g * -input * ops.special.zeta(input + 1, other)],
-    promote=all_arrays, samples=[sample(positive(3, 4, low=1.5), positive(4))], namespace="special")  # fmt: skip
+    promote=all_arrays, samples=[sample(positive(3, 4, low=1.5), positive(4))], namespace="special",
+    scalar="zeta(input, other)")  # fmt: skip
 def zeta(input, other):
     """Hurwitz zeta function: the sum of (k + other) ** -input over k = 0, 1, 2 ..."""
     return by_scipy("zeta", input, other)
@@ -135,15 +137,15 @@ def zeta(input, other):
 # ---------------------------------------------------------------------------------------------------- Bessel
 
 
-@op(elementwise, vjp=[lambda g, input: g * ops.special.i1(input)], samples=[real(3, 4)], aliases=["special.i0"])
+@op(elementwise, vjp=[lambda g, input: g * ops.special.i1(input)], samples=[real(3, 4)], aliases=["special.i0"],
+    scalar="i0(input)")
 def i0(input):
     """Modified Bessel function of the first kind and order 0."""
     return by_scipy("i0", input)
 
 
 @op(elementwise, vjp=[lambda g, input, out: g * (ops.special.i1e(input) - ops.sign(input) * out)],
-    samples=[distinct(3, 4)],
-    namespace="special")  # fmt: skip
+    samples=[distinct(3, 4)], namespace="special", scalar="i0e(input)")  # fmt: skip
 def i0e(input):
     """exp(-|input|) * i0(input)."""
     return by_scipy("i0e", input)
@@ -156,13 +158,13 @@ def _over(out, input):
 
 
 @op(elementwise, vjp=[lambda g, input, out: g * (ops.i0(input) - _over(out, input))], samples=[distinct(3, 4)],
-    namespace="special")  # fmt: skip
+    namespace="special", scalar="i1(input)")  # fmt: skip
 def i1(input):
     """Modified Bessel function of the first kind and order 1."""
     return by_scipy("i1", input)
 
 
-@op(elementwise, samples=[distinct(3, 4)], namespace="special",
+@op(elementwise, samples=[distinct(3, 4)], namespace="special", scalar="i1e(input)",
     vjp=[lambda g, input, out: g * (ops.special.i0e(input) - ops.sign(input) * out - _over(out, input))])  # fmt: skip
 def i1e(input):
     """exp(-|input|) * i1(input)."""
@@ -173,7 +175,7 @@ def i1e(input):
 
 
 @op(elementwise, vjp=[lambda g, out: g * ROOT_TWO_PI * ops.exp(0.5 * (out * out))], namespace="special",
-    samples=[positive(3, 4, low=0.05, high=0.95)])  # fmt: skip
+    samples=[positive(3, 4, low=0.05, high=0.95)], scalar="ndtri(input)")  # fmt: skip
 def ndtri(input):
     """Inverse of the normal distribution function, on [0, 1]."""
     return by_scipy("ndtri", input)
