@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from math import prod
 
 import numpy as np
 
@@ -205,38 +206,50 @@ def _singular(LU):
 
 @op(contraction, namespace="internal", outputs="LU pivots", samples=SQUARE)
 def factors_of(A):
-    """Factors for `solve_with`, of which no gradient is asked; None for small matrices."""
+    """Factors for `solve_with`, of which no gradient is asked."""
     matrices("linalg.solve", A, squares=True)
-    if A.size < SMALL:
-        return None, None
     LU, pivots = by_kernel("factors:factor", A)
     if _singular(LU).any():
         raise LinAlgError("linalg.solve: the solver failed because the input matrix is singular")
     return LU, pivots
 
 
-def _solve_gradient(g, A, LU, pivots, out, left, adjoint, needs):
+def _solve_gradient(g, A, LU, pivots, out, left, adjoint, vector, needs):
     """For A X = B: B's is Y = A^-T G, by the same factors, and A's is -Y X^T."""
-    gB = ops.solve_with(A, g, LU, pivots, left=left, adjoint=not adjoint)
+    gB = ops.solve_with(A, g, LU, pivots, left=left, adjoint=not adjoint, vector=vector)
     if not needs[0]:
         return None, gB, None, None
+    if vector:
+        first, second = ops.unsqueeze(gB, -1), ops.unsqueeze(out, -2)
+        return -(first * second if not adjoint else turned(first) * turned(second)), gB, None, None
     first, second = (gB, turned(out)) if left else (turned(out), gB)
     gA = -ops.matmul(first, second)
     return turned(gA) if adjoint else gA, gB, None, None
 
 
 @op(contraction, namespace="internal", promote=False, vjp=_solve_gradient,
-    samples=[sample(definite(3, 3), real(3, 2), None, None, left=True, adjoint=False),
-             sample(definite(2, 3, 3), real(2, 3), None, None, left=False, adjoint=True)])  # fmt: skip
-def solve_with(A, B, LU, pivots, *, left, adjoint):
-    """X with A @ X = B (X @ A = B), or with A transposed, given A and its factors, or None."""
+    samples=[sample(definite(3, 3), real(3, 2), None, None, left=True, adjoint=False, vector=False),
+             sample(definite(3, 3), real(3), None, None, left=True, adjoint=True, vector=True),
+             sample(definite(2, 3, 3), real(2, 3), None, None, left=False, adjoint=True, vector=False)])  # fmt: skip
+def solve_with(A, B, LU, pivots, *, left, adjoint, vector):
+    """X with A @ X = B (X @ A = B), or with A transposed, given A and its factors, or None; B may be a vector."""
+    right = B[..., None] if vector else B
     if LU is not None:
-        return by_kernel("triangular:solve_factored", LU, pivots, B, left=left, adjoint=adjoint)
+        X = by_kernel("triangular:solve_factored", LU, pivots, right, left=left, adjoint=adjoint)
+        return X[..., 0] if vector else X
+    if A.dtype.itemsize == 2:
+        matrices("linalg.solve", A)
     try:
-        X = np.linalg.solve(A.mT if adjoint == left else A, B if left else B.mT)
+        X = np.linalg.solve(A.mT if adjoint == left else A, right if left else right.mT)
     except np.linalg.LinAlgError:
         raise LinAlgError("linalg.solve: the solver failed because the input matrix is singular") from None
-    return X if left else X.mT
+    return X[..., 0] if vector else X if left else X.mT
+
+
+def solution(A, B, left=True, vector=False):
+    """What `solve` gives for matrices and right sides that fit."""
+    LU, pivots = ops.factors_of(A) if prod(A.shape) >= SMALL else (None, None)
+    return ops.solve_with(A, B, LU, pivots, left=left, adjoint=False, vector=vector)
 
 
 @op(composite, namespace="linalg", samples=[sample(definite(3, 3), real(3, 2)), sample(definite(2, 3, 3), real(2, 3)),
@@ -248,11 +261,9 @@ def solve(A, B, *, left=True, out=None):
     vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and tuple(B.shape) == tuple(A.shape[:-1]))
     if vector and not left:
         raise RuntimeError(f"linalg.solve: left=False needs a matrix B, got shape {list(B.shape)}")
-    right = ops.unsqueeze(B, -1) if vector else B
-    if right.ndim < 2 or right.shape[-2 if left else -1] != A.shape[-1]:
+    if B.shape[-1 if vector or not left else -2] != A.shape[-1]:
         raise RuntimeError(f"linalg.solve: shapes A {list(A.shape)} and B {list(B.shape)} do not fit together")
-    result = ops.solve_with(A, right, *ops.factors_of(A), left=bool(left), adjoint=False)
-    result = ops.squeeze(result, -1) if vector else result
+    result = solution(A, B, bool(left), vector)
     return result if out is None else write_out(out, result)
 
 

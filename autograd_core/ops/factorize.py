@@ -7,6 +7,7 @@ import numpy as np
 from .. import ops
 from ..errors import LinAlgError
 from ..inplace import write_out
+from ..modes import state
 from ..registry import composite, contraction, op
 from .elimination import SHAPES, SMALL, SQUARE
 from .samples import definite, real, sample
@@ -111,10 +112,21 @@ def eigh(A, *, UPLO):
     return tuple(np.linalg.eigh(A, _uplo("linalg.eigh", UPLO)))
 
 
+@op(contraction, namespace="internal", samples=[sample(definite(3, 3), UPLO="L")])
+def eigenvalues_of(A, *, UPLO):
+    """Eigenvalues of symmetric matrices without a gradient, for which vectors are needed."""
+    matrices("linalg.eigvalsh", A, squares=True)
+    return np.linalg.eigvalsh(A, _uplo("linalg.eigvalsh", UPLO))
+
+
+def _wants_gradient(x):
+    return state.grad and getattr(x, "tracks", False)
+
+
 @op(composite, namespace="linalg", samples=SQUARE)
 def eigvalsh(A, UPLO="L", *, out=None):
     """Eigenvalues (ascending) of symmetric matrices."""
-    result = eigh(A, UPLO)[0]
+    result = eigh(A, UPLO)[0] if _wants_gradient(A) else ops.eigenvalues_of(A, UPLO=UPLO)
     return result if out is None else write_out(out, result)
 
 
@@ -161,15 +173,27 @@ def svd(A, *, full_matrices, driver):
     The vectors' gradient is that of a function that does not depend on their signs; infinite or NaN for equal values.
     """
     matrices("linalg.svd", A)
-    if driver is not None:
-        raise RuntimeError(f"linalg.svd: driver= is for CUDA tensors only, got {driver!r}")
+    _no_driver("linalg.svd", driver)
     return tuple(np.linalg.svd(A, full_matrices=full_matrices))
+
+
+def _no_driver(name, driver):
+    if driver is not None:
+        raise RuntimeError(f"{name}: driver= is for CUDA tensors only, got {driver!r}")
+
+
+@op(contraction, namespace="internal", samples=SHAPES)
+def singular_values_of(A):
+    """Singular values of matrices without a gradient, for which vectors are needed."""
+    matrices("linalg.svdvals", A)
+    return np.linalg.svd(A, compute_uv=False)
 
 
 @op(composite, namespace="linalg", samples=SHAPES)
 def svdvals(A, *, driver=None, out=None):
     """Singular values of matrices, descending."""
-    result = svd(A, False, driver=driver)[1]
+    _no_driver("linalg.svdvals", driver)
+    result = svd(A, False)[1] if _wants_gradient(A) else ops.singular_values_of(A)
     return result if out is None else write_out(out, result)
 
 

@@ -10,7 +10,7 @@ from .. import ops
 from ..inplace import write_out
 from ..kernels.blas import blas_one_thread
 from ..registry import composite, contraction, op
-from .elimination import inv, solve
+from .elimination import inv, solution
 from .factorize import svdvals
 from .samples import definite, positive, real, sample
 from .triangles import matrices, one_kind, square, turned
@@ -173,8 +173,29 @@ def tensorsolve(A, B, dims=None, *, out=None):
     rest = tuple(A.shape[B.ndim :])
     if prod(rest) != prod(A.shape[: B.ndim]):
         raise RuntimeError(f"linalg.tensorsolve: A {list(A.shape)} is not square over the dims of B {list(B.shape)}")
-    result = ops.reshape(solve(ops.reshape(A, (prod(rest), prod(rest))), ops.reshape(B, (-1,))), rest)
+    one_kind("linalg.tensorsolve", A, B)
+    size = prod(rest)
+    result = ops.reshape(solution(ops.reshape(A, (size, size)), ops.reshape(B, (size,)), vector=True), rest)
     return result if out is None else write_out(out, result)
+
+
+def _vander_gradient(g, out):
+    """The sum of k x^(k - 1) g_k over the powers."""
+    count = out.shape[-1]
+    return ops.matmul(g[..., 1:] * out[..., : count - 1], ops.arange(1, count, dtype=out.dtype))
+
+
+@op(contraction, namespace="internal", vjp=[_vander_gradient], samples=[sample(positive(3), count=4)])
+def powers(x, *, count):
+    """Powers 0 to ``count - 1`` of each element along a new last dim; the relative error of x^k is below k roundings."""
+    out = np.empty((*x.shape, count), x.dtype)
+    out[..., 0], known = 1, 1
+    factor = x[..., None]
+    while known < count:  # x^known times all powers known by now
+        more = min(known, count - known)
+        np.multiply(out[..., :more], factor, out[..., known : known + more])
+        known, factor = known + more, factor * factor
+    return out
 
 
 @op(composite, namespace="linalg", samples=[positive(3), sample(positive(2, 3), N=4)])
@@ -184,9 +205,7 @@ def vander(x, *, N=None):
     count = x.shape[-1] if N is None else N
     if count <= 1:
         raise RuntimeError(f"linalg.vander: N must be greater than 1, got {count}")
-    ones = ops.ones_like(ops.unsqueeze(x, -1))
-    powers = ops.expand(ops.unsqueeze(x, -1), (*x.shape, count - 1))
-    return ops.cat([ones, ops.cumprod(powers, -1)], -1)
+    return ops.powers(x, count=count)
 
 
 @op(composite, out=True, namespace="linalg", outputs="solution residuals rank singular_values",
