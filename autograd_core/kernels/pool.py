@@ -6,6 +6,7 @@ image are -infinity (maxima) or 0 (sums) and never read.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +26,10 @@ MOST_STRIDE = 8  # vectors that are loaded for one vector of windows
 
 
 @range_kernel
-def maxima(dtype, lanes, stride):
-    """The largest element of each window and its index in the plane: the first of equals, the last NaN above all."""
+def maxima(dtype, lanes, stride, indexed):
+    """The largest element of each window and, if ``indexed``, its index in the plane: the first of equals, the last NaN
+    above all.
+    """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
     H, W, L = simd.scalar(np.int32), simd.vector(np.int32, lanes), simd.scalar(np.int64)
 
@@ -54,14 +57,17 @@ def maxima(dtype, lanes, stride):
                                 for kw in range(w[TAPS_W]):
                                     x = first + kw * w[STEP_W]
                                     v = conv_tiles.load_every(line, x, w[WIDTH], lowest, stride, V)
-                                    at = simd.iota(W) * H(stride) + H(x)
-                                    inside = (at >= H(0)) & (at < H(w[WIDTH]))
-                                    wins = (v > best) | (v != v) | ((winner < H(0)) & inside)
+                                    wins = (v > best) | (v != v)
+                                    if indexed:
+                                        at = simd.iota(W) * H(stride) + H(x)
+                                        inside = (at >= H(0)) & (at < H(w[WIDTH]))
+                                        wins |= (winner < H(0)) & inside
+                                        winner = simd.where(wins, at + H(offset), winner)
                                     best = simd.where(wins, v, best)
-                                    winner = simd.where(wins, at + H(offset), winner)
                     place, left = row * w[OUT_WIDTH] + column, w[OUT_WIDTH] - column
                     simd.store_part(target, place, best, left)
-                    simd.store_part(indices, place, simd.convert(winner, L), left)
+                    if indexed:
+                        simd.store_part(indices, place, simd.convert(winner, L), left)
 
     return kernel
 
@@ -183,8 +189,8 @@ def window_count(size: int, kernel: int, stride: int, padding: int, dilation: in
 
 
 def plan_max_pool(input: Array, *, kernel_size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],
-                  dilation: tuple[int, ...], ceil_mode: bool) -> Plan | None:
-    """Plan ``ops.max_pool``: the largest element of each window, and its flat index in the plane."""
+                  dilation: tuple[int, ...], ceil_mode: bool, indexed: bool = True) -> Plan | None:
+    """Plan ``ops.max_pool``: the largest element of each window, and (if ``indexed``) its flat index in the plane."""
     size = input.shape[2:]
     windows = tuple(window_count(*every, ceil_mode) for every in zip(
         size, kernel_size, stride, padding, dilation, strict=True))
@@ -192,9 +198,16 @@ def plan_max_pool(input: Array, *, kernel_size: tuple[int, ...], stride: tuple[i
     if not served(input, len(size)) or step > MOST_STRIDE:
         return None
     shape = (*input.shape[:2], *windows)
-    kernel = maxima(input.dtype, host.lanes(input.dtype), step)
-    call = Call(kernel, (inp(0), out(0), out(1), *words), math.prod(shape[:2]), grain(math.prod(size)))
-    return Plan((Spec(shape, input.dtype), Spec(shape, np.dtype(np.int64))), (call,))
+    kernel = maxima(input.dtype, host.lanes(input.dtype), step, indexed)
+    context = (inp(0), out(0), out(1) if indexed else 0, *words)
+    outputs = (Spec(shape, input.dtype), Spec(shape, np.dtype(np.int64)))
+    return Plan(outputs if indexed else outputs[:1],
+                (Call(kernel, context, math.prod(shape[:2]), grain(math.prod(size))),))
+
+
+def plan_largest(input: Array, **settings: Any) -> Plan | None:
+    """Plan ``ops.largest_of_windows``: the largest element of each window."""
+    return plan_max_pool(input, indexed=False, **settings)
 
 
 def plan_window_sum(input: Array, *, kernel_size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],

@@ -224,11 +224,12 @@ def _column_words(table: Any, size: int, dtype: np.dtype) -> tuple[int, list[int
     longest = int(np.argmax(np.diff(edges)))
     begin, end = int(edges[longest]), int(edges[longest + 1])
     run = (begin, end, int(only[begin])) if end - begin > 1 and only[begin] >= 0 else (0, 0, 0)
-    if table.weights is None and (counts <= 1).all():
-        return PICKED, _words(only), run
-    if (counts == 2).all():
-        return PAIRED, _words(positions.reshape(n, 2).T, weights.reshape(n, 2).T.astype(dtype)), run
     before = _as_before(starts, positions, weights)
+    if before.sum() <= 0.8 * n:  # long runs of equal elements are written as such
+        if table.weights is None and (counts <= 1).all():
+            return PICKED, _words(only), run
+        if (counts == 2).all():
+            return PAIRED, _words(positions.reshape(n, 2).T, weights.reshape(n, 2).T.astype(dtype)), run
     before[[run[0], *([run[1]] if run[1] < n else [])]] = False
     begins = np.flatnonzero(~before)
     ends = np.append(begins[1:], n)

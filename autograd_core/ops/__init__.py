@@ -35,6 +35,7 @@ from . import (
     parts,
     points,
     pool,
+    pooling,
     random,
     recurrent,
     reduce,

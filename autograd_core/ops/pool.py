@@ -1,4 +1,4 @@
-"""Pooling over windows of any number of dimensions: maxima with their indices, averages, power means, and unpooling.
+"""Pooling over windows of any number of dimensions: maxima with their indices, sums of windows, and unpooling.
 
 Every kind of maximum names the winners by their flat index in the plane; its gradient places values there
 (`place_at`), whose gradient takes values from there (`take_at`): two adjoints that serve max, adaptive, fractional
@@ -13,11 +13,9 @@ from math import prod
 import numpy as np
 
 from .. import ops
-from ..registry import Kernel, composite, network, op
-from ..shapes import get_default_dtype, numpy_dtype
-from .conv import inner, output_size, per_dim, with_batch
+from ..registry import Kernel, network, op
+from .conv import inner, output_size
 from .samples import distinct, integer, real, sample
-from .weighted import window_means
 
 # ---------------------------------------------------------------------------------------------------- planes
 
@@ -54,7 +52,7 @@ def place_at(input, indices, *, size):
 # ---------------------------------------------------------------------------------------------------- windows
 
 
-def _pool_size(size, kernel, stride, padding, dilation, ceil_mode):
+def pool_size(size, kernel, stride, padding, dilation, ceil_mode):
     """Output sizes; with ``ceil_mode`` a last partial window counts if it begins in the image or its left padding."""
     if not ceil_mode:
         return output_size(size, kernel, stride, padding, dilation)
@@ -159,12 +157,34 @@ def max_pool(input, *, kernel_size, stride, padding, dilation, ceil_mode):
 
     The first of equals wins; NaN is above all.
     """
-    out = _pool_size(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
+    out = pool_size(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     starts = [np.arange(o) * s - p for o, s, p in zip(out, stride, padding, strict=True)]
     found = None
     if prod(kernel_size) <= SMALL:
         found = _small_winners(input, starts, kernel_size, stride, padding, dilation, out)
     return found or _winners(input, starts, [np.full(o, k) for o, k in zip(out, kernel_size, strict=True)], dilation)
+
+
+@op(
+    network,
+    namespace="internal",
+    kernel=Kernel("pool:plan_largest"),
+    vjp=[
+        lambda g, input, kernel_size, stride, padding, dilation, ceil_mode: ops.place_at(
+            g,
+            ops.max_pool(
+                input, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+            )[1],
+            size=tuple(input.shape[2:]),
+        )
+    ],
+    samples=[sample(distinct(2, 2, 5, 4), **SQUARE, dilation=(1, 1), ceil_mode=False)],
+)
+def largest_of_windows(input, *, kernel_size, stride, padding, dilation, ceil_mode):
+    """The values of `max_pool` alone: where no gradient is wanted, nobody asks which elements they are."""
+    return ops.max_pool(
+        input, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )[0]
 
 
 SMALL = 32
@@ -264,13 +284,12 @@ def unpool(input, indices, *, size):
 
     The last of several at one place stays.
     """
-    rank = len(size)
-    lead = input.shape[: input.ndim - rank]
-    if indices.size and not 0 <= indices.min() <= indices.max() < prod(size):
+    lead, plane = input.shape[: input.ndim - len(size)], prod(size)
+    if indices.size and np.maximum.reduce(indices.view(np.uint64), None) >= plane:  # negative ones are large, too
         raise IndexError(f"indices must lie in a plane of size {list(size)}, got {indices.min()} to {indices.max()}")
-    out = np.zeros((prod(lead), prod(size)), input.dtype)
-    np.put_along_axis(out, _planes(indices, input.shape[input.ndim - rank :]),
-                      _planes(input, input.shape[input.ndim - rank :]), 1)  # fmt: skip
+    rows, count = prod(lead), prod(input.shape[len(lead) :])
+    out = np.zeros(rows * plane, input.dtype)
+    out[indices.reshape(rows, count) + np.arange(0, rows * plane, plane).reshape(rows, 1)] = input.reshape(rows, count)
     return out.reshape(*lead, *size)
 
 
@@ -288,7 +307,7 @@ def unpool(input, indices, *, size):
 def window_sum(input, *, kernel_size, stride, padding, ceil_mode):
     """The sum of each window of (N, C, ...)."""
     ones = (1,) * len(kernel_size)
-    out = _pool_size(input.shape[2:], kernel_size, stride, padding, ones, ceil_mode)
+    out = pool_size(input.shape[2:], kernel_size, stride, padding, ones, ceil_mode)
     framed = _framed(input, out, kernel_size, stride, padding, ones, 0)
     total = np.zeros(input.shape[:2] + out, np.float32 if input.dtype == np.float16 else input.dtype)
     for offset in product(*map(range, kernel_size)):
@@ -311,300 +330,3 @@ def window_spread(input, *, size, kernel_size, stride, padding, ceil_mode):
     for offset in product(*map(range, kernel_size)):
         _seen(total, offset, out, stride, ones)[...] += input
     return total[inner(size, padding)]
-
-
-# ---------------------------------------------------------------------------------------------------- arguments
-
-
-def _settings(function, input, rank, kernel_size, stride, padding, dilation=1):
-    kernel = per_dim(kernel_size, rank, "kernel_size", function, 1)
-    none = stride is None or (isinstance(stride, (tuple, list)) and not stride)
-    stride = kernel if none else per_dim(stride, rank, "stride", function, 1)
-    padding = per_dim(padding, rank, "padding", function)
-    dilation = per_dim(dilation, rank, "dilation", function, 1)
-    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
-        raise RuntimeError(f"{function}: padding must be at most half of kernel_size, got padding={padding}, "
-                           f"kernel_size={kernel}")  # fmt: skip
-    if 0 in input.shape[1:]:
-        raise RuntimeError(
-            f"{function}: input must have no empty dimension but the batch, got shape {list(input.shape)}"
-        )
-    return kernel, stride, padding, dilation
-
-
-def _check_size(function, input, out):
-    if min(out) < 1:
-        raise RuntimeError(f"{function}: the output would have size {out}, from input of shape {list(input.shape)}")
-
-
-def _max_pool(rank, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
-    function = f"max_pool{rank}d"
-    input, alone = with_batch(input, rank, function)
-    kernel, stride, padding, dilation = _settings(function, input, rank, kernel_size, stride, padding, dilation)
-    _check_size(function, input, _pool_size(input.shape[2:], kernel, stride, padding, dilation, ceil_mode))
-    found = ops.max_pool(input, kernel_size=kernel, stride=stride, padding=padding, dilation=dilation,
-                         ceil_mode=bool(ceil_mode))  # fmt: skip
-    return _pair(found, alone, return_indices)
-
-
-def _pair(found, alone, return_indices):
-    """The values, or the values and indices, without the batch dimension if it was added."""
-    if not return_indices:
-        return ops.squeeze(found[0], 0) if alone else found[0]
-    return (ops.squeeze(found[0], 0), ops.squeeze(found[1], 0)) if alone else (found[0], found[1])
-
-
-def _avg_pool(rank, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None):
-    function = f"avg_pool{rank}d"
-    input, alone = with_batch(input, rank, function)
-    kernel, stride, padding, ones = _settings(function, input, rank, kernel_size, stride, padding)
-    size = _pool_size(input.shape[2:], kernel, stride, padding, ones, ceil_mode)
-    _check_size(function, input, size)
-    if divisor_override == 0:
-        raise RuntimeError(f"{function}: divisor_override must not be zero")
-    found = ops.window_sum(input, kernel_size=kernel, stride=stride, padding=padding, ceil_mode=bool(ceil_mode))
-    divisor = divisor_override
-    if divisor is None and not ceil_mode and (count_include_pad or not any(padding)):
-        divisor = prod(kernel)
-    kind = numpy_dtype(input.dtype)
-    if divisor is None:
-        divisor = _counts(input.shape[2:], kernel, stride, padding, size, count_include_pad).astype(kind)
-    found = found / divisor if kind.kind == "f" else ops.div(found, divisor, rounding_mode="trunc")
-    return ops.squeeze(found, 0) if alone else found
-
-
-def _counts(size, kernel, stride, padding, out, count_include_pad):
-    """How many elements each window holds, of the image or of the padded image."""
-    counts = np.ones((), np.int64)
-    for n, k, s, p, o in zip(size, kernel, stride, padding, out, strict=True):
-        start = np.arange(o) * s - p
-        low, high = (start, n + p) if count_include_pad else (np.maximum(start, 0), n)
-        counts = counts[..., None] * (np.minimum(start + k, high) - low)
-    return counts
-
-
-def _output_size(function, input, rank, output_size):
-    """``output_size`` of an adaptive pool as a tuple; None keeps the input's size."""
-    given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,)
-    given = given * rank if len(given) == 1 else given
-    if len(given) != rank or any(o is not None and o < 0 for o in given):
-        raise RuntimeError(f"{function}: output_size must be {rank} non-negative ints or None, got {output_size!r}")
-    if 0 in input.shape[input.ndim - rank - 1 :]:
-        raise RuntimeError(
-            f"{function}: input must have no empty dimension but the batch, got shape {list(input.shape)}"
-        )
-    return tuple([n if o is None else int(o) for n, o in zip(input.shape[input.ndim - rank :], given, strict=True)])
-
-
-def _adaptive_max(rank, input, output_size, return_indices):
-    function = f"adaptive_max_pool{rank}d"
-    input, alone = with_batch(input, rank, function)
-    size = _output_size(function, input, rank, output_size)
-    plane = tuple(input.shape[2:])
-    if all(o and n % o == 0 for n, o in zip(plane, size, strict=True)):
-        each = tuple([n // o for n, o in zip(plane, size, strict=True)])
-        none = (0,) * rank
-        found = ops.max_pool(input, kernel_size=each, stride=each, padding=none, dilation=(1,) * rank, ceil_mode=False)
-        return _pair(found, alone, return_indices)
-    return _pair(ops.adaptive_max_pool(input, output_size=size), alone, return_indices)
-
-
-def _adaptive_avg(rank, input, output_size):
-    function = f"adaptive_avg_pool{rank}d"
-    if input.ndim not in (rank + 1, rank + 2):
-        raise RuntimeError(f"{function}: input must have {rank + 1} or {rank + 2} dims, got shape {list(input.shape)}")
-    out = _output_size(function, input, rank, output_size)
-    if numpy_dtype(input.dtype).kind != "f":
-        input = ops.to(input, get_default_dtype())
-    if out == (1,) * rank:
-        return ops.mean(input, tuple(range(-rank, 0)), True)
-    size = input.shape[input.ndim - rank :]
-    return ops.weighted_sum(input, tables=tuple([None if n == o else window_means(n, o) for n, o in zip(size, out, strict=True)]))
-
-
-def _lp_pool(rank, input, norm_type, kernel_size, stride, ceil_mode):
-    function = f"lp_pool{rank}d"
-    kernel = per_dim(kernel_size, rank, "kernel_size", function, 1)
-    out = _avg_pool(rank, input**norm_type, kernel, stride, 0, ceil_mode, True)
-    return (ops.sign(out) * ops.relu(ops.abs(out)) * prod(kernel)) ** (1.0 / norm_type)
-
-
-def _fractional(rank, input, kernel_size, output_size, output_ratio, return_indices, samples):
-    function = f"fractional_max_pool{rank}d"
-    input, alone = with_batch(input, rank, function)
-    size = tuple(input.shape[2:])
-    kernel = per_dim(kernel_size, rank, "kernel_size", function, 1)
-    if (output_size is None) == (output_ratio is None):
-        raise ValueError(
-            f"{function}: give one of output_size and output_ratio, got {output_size!r} and {output_ratio!r}"
-        )
-    if output_size is None:
-        ratio = tuple(output_ratio) if isinstance(output_ratio, (tuple, list)) else (output_ratio,) * rank
-        if not all(0 < r < 1 for r in ratio):
-            raise ValueError(f"{function}: output_ratio must lie between 0 and 1, got {output_ratio!r}")
-        output_size = tuple([int(n * r) for n, r in zip(size, ratio, strict=True)])
-    out = per_dim(output_size, rank, "output_size", function, 1)
-    if 0 in input.shape[1:] or any(o + k - 1 > n for o, k, n in zip(out, kernel, size, strict=True)):
-        raise RuntimeError(
-            f"{function}: kernel_size {kernel} and output_size {out} do not fit input {list(input.shape)}"
-        )
-    if samples is None:
-        samples = ops.rand(input.shape[0], input.shape[1], rank, dtype=input.dtype)
-    if samples.shape[0] > input.shape[0] == 1:
-        samples = samples[:1]  # the module draws for the channels of an image without a batch, too
-    if tuple(samples.shape) != (*input.shape[:2], rank):
-        raise RuntimeError(
-            f"{function}: _random_samples must have shape {[*input.shape[:2], rank]}, got {list(samples.shape)}"
-        )
-    if rank == 2:  # PyTorch keeps the draw for the width first in two dimensions, and last in three
-        samples = ops.flip(samples, (2,))
-    return _pair(ops.fractional_max_pool(input, samples, kernel_size=kernel, output_size=out), alone, return_indices)
-
-
-def _unpool(rank, input, indices, kernel_size, stride, padding, output_size):
-    function = f"max_unpool{rank}d"
-    if input.ndim not in (rank + 1, rank + 2):
-        raise RuntimeError(f"{function}: input must have {rank + 1} or {rank + 2} dims, got shape {list(input.shape)}")
-    if tuple(input.shape) != tuple(indices.shape):
-        raise RuntimeError(
-            f"{function}: indices must have the shape of input, {list(input.shape)}, got {list(indices.shape)}"
-        )
-    if numpy_dtype(indices.dtype) != np.int64:
-        raise RuntimeError(f"{function}: indices must be int64, got {indices.dtype}")
-    kernel, stride, padding, _ = _settings(function, input, rank, kernel_size, stride, padding)
-    lead = input.ndim - rank
-    usual = tuple([(n - 1) * s + k - 2 * p
-                   for n, s, k, p in zip(input.shape[lead:], stride, kernel, padding, strict=True)])  # fmt: skip
-    size = usual if output_size is None else tuple(output_size)[-rank:]
-    if len(size) != rank:
-        raise ValueError(f"{function}: output_size must have {rank} sizes, got {list(size)}")
-    if any(not u - s < o < u + s for o, u, s in zip(size, usual, stride, strict=True)):
-        raise ValueError(f"{function}: output_size must lie within a stride of {list(usual)}, got {list(output_size)}")
-    if min(size) < 1:
-        raise RuntimeError(f"{function}: the output would have size {size}, from input of shape {list(input.shape)}")
-    return ops.unpool(input, indices, size=size)
-
-
-# ---------------------------------------------------------------------------------------------------- public functions
-
-INPUTS = [distinct(2, 3, 8), distinct(2, 2, 6, 5), distinct(1, 2, 4, 4, 4)]
-"""An input for each number of dimensions."""
-
-
-def _for_each_rank(name, doc, *samples):
-    """Register ``make(rank)`` as ``name1d``, ``name2d`` and ``name3d``, which differ in nothing else."""
-
-    def register(make):
-        for rank, example in enumerate(INPUTS, 1):
-            function = make(rank)
-            if function is None:
-                continue
-            function.__name__ = function.__qualname__ = f"{name}{rank}d"
-            function.__doc__ = doc.replace("SHAPE", f"(N, C, {('L', 'H, W', 'D, H, W')[rank - 1]})")
-            own = {
-                INPUT: example,
-                INDICES: np.broadcast_to(np.arange(prod(example.shape[2:])).reshape(example.shape[2:]), example.shape),
-            }
-            made = [sample(*[own.get(a, a) for a in s.args], **s.kwargs) for s in samples]
-            op(composite, namespace="nn.functional", samples=made)(function)
-
-    return register
-
-
-INPUT, INDICES = object(), object()
-"""Stand for the input, and for an index of each of its elements, in samples that serve every number of dimensions."""
-
-
-@_for_each_rank("max_pool", """The largest element of each window of SHAPE; a batch dimension may be absent.
-
-    ``stride`` defaults to ``kernel_size``. Padding never wins. ``ceil_mode`` lets the last window reach past the end.
-    With ``return_indices`` also the flat index of each winner in its plane, as `max_unpool` wants them.
-    """, sample(INPUT, 2), sample(INPUT, 3, 2, 1, 1, True))  # fmt: skip
-def _max_pools(rank):
-    def pool(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-        return _max_pool(rank, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-
-    return pool
-
-
-AVERAGE = """The mean of each window of SHAPE; a batch dimension may be absent.
-
-    ``stride`` defaults to ``kernel_size``. ``ceil_mode`` lets the last window reach past the end.
-    ``count_include_pad`` counts the zeros of the padding as elements; ``divisor_override`` (not in one dimension)
-    replaces the count.
-    """
-
-
-@_for_each_rank("avg_pool", AVERAGE, sample(INPUT, 2), sample(INPUT, 3, 2, 1, True, False))
-def _avg_pools(rank):
-    def pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
-        return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
-
-    def pool(
-        input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
-    ):
-        return _avg_pool(rank, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-
-    return pool1d if rank == 1 else pool
-
-
-@_for_each_rank("adaptive_max_pool", """The largest element of each of ``output_size`` windows that share SHAPE out.
-
-    Window i of o over n elements: from floor(i n / o) up to ceil((i + 1) n / o). None keeps a size.
-    """, sample(INPUT, 3), sample(INPUT, 2, True))  # fmt: skip
-def _adaptive_max_pools(rank):
-    def pool(input, output_size, return_indices=False):
-        return _adaptive_max(rank, input, output_size, return_indices)
-
-    return pool
-
-
-@_for_each_rank("adaptive_avg_pool", """The mean of each of ``output_size`` windows that share SHAPE out.
-
-    Window i of o over n elements: from floor(i n / o) up to ceil((i + 1) n / o). None keeps a size.
-    """, sample(INPUT, 3), sample(INPUT, 1))  # fmt: skip
-def _adaptive_avg_pools(rank):
-    def pool(input, output_size):
-        return _adaptive_avg(rank, input, output_size)
-
-    return pool
-
-
-@_for_each_rank(
-    "lp_pool",
-    "The norm of each window of SHAPE: (sum of x ** norm_type) ** (1 / norm_type).",
-    sample(INPUT, 2, 2),
-    sample(INPUT, 2, 3, 1),
-)
-def _lp_pools(rank):
-    def pool(input, norm_type, kernel_size, stride=None, ceil_mode=False):
-        return _lp_pool(rank, input, norm_type, kernel_size, stride, ceil_mode)
-
-    return pool
-
-
-@_for_each_rank("max_unpool", """The inverse of max pooling over SHAPE: each value back at its index, zero elsewhere.
-
-    ``output_size`` chooses among the sizes that pooling would map to the same size.
-    Default: (size - 1) * stride + kernel_size - 2 * padding.
-    """, sample(INPUT, INDICES, 2))  # fmt: skip
-def _max_unpools(rank):
-    def unpool(input, indices, kernel_size, stride=None, padding=0, output_size=None):
-        return _unpool(rank, input, indices, kernel_size, stride, padding, output_size)
-
-    return unpool
-
-
-FRACTIONAL = """The largest element of each window of SHAPE, the windows at pseudo-random steps.
-
-    Give ``output_size`` or ``output_ratio`` (between 0 and 1). ``_random_samples`` (N, C, rank), uniform in [0, 1),
-    determines the steps. Source: B. Graham, Fractional Max-Pooling, 2014.
-    """
-
-
-@_for_each_rank("fractional_max_pool", FRACTIONAL, sample(INPUT, 2, 3))
-def _fractional_max_pools(rank):
-    def pool(input, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None):
-        return _fractional(rank, input, kernel_size, output_size, output_ratio, return_indices, _random_samples)
-
-    return pool if rank > 1 else None

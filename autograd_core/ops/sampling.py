@@ -25,7 +25,7 @@ from .weighted import KEPT, Table, even_table, window_means
 def pad_constant(input, *, widths, value):
     """``value`` around the array: ``widths`` (before, after) for each dim; negative widths cut."""
     shape = tuple([n + a + b for n, (a, b) in zip(input.shape, widths, strict=True)])
-    if any(n < 0 for n in shape):
+    if any(n + min(a, 0) + min(b, 0) < 0 or m < 0 for n, m, (a, b) in zip(input.shape, shape, widths, strict=True)):
         raise RuntimeError(
             f"pad: the result would have shape {list(shape)}, from input {list(input.shape)} and widths {widths}"
         )

@@ -96,7 +96,7 @@ TRIANGLE = even_table(2, np.array([[0, 0], [0, 1], [1, 1]]), np.array([[0.5, 0.5
 @op(
     network,
     namespace="internal",
-    kernel=Kernel("resample:weighted_sum"),
+    kernel=Kernel("resample:weighted_sum", above=128),
     vjp=[lambda g, tables: ops.weighted_sum(g, tables=tuple([None if t is None else t.turned for t in tables]))],
     samples=[
         sample(real(2, 3, 2), tables=(TRIANGLE,)),
