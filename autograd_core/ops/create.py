@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil, isfinite
 
 import numpy as np
 
 from .. import ops, provenance
 from ..convert import as_array
-from ..errors import placing
+from ..errors import EXPLAINED, placing
 from ..info import check_device, check_layout
 from ..inplace import write_out
 from ..modes import state
@@ -18,14 +19,18 @@ from ..tensor import Tensor, apply, wrap
 from .samples import integer, real, sample
 from .shape import listed
 
+INT64, FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
+
 OPTIONS = "dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False"
 """What every function that makes a tensor accepts. There is one layout, one device and no pinned memory."""
 
 
-def creator(signature, *, samples, prepare, like=False, namespace=""):
+def creator(signature, *, samples, prepare, quick=None, like=False, namespace=""):
     """Register a function of settings (and of an ``input`` whose shape it takes) whose body makes an array.
 
-    The public function has ``signature`` and `OPTIONS`; it passes the door: recorders see where memory is new.
+    The public function has ``signature`` and `OPTIONS`; it passes the door: recorders see where memory is new. Where
+    nobody watches and no option but ``dtype`` is given, ``quick`` of the same values may make the array instead: what
+    it answers with None or an error goes the longer way.
     """
 
     def register(function):
@@ -37,15 +42,31 @@ def creator(signature, *, samples, prepare, like=False, namespace=""):
             values["size"] = "sizes if size is None else (size,)"
         settings = ", ".join(f"{n!r}: {v}" for n, v in values.items())
         inputs, out = "input, " if like else "", "None" if like or namespace else "out"
-        text = f"""def {record.name}({record.signature}):
-            return make(record, ({inputs}), {{{settings}}}, {out}, layout, device, requires_grad)"""
-        space = {"make": make, "record": record}
+        text = f"def {record.name}({record.signature}):\n"
+        if quick is not None:
+            text += QUICK.format(out=out, values=inputs + ", ".join(values.values()))
+        text += f"    return make(record, ({inputs}), {{{settings}}}, {out}, layout, device, requires_grad)"
+        space = {"make": make, "record": record, "quick": quick, "state": state, "new": object.__new__,
+                 "Tensor": Tensor, "EXPLAINED": EXPLAINED}  # fmt: skip
         exec(compile(text, f"{provenance.GENERATED}{record.name}>", "exec"), space)  # noqa: S102 (our own text)
         record.public = record.public_call = public = space[record.name]
         public.__doc__, public.__module__, public.record = function.__doc__, "autograd_core", record
         return public
 
     return register
+
+
+QUICK = """
+    if layout is None and device is None and {out} is None and not requires_grad and state.watch is None:
+        try:
+            array = quick({values})
+        except EXPLAINED:
+            array = None
+        if array is not None:
+            made = new(Tensor)
+            made.array = array
+            return made
+"""
 
 
 def make(record, args, settings, out, layout, device, requires_grad):
@@ -83,9 +104,9 @@ def _as_input(arrays, settings):
 
 
 def _dtype_of_number(*values):
-    if any(isinstance(v, float) for v in values):
+    if any([isinstance(v, float) for v in values]):
         return default_dtype()
-    return np.dtype(bool) if all(isinstance(v, bool) for v in values) else np.dtype(np.int64)
+    return np.dtype(bool) if all([isinstance(v, bool) for v in values]) else INT64
 
 
 # ---------------------------------------------------------------------------------------------------- constant
@@ -93,19 +114,69 @@ def _dtype_of_number(*values):
 SIZES = [sample(2, 3), sample((2, 3)), sample(0, dtype="int64")]
 
 
-@creator("*sizes, size=None", samples=SIZES, prepare=_sized)
+def _holds(value):
+    """Whether a value is a number that no type of floats overflows: then NumPy has nothing to warn of."""
+    return type(value) in (float, int, bool) and abs(value) <= 65504
+
+
+def remembered(function, small, dtype=None):
+    """``function`` of settings for small results, which are kept: tables and windows are asked for again and again.
+
+    ``small(*settings)`` says which they are. The last setting is the dtype, by default ``dtype`` or the default one.
+    """
+    known = lru_cache(64, typed=True)(function)
+
+    def quick(*settings):
+        return known(*settings[:-1], numpy_dtype(settings[-1], dtype)).copy() if small(*settings) else None
+
+    return quick
+
+
+def _of_size(function):
+    """``function(shape, dtype)`` for sizes as they were given."""
+
+    def quick(size, dtype):
+        return function(size[0] if len(size) == 1 else size, default_dtype() if dtype is None else numpy_dtype(dtype))
+
+    return quick
+
+
+def _of_shape(function):
+    """``function(shape, dtype)`` for the shape of a tensor."""
+
+    def quick(input, dtype):
+        if isinstance(input, Tensor):
+            array = input.array
+            return function(array.shape, array.dtype if dtype is None else numpy_dtype(dtype))
+        return None
+
+    return quick
+
+
+def _filled_with(value, shape, dtype):
+    """As `numpy.full`, which takes five times as long for small arrays."""
+    made = np.empty(shape, dtype)
+    made.fill(value)
+    return made
+
+
+def _ones(shape, dtype):
+    return _filled_with(1, shape, dtype)
+
+
+@creator("*sizes, size=None", samples=SIZES, prepare=_sized, quick=_of_size(np.zeros))
 def zeros(*, size, dtype):
     """A tensor of zeros."""
     return np.zeros(size, dtype)
 
 
-@creator("*sizes, size=None", samples=SIZES, prepare=_sized)
+@creator("*sizes, size=None", samples=SIZES, prepare=_sized, quick=_of_size(_ones))
 def ones(*, size, dtype):
     """A tensor of ones."""
-    return np.ones(size, dtype)
+    return _ones(size, dtype)
 
 
-@creator("*sizes, size=None", samples=[sample(0, 3)], prepare=_sized)
+@creator("*sizes, size=None", samples=[sample(0, 3)], prepare=_sized, quick=_of_size(np.empty))
 def empty(*, size, dtype):
     """A tensor whose values are whatever the memory held."""
     return np.empty(size, dtype)
@@ -119,28 +190,35 @@ def _filled(arrays, settings):
             "fill_value": value, "dtype": numpy_dtype(settings["dtype"], _dtype_of_number(value))}  # fmt: skip
 
 
-@creator("size, fill_value", samples=[sample((2, 3), 1.5), sample((2,), 7), sample((2,), True)], prepare=_filled)
+def _quick_full(size, fill_value, dtype):
+    if not _holds(fill_value) or size is None:
+        return None
+    return _filled_with(fill_value, size, _dtype_of_number(fill_value) if dtype is None else numpy_dtype(dtype))
+
+
+@creator("size, fill_value", samples=[sample((2, 3), 1.5), sample((2,), 7), sample((2,), True)], prepare=_filled,
+         quick=_quick_full)  # fmt: skip
 def full(*, size, fill_value, dtype):
     """A tensor of ``fill_value`` everywhere; its type is that of the number unless ``dtype`` is given."""
-    return np.full(size, fill_value, dtype)
+    return _filled_with(fill_value, size, dtype)
 
 
 LIKE = [real(2, 3), sample(integer(2, 3), dtype="float32")]
 
 
-@creator("input", samples=LIKE, prepare=_as_input, like=True)
+@creator("input", samples=LIKE, prepare=_as_input, like=True, quick=_of_shape(np.zeros))
 def zeros_like(input, *, dtype):
     """Zeros of the shape and type of ``input``."""
     return np.zeros(np.shape(input), dtype)
 
 
-@creator("input", samples=LIKE, prepare=_as_input, like=True)
+@creator("input", samples=LIKE, prepare=_as_input, like=True, quick=_of_shape(_ones))
 def ones_like(input, *, dtype):
     """Ones of the shape and type of ``input``."""
-    return np.ones(np.shape(input), dtype)
+    return _ones(np.shape(input), dtype)
 
 
-@creator("input", samples=[real(0, 3)], prepare=_as_input, like=True)
+@creator("input", samples=[real(0, 3)], prepare=_as_input, like=True, quick=_of_shape(np.empty))
 def empty_like(input, *, dtype):
     """A tensor of the shape and type of ``input``, with whatever the memory held."""
     return np.empty(np.shape(input), dtype)
@@ -150,10 +228,17 @@ def _filled_like(arrays, settings):
     return {**_as_input(arrays, settings), "fill_value": _number(settings["fill_value"])}
 
 
-@creator("input, fill_value", samples=[sample(real(2, 3), 1.5), sample(integer(2), 2)], prepare=_filled_like, like=True)
+def _quick_full_like(input, fill_value, dtype):
+    if not _holds(fill_value) or not isinstance(input, Tensor):
+        return None
+    return _filled_with(fill_value, input.array.shape, input.array.dtype if dtype is None else numpy_dtype(dtype))
+
+
+@creator("input, fill_value", samples=[sample(real(2, 3), 1.5), sample(integer(2), 2)], prepare=_filled_like, like=True,
+         quick=_quick_full_like)  # fmt: skip
 def full_like(input, *, fill_value, dtype):
     """``fill_value`` everywhere, in the shape and type of ``input``."""
-    return np.full(np.shape(input), fill_value, dtype)
+    return _filled_with(fill_value, np.shape(input), dtype)
 
 
 @op(creation, vjp=[lambda g: ops.zeros_like(g), lambda g: g], inplace=True, method=True, out=False,
@@ -188,7 +273,16 @@ def _range(arrays, settings):
     }
 
 
-@creator("start, end=None, step=1", samples=[sample(5), sample(1, 10, 3), sample(1.0, 0.0, -0.25)], prepare=_range)
+def _quick_range(start, end, step, dtype):
+    if end is None:
+        start, end = 0, start
+    if dtype is not None or not type(start) is type(end) is type(step) is int or step == 0 or (end - start) * step < 0:
+        return None
+    return np.arange(start, end, step, INT64)
+
+
+@creator("start, end=None, step=1", samples=[sample(5), sample(1, 10, 3), sample(1.0, 0.0, -0.25)], prepare=_range,
+         quick=_quick_range)  # fmt: skip
 def arange(*, start, end, step, dtype):
     """Numbers from ``start`` (0) up to but not including ``end``, ``step`` apart; ``arange(end)`` counts from zero."""
     if dtype.kind in "iu":
@@ -212,30 +306,53 @@ def _spaced(arrays, settings):
 
 
 def _even(start, end, steps, dtype):
-    """From both ends towards the middle, so that both ends are exact and the values are symmetric."""
+    """From both ends towards the middle, so that both ends are exact and the values are symmetric; float64."""
     if steps == 1:
         return np.full(1, start, np.float64)
-    count = np.arange(steps, dtype=np.float64)
     step = (end - start) / max(steps - 1, 1)
     if dtype.kind in "iu":
         step = float(np.float32(end - start) / np.float32(max(steps - 1, 1))) if dtype.itemsize < 8 else step
-    return np.where(count < steps // 2, start + step * count, end - step * (steps - 1 - count))
+    found, middle = np.arange(steps, dtype=np.float64), steps // 2
+    found[middle:] -= steps - 1
+    found *= step
+    found[:middle] += start
+    found[middle:] += end
+    return found
+
+
+def _even_numbers(start, end, steps, dtype):
+    return _even(start, end, steps, dtype).astype(dtype)
+
+
+def _powers(start, end, steps, base, dtype):
+    return np.power(float(base), _even(start, end, steps, FLOAT64)).astype(dtype)
+
+
+def _few_numbers(start, end, steps, *_):
+    return type(steps) is int and 0 <= steps <= 1024 and _holds(start) and _holds(end) and end != 0  # 0.0 equals -0.0
 
 
 @creator(
     "start, end, steps",
-    samples=[sample(0, 1, 5), sample(-2.0, 3.0, 1), sample(3, 10, 4, dtype="int64")],
+    samples=[sample(0, 1, 5), sample(-2.0, 3.0, 1), sample(3, 10, 4, dtype="int64"), sample(-1.5, 2.0, 30)],
     prepare=_spaced,
+    quick=remembered(_even_numbers, _few_numbers),
 )
 def linspace(*, start, end, steps, dtype):
     """``steps`` numbers, evenly spaced, from ``start`` to ``end`` inclusive."""
-    return _even(start, end, steps, dtype).astype(dtype)
+    return _even_numbers(start, end, steps, dtype)
 
 
-@creator("start, end, steps, base=10.0", samples=[sample(0, 2, 5), sample(-1.0, 1.0, 3, base=2)], prepare=_spaced)
+def _few_powers(start, end, steps, base, dtype):
+    small = type(base) in (int, float) and 0 < base <= 16 and dtype is None
+    return small and _few_numbers(start, end, steps) and abs(start) <= 30 >= abs(end)
+
+
+@creator("start, end, steps, base=10.0", samples=[sample(0, 2, 5), sample(-1.0, 1.0, 3, base=2)], prepare=_spaced,
+         quick=remembered(_powers, _few_powers))  # fmt: skip
 def logspace(*, start, end, steps, base, dtype):
     """``base`` to the power of ``steps`` numbers evenly spaced from ``start`` to ``end`` inclusive."""
-    return np.power(float(base), _even(start, end, steps, np.dtype(np.float64))).astype(dtype)
+    return _powers(start, end, steps, base, dtype)
 
 
 def _matrix(arrays, settings):
@@ -248,10 +365,21 @@ def _matrix(arrays, settings):
     }
 
 
-@creator("n, m=None", samples=[sample(3), sample(2, 4)], prepare=_matrix)
+def _quick_eye(n, m, dtype):
+    return _identity(n, n if m is None else m, default_dtype() if dtype is None else numpy_dtype(dtype))
+
+
+def _identity(n, m, dtype):
+    """As `numpy.eye`, which takes twice as long for small matrices."""
+    made = np.zeros((n, m), dtype)
+    made.reshape(-1)[: min(n, m) * (m + 1) : m + 1] = 1
+    return made
+
+
+@creator("n, m=None", samples=[sample(3), sample(2, 4), sample(4, 2)], prepare=_matrix, quick=_quick_eye)
 def eye(*, n, m, dtype):
     """A matrix with ones on the diagonal and zeros elsewhere."""
-    return np.eye(n, m, dtype=dtype)
+    return _identity(n, m, dtype)
 
 
 def _triangle(arrays, settings):
@@ -259,16 +387,41 @@ def _triangle(arrays, settings):
     return {**settings, "dtype": numpy_dtype(settings["dtype"], np.dtype(np.int64))}
 
 
-@creator("row, col, offset=0", samples=[sample(3, 4), sample(4, 3, -1)], prepare=_triangle)
+def _indices_of(columns):
+    """Where rows reach from columns[0] up to columns[1]: row and column numbers."""
+
+    def indices(row, col, offset, dtype):
+        first, last = columns(np.arange(row), col, offset)
+        counts = np.maximum(last - first, 0)
+        ends = np.cumsum(counts)
+        found = np.empty((2, ends[-1] if row else 0), dtype)
+        found[0] = np.repeat(np.arange(row), counts)
+        found[1] = np.arange(found.shape[1]) + np.repeat(first + counts - ends, counts)
+        return found
+
+    return indices
+
+
+def _few_indices(row, col, offset, dtype):
+    return type(row) is type(col) is type(offset) is int and row >= 0 and col >= 0 and row * col <= 4096
+
+
+_lower = _indices_of(lambda r, col, offset: (0 * r, np.clip(r + offset + 1, 0, col)))
+_upper = _indices_of(lambda r, col, offset: (np.clip(r + offset, 0, col), 0 * r + col))
+
+
+@creator("row, col, offset=0", samples=[sample(3, 4), sample(4, 3, -1)], prepare=_triangle,
+         quick=remembered(_lower, _few_indices, INT64))  # fmt: skip
 def tril_indices(*, row, col, offset, dtype):
     """The (2, n) row and column numbers of a lower triangle: a ``row`` by ``col`` matrix, up to diagonal ``offset``."""
-    return np.array(np.tril_indices(row, offset, col)).astype(dtype)
+    return _lower(row, col, offset, dtype)
 
 
-@creator("row, col, offset=0", samples=[sample(3, 4), sample(4, 3, 1)], prepare=_triangle)
+@creator("row, col, offset=0", samples=[sample(3, 4), sample(4, 3, 1)], prepare=_triangle,
+         quick=remembered(_upper, _few_indices, INT64))  # fmt: skip
 def triu_indices(*, row, col, offset, dtype):
     """The (2, n) row and column numbers of an upper triangle: a ``row`` by ``col`` matrix, from diagonal ``offset``."""
-    return np.array(np.triu_indices(row, offset, col)).astype(dtype)
+    return _upper(row, col, offset, dtype)
 
 
 def _scalar(arrays, settings):
@@ -276,7 +429,11 @@ def _scalar(arrays, settings):
     return {"s": value, "dtype": numpy_dtype(settings["dtype"])}
 
 
-@creator("s", samples=[sample(1.5), sample(2)], prepare=_scalar)
+def _quick_scalar(s, dtype):
+    return np.array(s, default_dtype() if dtype is None else numpy_dtype(dtype)) if _holds(s) else None
+
+
+@creator("s", samples=[sample(1.5), sample(2)], prepare=_scalar, quick=_quick_scalar)
 def scalar_tensor(*, s, dtype):
     """A 0-d tensor of the number ``s``."""
     return np.array(s, dtype)
@@ -382,15 +539,25 @@ def cartesian_prod(*tensors):
 @op(composite, samples=[real(4), sample(real(3), 2, True)], method=True)
 def combinations(input, r=2, with_replacement=False):
     """Rows of ``r`` elements of a 1-d tensor, in order; an element may be taken again with ``with_replacement``."""
-    from itertools import combinations as without
-    from itertools import combinations_with_replacement as repeated
-
     if input.ndim != 1:
         raise RuntimeError(f"combinations: expects a 1-d tensor, got shape {list(input.shape)}")
     if r < 0:
         raise RuntimeError(f"combinations: expects a non-negative r, got {r}")
     if r == 0:
         return ops.reshape(ops.narrow(input, 0, 0, 0), (0,))
-    rows = list((repeated if with_replacement else without)(range(input.shape[0]), r))
-    picked = np.array(rows, np.int64).reshape(len(rows), r)
+    picked = _combined(input.shape[0], r, with_replacement)
     return ops.reshape(ops.index_select(input, 0, picked.reshape(-1)), picked.shape)
+
+
+def _combined(n, r, again):
+    """Rows of ``r`` rising numbers below ``n`` (never falling ones, if ``again``), in order."""
+    rows = np.arange(n)[:, None]
+    for _ in range(r - 1):
+        first = rows[:, -1] + (not again)
+        counts = n - first
+        ends = np.cumsum(counts)
+        longer = np.empty((ends[-1] if len(ends) else 0, rows.shape[1] + 1), np.int64)
+        longer[:, :-1] = np.repeat(rows, counts, axis=0)
+        longer[:, -1] = np.arange(len(longer)) + np.repeat(first + counts - ends, counts)
+        rows = longer
+    return rows

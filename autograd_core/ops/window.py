@@ -10,7 +10,7 @@ import numpy as np
 
 from ..registry import OPS, composite, op
 from ..shapes import numpy_dtype
-from .create import creator
+from .create import creator, remembered
 from .samples import sample
 
 PLAIN = [sample(7), sample(6, sym=False), sample(1)]
@@ -29,7 +29,16 @@ def window(signature="M, *, sym=True", samples=PLAIN, check=None):
             check(settings)
         return {**settings, "dtype": kind}
 
-    return creator(signature, samples=samples, prepare=prepare, namespace="signal.windows")
+    def register(function):
+        names = function.__code__.co_varnames[: function.__code__.co_kwonlyargcount]
+
+        def weighted(*values):
+            return function(**prepare((), dict(zip(names, values, strict=True))))
+
+        quick = remembered(weighted, lambda M, *_: type(M) is int and M <= 4096)
+        return creator(signature, samples=samples, prepare=prepare, quick=quick, namespace="signal.windows")(function)
+
+    return register
 
 
 def weights(formula, M, sym, dtype):
@@ -174,5 +183,5 @@ def kaiser_window(
 def hamming_window(window_length, periodic=True, alpha=0.54, beta=0.46, *, dtype=None, layout=None, device=None,
                    requires_grad=False):  # fmt: skip
     """alpha - beta cos(2 pi k / N), for the Fourier transform (``periodic``) or for filters."""
-    return general_cosine(window_length, a=[alpha, beta], sym=not periodic, dtype=dtype, layout=layout, device=device,
+    return general_cosine(window_length, a=(alpha, beta), sym=not periodic, dtype=dtype, layout=layout, device=device,
                           requires_grad=requires_grad)  # fmt: skip
