@@ -39,7 +39,8 @@ def erf(x):
 STEPS = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide, "&": np.bitwise_and, "|": np.bitwise_or,
     "^": np.bitwise_xor, "<": np.less, "<=": np.less_equal, "==": np.equal, "!=": np.not_equal, ">": np.greater,
-    ">=": np.greater_equal, "neg": np.negative, "not": np.logical_not, "convert": np.asarray, "full": np.asarray,
+    ">=": np.greater_equal, "neg": np.negative, "not": np.invert, "<<": np.left_shift, ">>": np.right_shift,
+    "convert": np.asarray, "full": np.asarray,
     "where": np.where, "minimum": np.minimum, "maximum": np.maximum, "abs": np.abs, "pow": np.power, "asin": np.arcsin,
     "acos": np.arccos, "atan": np.arctan, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
     "atan2": np.arctan2, "erf": erf, "erfc": np.vectorize(math.erfc), "hypot": np.hypot,
@@ -446,3 +447,30 @@ def running(step, x, dim, start, from_end=False):
             value = step(value, x[place])
             out[place] = value
     return out
+
+
+def ordered(values, descending=False):
+    """The places that sort a list: equal elements keep their order, NaN counts as the largest."""
+    def before(i, j):
+        a, b = (values[j], values[i]) if descending else (values[i], values[j])
+        return a < b or (math.isnan(b) and not math.isnan(a))
+
+    places = []
+    for i in range(len(values)):
+        at = len(places)
+        while at and before(i, places[at - 1]):
+            at -= 1
+        places.insert(at, i)
+    return places
+
+
+def most_frequent(values):
+    """The smallest of the most frequent values' last place; NaN differs from itself."""
+    counts = [sum(v == other for other in values) for v in values]
+    best = min((-max(c, 1), v) for v, c in zip(values, counts, strict=True) if not math.isnan(v))[1]
+    return max(i for i, v in enumerate(values) if v == best)
+
+
+def insertion_point(line, value, right):
+    """How many elements of a sorted line stand before a value, or are equal to it if ``right``."""
+    return sum(math.isnan(value) or e < value or (right and e == value) for e in line)

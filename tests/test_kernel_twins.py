@@ -35,9 +35,11 @@ TWINS = {
     "normalize": ("rows rows_backward_each rows_backward_runs channels channels_backward", "standardize"),
     "normalize_columns": (
         "add_parts column_parts column_moments columns column_products columns_backward", "standardize"),
+    "order": ("sort_lines top_lines mode_lines", "ordered"),
     "pool": ("maxima sums spread place", "max_pool"),
     "recurrent_steps": ("pack scan scan_back begin sum_biases lay_rows lay_before", "recurrent"),
     "reduce": ("reduce_rows reduce_columns place_rows place_columns variance_runs scale_variance", "reduced"),
+    "searching": ("search_lines", "insertion_point"),
     "scan": ("scan_rows scan_columns extreme_rows extreme_columns", "running"),
     "softmax": ("rows_forward rows_backward columns_forward columns_backward", "softmax"),
 }  # fmt: skip

@@ -7,8 +7,8 @@ from math import prod
 import numpy as np
 
 from .. import ops
-from ..registry import composite, index, op
-from ..shapes import normalize_dim
+from ..registry import Kernel, composite, index, op
+from ..shapes import cast_all, common_dtype, normalize_dim
 from .reduce import nonempty, one_dim_setting, selection_gradient, split_evenly
 from .samples import distinct, integer, real, sample
 
@@ -33,6 +33,19 @@ def take_along(input, indices, *, dim):
     return np.take_along_axis(input, indices, dim)
 
 
+LARGE = 1024  # elements from which a kernel sorts faster than NumPy
+
+
+def _by_kernel(name, input, **settings):
+    """What the kernel makes of large arrays that the door does not hand to it: of integers, or not in C order."""
+    if input.size < LARGE or input.dtype.char not in "fdilq":
+        return NotImplemented
+    from ..kernels import order
+    from ..kernels.plan import execute
+
+    return execute(getattr(order, name), (np.ascontiguousarray(input),), **settings)
+
+
 def _ordered_gradient(gs, indices, dim, input_shape):
     return selection_gradient(gs[0], indices, dim, True, input_shape)
 
@@ -55,23 +68,28 @@ def _sort_settings(arrays, settings):
 
 
 @op(index, name="sort", signature="input, dim=-1, descending=False, stable=False", outputs="values indices",
-    prepare=_sort_settings, vjp=[_ordered_gradient],
-                                                              samples=[distinct(3, 4),
-                                                              sample(distinct(3, 4), 0, True),
-                                                              sample(real(), 0)])  # fmt: skip
+    prepare=_sort_settings, vjp=[_ordered_gradient], kernel=Kernel("order:sort", above=LARGE),
+    samples=[distinct(3, 4), sample(distinct(3, 4), 0, True), sample(real(), 0)])  # fmt: skip
 def sort(input, *, dim, descending, stable):
     """The elements in order along ``dim``, and their indices. Equal elements keep their order; NaN is the largest."""
     if input.ndim == 0:
         return input.copy(), np.zeros((), np.int64)
+    found = _by_kernel("sort", input, dim=dim, descending=descending, stable=stable)
+    if found is not NotImplemented:
+        return found
     indices = order_of(input, dim, descending)
     return np.take_along_axis(input, indices, dim), indices
 
 
 @op(index, signature="input, dim=-1, descending=False, stable=False", prepare=_sort_settings,
+    kernel=Kernel("order:argsort", above=LARGE),
     samples=[distinct(3, 4), sample(distinct(3, 4), 0, True)])  # fmt: skip
 def argsort(input, *, dim, descending, stable):
     """Indices that put the elements along ``dim`` in order; equal elements keep their order."""
-    return order_of(input, dim, descending) if input.ndim else np.zeros((), np.int64)
+    if input.ndim == 0:
+        return np.zeros((), np.int64)
+    found = _by_kernel("argsort", input, dim=dim, descending=descending, stable=stable)
+    return order_of(input, dim, descending) if found is NotImplemented else found
 
 
 @op(composite, out=True, samples=[distinct(3, 4)])
@@ -94,14 +112,16 @@ def _topk_settings(arrays, settings):
 
 
 @op(index, signature="input, k, dim=-1, largest=True, sorted=True", outputs="values indices", prepare=_topk_settings,
-    vjp=[_ordered_gradient],
-                                      samples=[sample(distinct(3, 6), 2),
-                                      sample(distinct(5, 3), 3, 0, False), sample(real(), 1)],
+    vjp=[_ordered_gradient], kernel=Kernel("order:topk", above=LARGE),
+    samples=[sample(distinct(3, 6), 2), sample(distinct(5, 3), 3, 0, False), sample(real(), 1)],
     onnx="TopK")  # fmt: skip
 def topk(input, *, k, dim, largest, sorted):
     """The ``k`` largest (or smallest) elements along ``dim`` in order, and their indices."""
     if input.ndim == 0:
         return (input.copy(), np.zeros((), np.int64)) if k else (input[None][:0], np.zeros(0, np.int64))
+    found = _by_kernel("topk", input, k=k, dim=dim, largest=largest, sorted=sorted)
+    if found is not NotImplemented:
+        return found
     size = input.shape[dim]
     if 0 < k < size // 8:  # cut first, then sort what is left
         cut = np.argpartition(input, size - k if largest else k - 1, axis=dim)
@@ -197,13 +217,16 @@ def nanmedian(input, dim=None, keepdim=False):
     return _median(input, dim, keepdim, True)
 
 
-@op(index, signature="input, dim=-1, keepdim=False", prepare=one_dim_setting,
+@op(index, signature="input, dim=-1, keepdim=False", prepare=one_dim_setting, kernel=Kernel("order:mode", above=LARGE),
     samples=[sample(integer(3, 6), 1), sample(distinct(3, 4), 0, True)], **PICKED)  # fmt: skip
 def mode(input, *, dim, keepdim):
     """The most frequent value along ``dim`` (the smallest of equally frequent ones) and the index of its last place."""
     if input.ndim == 0:
         return input.copy(), np.zeros((), np.int64)
     nonempty("mode", input, (dim,))
+    found = _by_kernel("mode", input, dim=dim, keepdim=keepdim)
+    if found is not NotImplemented:
+        return found
     order = order_of(input, dim)
     ranked = np.take_along_axis(input, order, dim)
     size, along = input.shape[dim], [-1 if d == dim else 1 for d in range(input.ndim)]
@@ -300,33 +323,59 @@ def _unique_settings(arrays, settings):
     return {**settings, "dim": None if dim is None else normalize_dim(dim, arrays[0].ndim)}
 
 
+NOTHING = np.zeros(0, np.int64)
+"""Stands for inverse indices and counts that nobody has asked for."""
+
+
 @op(index, namespace="internal", outputs="values inverse counts", prepare=_unique_settings,
-    samples=[sample(integer(3, 4), dim=None)])  # fmt: skip
-def sorted_unique(input, *, dim):
+    samples=[sample(integer(3, 4), dim=None, inverse=True, counts=True)])  # fmt: skip
+def sorted_unique(input, *, dim, inverse, counts):
     """Distinct values (or slices along ``dim``) in order, where each element went, and how often each value occurs."""
-    if dim is not None and input.shape[dim] == 0:
-        return input.copy(), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    values, inverse, counts = np.unique(input, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
-    return values, inverse.reshape(input.shape if dim is None else -1), counts
+    if dim is not None:
+        if input.shape[dim] == 0:
+            return input.copy(), NOTHING, NOTHING
+        values, places, sizes = np.unique(input, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
+        return values, places.reshape(-1), sizes
+    flat = input.reshape(-1)
+    ranked, order = sort.record.run(flat, dim=0, descending=False, stable=True) if inverse else (np.sort(flat), None)
+    values, ranks, sizes = _runs_of(ranked, _new(ranked[1:] != ranked[:-1]), inverse, counts)
+    if not inverse:
+        return values, NOTHING, sizes
+    places = np.empty(flat.size, np.int64)
+    places[order] = ranks
+    return values, places.reshape(input.shape), sizes
+
+
+def _new(changes):
+    """Where runs begin, given where neighbours differ."""
+    return np.concatenate((np.ones(1, bool), changes))
+
+
+def _runs_of(x, new, inverse, counts):
+    """The first slice of each run along the first dim, the number of the run of each slice, and runs' lengths."""
+    if not len(x):
+        return x, NOTHING, NOTHING
+    starts = np.flatnonzero(new)
+    ranks = np.cumsum(new) - 1 if inverse else NOTHING
+    return x[starts], ranks, np.diff(starts, append=len(x)) if counts else NOTHING
 
 
 @op(index, namespace="internal", outputs="values inverse counts", prepare=_unique_settings,
-    samples=[sample(integer(6, high=2), dim=None)])  # fmt: skip
-def runs(input, *, dim):
+    samples=[sample(integer(6, high=2), dim=None, inverse=True, counts=True)])  # fmt: skip
+def runs(input, *, dim, inverse, counts):
     """The first of each run of equal values (or slices along ``dim``), where each element went, and runs' lengths."""
-    lines = input.reshape(input.size, 1) if dim is None else np.moveaxis(input, dim, 0)
-    lines = lines.reshape(len(lines), prod(lines.shape[1:]))
-    new = np.ones(len(lines), bool)
-    new[1:] = (lines[1:] != lines[:-1]).any(axis=1)
-    starts = np.flatnonzero(new)
-    inverse, counts = np.cumsum(new) - 1, np.diff(np.append(starts, len(lines)))
+    lines = input.reshape(-1) if dim is None else np.moveaxis(input, dim, 0)
+    differ = lines[1:] != lines[:-1]
+    new = _new(differ if lines.ndim < 2 else differ.any(axis=tuple(range(1, lines.ndim))))
+    values, ranks, sizes = _runs_of(lines, new, inverse, counts)
     if dim is None:
-        return input.reshape(-1)[starts], inverse.reshape(input.shape), counts
-    return np.take(input, starts, axis=dim), inverse, counts
+        return values, ranks.reshape(input.shape) if inverse else ranks, sizes
+    return np.moveaxis(values, 0, dim), ranks, sizes
 
 
-def _asked(found, return_inverse, return_counts):
-    parts = [found[0], *[found[1]] * bool(return_inverse), *[found[2]] * bool(return_counts)]
+def _asked(op, input, inverse, counts, dim):
+    found = op(input, dim=dim, inverse=bool(inverse), counts=bool(counts))
+    parts = [found[0], *[found[1]] * bool(inverse), *[found[2]] * bool(counts)]
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
@@ -335,13 +384,13 @@ def _asked(found, return_inverse, return_counts):
              sample(integer(6, 2, high=2), dim=0)])  # fmt: skip
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
     """The distinct values (or, with ``dim``, slices) in order; on demand also inverse indices and counts."""
-    return _asked(sorted_unique(input, dim=dim), return_inverse, return_counts)
+    return _asked(sorted_unique, input, return_inverse, return_counts, dim)
 
 
 @op(composite, samples=[integer(3, 4, high=2), sample(integer(6, 2, high=2), True, True, 0)])
 def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
     """The values (or, with ``dim``, slices) with runs of equal ones made one; on demand also inverse and counts."""
-    return _asked(runs(input, dim=dim), return_inverse, return_counts)
+    return _asked(runs, input, return_inverse, return_counts, dim)
 
 
 # ---------------------------------------------------------------------------------------------------- searching
@@ -356,11 +405,17 @@ def _search_settings(arrays, settings):
     return {**settings, "right": bool(right) or side == "right"}
 
 
+def _comparable(values):
+    """The first two arrays in their common type."""
+    first, second, *rest = values
+    if not (isinstance(first, np.ndarray) and isinstance(second, np.ndarray)) or first.dtype == second.dtype:
+        return values
+    return [*cast_all([first, second], common_dtype([first, second])), *rest]
+
+
 def _check_search(lines, input, sorter):
     if lines.ndim == 0:
         raise RuntimeError("searchsorted: sorted_sequence must have at least 1 dimension, got a 0-d tensor")
-    if isinstance(input, np.ndarray) and input.dtype != lines.dtype:
-        raise RuntimeError(f"searchsorted: expected one dtype, got {lines.dtype} and {input.dtype}")
     if lines.ndim > 1 and (np.ndim(input) == 0 or np.shape(input)[:-1] != lines.shape[:-1]):
         raise RuntimeError("searchsorted: sorted_sequence must be a vector or agree with input but in the last dim, "
                            f"got shapes {list(lines.shape)} and {list(np.shape(input))}")  # fmt: skip
@@ -376,10 +431,10 @@ def _as_rows(x):
     return x.reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
-@op(index, signature="sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None", promote=False,
-    prepare=_search_settings,
-                                       samples=[sample(np.array([1.0, 3.0, 5.0]), real(3, 4)),
-                                       sample(np.array([1.0, 3.0, 3.0]), 3.0, right=True)])  # fmt: skip
+@op(index, signature="sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None",
+    promote=_comparable, prepare=_search_settings, kernel=Kernel("searching:searchsorted", above=LARGE, by=1),
+    samples=[sample(np.array([1.0, 3.0, 5.0]), real(3, 4)),
+             sample(np.array([1.0, 3.0, 3.0]), 3.0, right=True)])  # fmt: skip
 def searchsorted(sorted_sequence, input, sorter, *, out_int32, right, side):
     """Where each value would have to be put in a sorted sequence (the last dim) to keep it sorted.
 
@@ -391,24 +446,33 @@ def searchsorted(sorted_sequence, input, sorter, *, out_int32, right, side):
         lines = np.take_along_axis(lines, sorter, -1)
     side, kind = "right" if right else "left", np.int32 if out_int32 else np.int64
     if lines.ndim == 1:
-        return np.asarray(np.searchsorted(lines, input, side)).astype(kind)
+        return np.asarray(lines.searchsorted(input, side)).astype(kind, copy=False)
     flat, values = _as_rows(lines), _as_rows(input)
     found = [np.searchsorted(line, value, side) for line, value in zip(flat, values, strict=True)]
     return np.array(found, kind).reshape(input.shape)
 
 
-@op(index, signature="input, boundaries, *, out_int32=False, right=False", promote=False, prepare=_search_settings,
+@op(index, signature="input, boundaries, *, out_int32=False, right=False", promote=_comparable,
+    prepare=_search_settings, kernel=Kernel("searching:bucketize", above=LARGE),
     samples=[sample(real(3, 4), np.array([-1.0, 0.0, 1.0]))])  # fmt: skip
 def bucketize(input, boundaries, *, out_int32, right):
     """The index of each value's bucket, for sorted ``boundaries``; with ``right=True`` a bucket holds its lower end."""
     if boundaries.ndim != 1:
         raise RuntimeError(f"bucketize: boundaries must be a vector, got shape {list(boundaries.shape)}")
-    found = np.searchsorted(boundaries, input, "right" if right else "left")
-    return np.asarray(found).astype(np.int32 if out_int32 else np.int64)
+    found = boundaries.searchsorted(input, "right" if right else "left")
+    return np.asarray(found).astype(np.int32 if out_int32 else np.int64, copy=False)
+
+
+FEW = 16  # values that are compared with one after the other
 
 
 @op(index, signature="elements, test_elements, *, assume_unique=False, invert=False", promote=False,
     samples=[sample(integer(3, 4), np.array([1, 3])), sample(integer(3, 4), 2, invert=True)])  # fmt: skip
 def isin(elements, test_elements, *, assume_unique, invert):
     """Whether each element is among ``test_elements``."""
+    if np.size(test_elements) <= FEW and isinstance(elements, np.ndarray):
+        found = np.zeros(elements.shape, bool)
+        for value in np.ravel(test_elements):
+            found |= elements == value
+        return np.logical_not(found) if invert else found
     return np.isin(elements, test_elements, assume_unique=assume_unique, invert=invert)
