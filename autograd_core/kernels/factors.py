@@ -161,7 +161,7 @@ def _eliminate(dtype, lanes: int):
     return largest, exchange, scale, subtract
 
 
-def _carriers(S, square):
+def carriers(S, square):
     """Device functions that copy a block out by columns, with zeros up to ``ld``, and back."""
     lanes = square.vector.lanes
 
@@ -229,7 +229,7 @@ def factor_block(dtype, lanes):
     """
     V, S, index = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.int32)
     largest, exchange, scale, subtract = _eliminate(dtype, lanes)
-    take, give = _carriers(S, simd.tile(V, lanes, 1))
+    take, give = carriers(S, simd.tile(V, lanes, 1))
     spread = _spreader(simd.tile(V, INNER, 2), subtract)
 
     def kernel(context, start, stop):

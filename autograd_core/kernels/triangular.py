@@ -284,6 +284,11 @@ def solve_triangle(A: Array, B: Array, *, upper: bool, unit: bool, left: bool = 
     return plan_substitution([triangle], B, inp(1), transposed=not left)
 
 
+def invert_triangle(A: Array) -> Plan | None:
+    """Plan the inverse of the upper triangle of ``A``, as the transpose of that of a lower one."""
+    return plan_substitution([Triangle(A, inp(0), False, turned=True)], None, inp(0), transposed=True)
+
+
 def solve_cholesky(B: Array, L: Array, *, upper: bool) -> Plan | None:
     """Plan X with ``L @ L^T @ X = B`` (``L^T @ L @ X = B`` if ``upper``)."""
     return plan_substitution([Triangle(L, inp(1), False, turned=upper), Triangle(L, inp(1), True, turned=not upper)],

@@ -73,9 +73,11 @@ def qr(A, *, mode):
     matrices("linalg.qr", A)
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(f"linalg.qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
-    if mode == "r":
-        return np.zeros(0, A.dtype), np.linalg.qr(A, "r")
-    return tuple(np.linalg.qr(A, mode))
+    if A.size >= SMALL:
+        Q, R = by_kernel("householder:factor_orthogonal", A, mode=mode)
+    else:
+        Q, R = (None, np.linalg.qr(A, "r")) if mode == "r" else np.linalg.qr(A, mode)
+    return np.zeros(0, A.dtype) if Q is None else Q, R
 
 
 # ---------------------------------------------------------------------------------------------------- eigenvalues

@@ -10,10 +10,10 @@ from .. import ops
 from ..inplace import write_out
 from ..kernels.blas import blas_one_thread
 from ..registry import composite, contraction, op
-from .elimination import inv, solution
+from .elimination import SMALL, inv, solution
 from .factorize import svdvals
 from .samples import definite, positive, real, sample
-from .triangles import matrices, one_kind, square, turned
+from .triangles import by_kernel, matrices, one_kind, square, turned
 
 
 def _eye_like(x):
@@ -34,6 +34,12 @@ def _tolerances(name, A, atol, rtol):
     absolute = np.asarray(0.0 if atol is None else of(atol), A.dtype)[..., None]
     relative = np.where(absolute > 0, 0, default) if rtol is None else np.asarray(of(rtol))[..., None]
     return absolute, relative.astype(A.dtype)
+
+
+def _inverse_sizes(sizes, absolute, relative):
+    """The reciprocals of singular values, 0 for those that count as zero, and which do not."""
+    kept = sizes > np.maximum(absolute, relative * sizes.max(-1, keepdims=True, initial=0))
+    return np.where(kept, 1 / sizes, 0).astype(sizes.dtype), kept
 
 
 def _pinv_gradient(g, input, out):
@@ -61,10 +67,8 @@ def pseudo_inverse(input, *, atol, rtol, hermitian):
         sizes, U, Vh = np.abs(values), V * np.sign(values)[..., None, :], np.swapaxes(V, -1, -2)
     else:
         U, sizes, Vh = np.linalg.svd(input, full_matrices=False)
-    absolute, relative = _tolerances("linalg.pinv", input, atol, rtol)
-    top = sizes.max(-1, keepdims=True, initial=0)
-    inverse = np.where(sizes > np.maximum(absolute, relative * top), 1 / sizes, 0).astype(input.dtype)
-    return np.swapaxes(Vh, -1, -2) @ (inverse[..., None] * np.swapaxes(U, -1, -2))
+    inverse, _ = _inverse_sizes(sizes, *_tolerances("linalg.pinv", input, atol, rtol))
+    return Vh.mT @ (inverse[..., None] * U.mT)
 
 
 @op(composite, namespace="linalg", samples=[real(3, 4), sample(real(4, 3)), sample(definite(3, 3), hermitian=True)])
@@ -187,7 +191,7 @@ def _vander_gradient(g, out):
 
 @op(contraction, namespace="internal", vjp=[_vander_gradient], samples=[sample(positive(3), count=4)])
 def powers(x, *, count):
-    """Powers 0 to ``count - 1`` of each element along a new last dim; the relative error of x^k is below k roundings."""
+    """Powers 0 to ``count - 1`` of each element along a new last dim; error: k roundings at most."""
     out = np.empty((*x.shape, count), x.dtype)
     out[..., 0], known = 1, 1
     factor = x[..., None]
@@ -208,6 +212,64 @@ def vander(x, *, N=None):
     return ops.powers(x, count=count)
 
 
+def _normal_gradient(g, A, R, out, needs):
+    """Y = (A^T A)^-1 B: B's is Z = (A^T A)^-1 G, and A's is -A (Z Y^T + Y Z^T)."""
+    gB = ops.solve_normal(A, g, R)
+    if not needs[0]:
+        return None, gB, None
+    product = ops.matmul(gB, turned(out))
+    return -ops.matmul(A, product + turned(product)), gB, None
+
+
+@op(contraction, namespace="internal", promote=False, vjp=_normal_gradient,
+    samples=[sample(definite(3, 3), real(3, 1), None)])  # fmt: skip
+def solve_normal(A, B, R):
+    """Y with A^T A @ Y = B, where R, upper triangular, has R^T R = A^T A, or is None."""
+    if R is None:
+        return np.linalg.solve(A.mT @ A, B)
+    return by_kernel("triangular:solve_cholesky", B, R, upper=True)
+
+
+def _least_squares_gradient(gs, A, B, X, R, rcond, needs):
+    """With full rank Y = (A^T A)^-1 G: A Y for B, (B - A X) Y^T - A Y X^T for A; else by the pseudo-inverse."""
+    g = gs[0]
+    if g is None:
+        return None, None
+    if R is None:
+        P = ops.pseudo_inverse(A, atol=None, rtol=rcond, hermitian=False)
+        gA = _pinv_gradient(ops.matmul(g, turned(B)), A, P) if needs[0] else None
+        return gA, ops.matmul(turned(P), g)
+    Y = ops.solve_normal(A, g, R)
+    gB = ops.matmul(A, Y)
+    rest = ops.matmul(B - ops.matmul(A, X), turned(Y)) if needs[0] else None
+    return None if rest is None else rest - ops.matmul(gB, turned(X)), gB
+
+
+@op(contraction, namespace="internal", outputs="X rank", hidden=("R",), vjp=_least_squares_gradient,
+    samples=[sample(real(4, 3), real(4, 2), rcond=None), sample(real(2, 3, 4), real(3, 2), rcond=None)])  # fmt: skip
+def least_squares(A, B, *, rcond):
+    """(X of smallest norm that minimises |A @ X - B|, rank of A).
+
+    By reflections where the factor R shows that A has full rank (its singular values are at least 1 / |R^-1| and at
+    most |R|), else by singular values, of which those up to ``rcond`` times the largest are 0.
+    """
+    matrices("linalg.lstsq", A)
+    rows, columns = A.shape[-2:]
+    absolute, relative = _tolerances("linalg.lstsq", A, None, rcond)
+    if rows >= columns and A.size >= SMALL and B.size:
+        batch = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
+        both = [np.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (A, B)]
+        R, beside = by_kernel("householder:eliminate_beside", *both)
+        inverse = by_kernel("triangular:invert_triangle", R)
+        condition = np.sqrt(np.square(R).sum((-2, -1)) * np.square(inverse).sum((-2, -1)))
+        if (condition * relative[..., 0] < 1).all():
+            X = by_kernel("triangular:solve_triangle", R, beside[..., :columns, :], upper=True, unit=False)
+            return X, np.full(A.shape[:-2], columns, np.int64), R
+    U, sizes, Vh = np.linalg.svd(A, full_matrices=False)
+    inverse, kept = _inverse_sizes(sizes, absolute, relative)
+    return Vh.mT @ (inverse[..., None] * (U.mT @ B)), np.count_nonzero(kept, axis=-1), None
+
+
 @op(composite, out=True, namespace="linalg", outputs="solution residuals rank singular_values",
     samples=[sample(real(4, 3), real(4, 2)), sample(real(3, 4), real(3, 2))])  # fmt: skip
 def lstsq(A, B, rcond=None, *, driver=None):
@@ -224,8 +286,7 @@ def lstsq(A, B, rcond=None, *, driver=None):
     right = ops.unsqueeze(B, -1) if vector else B
     if A.ndim < 2 or right.ndim < 2 or right.shape[-2] != A.shape[-2]:
         raise RuntimeError(f"linalg.lstsq: shapes A {list(A.shape)} and B {list(B.shape)} do not fit together")
-    X = ops.matmul(pinv(A, rtol=rcond), right)
-    rank = matrix_rank(A, rtol=rcond)
+    X, rank = ops.least_squares(A, right, rcond=rcond)
     rows, columns = A.shape[-2:]
     full = rows > columns and driver not in (None, "gelsy") and bool(ops.all(rank == columns))
     nothing = ops.reshape(X, (-1,))[:0]  # a part of the graph, as in PyTorch
