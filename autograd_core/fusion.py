@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .doors import ONE_PASS
 from .kernels.elementwise import plan_loop, plan_update
 from .kernels.loop_text import LANEWISE, NUMBER, VMATH, Loop
 from .kernels.plan import PLANS, execute, keep, prepare
@@ -48,15 +49,8 @@ def _limited(input, min, max):
     return bounded if max is None else call("minimum", bounded, max)
 
 
-def _quotient(input, other, rounding_mode):
-    if rounding_mode is not None:
-        raise NotFusable("a quotient is rounded")
-    return input / other
-
-
 WITHOUT_SCALAR: dict[str, Callable] = {
     "zeros_like": lambda input, **_: 0, "ones_like": lambda input, **_: 1, "clamp": _limited,
-    "isinf": lambda input: abs(input) == math.inf, "div": _quotient,
 }  # fmt: skip
 """What a few ops do to an element that a ``scalar`` expression cannot say."""
 
@@ -168,7 +162,6 @@ class Constant(NamedTuple):
     value: float
 
 
-
 def outputs_of(trace: Trace, found) -> list[Value]:
     """The values of what a traced function returned: a Symbol, or a tuple of them."""
     values = []
@@ -196,7 +189,9 @@ class Fused:
         self.variants: dict[tuple, list[Variant]] = {}
 
     def __call__(self, *arguments):
-        arrays, numbers, key = [], [], [self]
+        arrays: list = []
+        numbers: list = []
+        key: list = [self]
         for argument, default in zip(arguments, self.defaults, strict=True):
             kind = type(argument)
             if kind is ndarray:
@@ -216,11 +211,8 @@ class Fused:
             launches = PLANS[place]
         except KeyError:
             launches = keep(place, [])
-        for holds, bound, checked in launches:
-            if holds(numbers):
-                break
-        else:
-            bound, checked = self._launch(launches, arguments, arrays, numbers)
+        found = next((launch for launch in launches if launch[0](numbers)), None)
+        _, bound, checked = found or self._launch(launches, arguments, arrays, numbers)
         if bound is None:
             return NotImplemented
         if numbers and tuple(numbers) not in checked:
@@ -228,15 +220,15 @@ class Fused:
         return bound.launch(arrays, numbers)
 
     def _launch(self, launches, arguments, arrays, numbers):
-        """The plan for arguments like these, which is kept in ``launches``, and the numbers that it was checked for."""
+        """When it holds, the plan for arguments like these, the numbers that it was checked for: a new launch."""
         variant = self._variant(arguments, numbers)
-        bound, checked = None, set()
+        bound, checked = None, set[tuple]()
         if variant.planner is not None and max([a.nbytes for a in arrays]) >= variant.least:
             bound = prepare(variant.planner, arrays, {}, len(numbers))
             if bound is not None:
                 self._check(checked, arguments, numbers)
         launches.append((variant.holds, bound, checked))
-        return bound, checked
+        return launches[-1]
 
     def _check(self, checked, arguments, numbers):
         """Let ``check`` raise what it has to say about the arguments."""
@@ -248,7 +240,8 @@ class Fused:
 
     def _variant(self, arguments, numbers) -> Variant:
         """The loop for these arguments, traced if there is none yet."""
-        kinds = [a.dtype.char if type(a) is ndarray else DEFAULT if a is d else type(a) if type(a) in (int, float) else (a,)
+        kinds = [a.dtype.char if type(a) is ndarray else
+                 DEFAULT if a is d else type(a) if type(a) in (int, float) else (a,)
                  for a, d in zip(arguments, self.defaults, strict=True)]  # fmt: skip
         variants = self.variants.setdefault(tuple(kinds), [])
         for variant in variants:
@@ -286,13 +279,6 @@ class Fused:
 
 REFUSED = (NotFusable, TypeError, ValueError, NotImplementedError)
 """What ends a trace: a function that refuses symbols may take arrays, and says itself what is wrong if it does not."""
-
-ONE_PASS = 1 << 19
-"""Bytes from which what NumPy does in one pass gains: by the use of all cores, and of memory that was in use before.
-
-Measured on one thread, with float32: a launch costs 3 us more than NumPy's call. A function of one pass (neg, mul) takes
-as long in a loop as in NumPy at 512 KiB, of several passes (sigmoid) at 16 KiB, exp at 64 KiB.
-"""
 
 
 def least(loop: Loop) -> int:

@@ -187,6 +187,9 @@ class _Arithmetic:
     def __rshift__(self, other):
         return binary(">>", self, other)
 
+    def __invert__(self):
+        return unary("not", self)
+
     __hash__ = None  # type: ignore[assignment]
 
 
@@ -304,12 +307,25 @@ def binary(symbol: str, a, b):
     if dtype == "bool" and symbol in "+-*":
         raise NotFusable("arithmetic of booleans")
     if symbol in ("<<", ">>"):
-        raise NotFusable("shifts")
+        x, count = _cast((a, b), dtype)
+        return _shift(symbol, x, count, dtype)
     if symbol in "+*" and _is_neutral(b, 0 if symbol == "+" else 1) and isinstance(a, Value):
         return a.to(dtype)
     if symbol == "*" and _is_neutral(a, 1) and isinstance(b, Value):
         return b.to(dtype)
     return _trace((a, b)).value(symbol, _cast((a, b), dtype), dtype)
+
+
+def _shift(symbol: str, x, count, dtype: str):
+    """A shift of whole numbers; counts that are negative or too large leave nothing but the sign (which << drops)."""
+    if dtype.startswith("float") or dtype == "bool" or not isinstance(x, Value):
+        raise NotFusable("shifts of anything but whole numbers")
+    most, trace = np.dtype(dtype).itemsize * 8 - 1, x.trace
+    count = count if isinstance(count, Value) else trace.value("full", (count,), dtype)
+    inside = (count >= 0) & (count <= most)
+    if symbol == ">>":
+        return trace.value(">>", (x, _where(inside, lambda: count, lambda: most)), dtype)
+    return _where(inside, lambda: trace.value("<<", (x, count & most), dtype), lambda: 0)
 
 
 def _is_neutral(operand, value):
@@ -345,6 +361,10 @@ def unary(function: str, x):
         if function not in known and not hasattr(math, function):
             raise NotFusable(f"{function} of a constant")
         return (known.get(function) or getattr(math, function))(x)
+    if function == "not":
+        if x.dtype.startswith("float"):
+            raise NotFusable("bits of a fraction")
+        return x.trace.value("not", (x,), x.dtype)
     if function in ("neg", "abs", "floor", "ceil", "trunc", "rint"):
         if x.dtype == "bool":
             raise NotFusable("arithmetic of booleans")
@@ -355,13 +375,21 @@ def unary(function: str, x):
     return x.trace.value(function, _cast((x,), dtype), dtype)
 
 
+WHOLE = frozenset(["minimum", "maximum", "gcd", "lcm"])
+"""Functions of two whole numbers that are whole numbers."""
+
+QUOTIENTS = frozenset(["fmod", "remainder", "floor_divide"])
+
+
 def call(function: str, *operands):
     """A function by the name that it has in ``scalar`` expressions."""
     if len(operands) == 1:
         return unary(function, operands[0])
     if not _check_operands(*operands) or not any(isinstance(o, Value) for o in operands):
         raise NotFusable(f"{function} of run-time numbers")
-    dtype = common(operands, floating=function not in ("minimum", "maximum"))
+    dtype = common(operands, floating=function not in WHOLE)
+    if function in QUOTIENTS and any(not o.dtype.startswith("float") for o in operands if isinstance(o, Value)):
+        raise NotFusable(f"{function} of whole numbers, which refuse to be divided by zero")
     trace = _trace(operands)
     kind = tuple([o if isinstance(o, Value) else trace.value("full", (o,), dtype) for o in _cast(operands, dtype)])
     return trace.value(function, kind, dtype)
@@ -419,10 +447,31 @@ def _logic(symbol, *tests):
     return found
 
 
+def _largest(x):
+    """The largest finite number of the dtype of ``x``."""
+    if not x.dtype.startswith("float"):
+        raise NotFusable("infinities of whole numbers")
+    return float(np.finfo(x.dtype).max)
+
+
+def _trunc_divide(a, b):
+    """A quotient of fractions, rounded towards zero."""
+    if any(not o.dtype.startswith("float") for o in (a, b) if isinstance(o, Value)):
+        raise NotFusable("a quotient of whole numbers, which refuse to be divided by zero")
+    return unary("trunc", a / b)
+
+
+def _unserved():
+    """What an expression says where the setting at hand is none of its business."""
+    raise NotFusable("no loop for this setting")
+
+
 _FUNCTIONS: dict[str, Any] = {name: functools.partial(call, name) for name in {*SIMD, *VMATH} - {"where"}}
-_FUNCTIONS |= {"min": functools.partial(call, "minimum"), "max": functools.partial(call, "maximum"), "inf": math.inf,
-               "nan": math.nan, "_where": _where, "_both": functools.partial(_logic, "&"),
-               "_either": functools.partial(_logic, "|")}  # fmt: skip
+_FUNCTIONS |= {
+    "trunc_divide": _trunc_divide, "largest": _largest, "unserved": _unserved, "inf": math.inf, "nan": math.nan,
+    "min": functools.partial(call, "minimum"), "max": functools.partial(call, "maximum"), "_where": _where,
+    "_both": functools.partial(_logic, "&"), "_either": functools.partial(_logic, "|"),
+}  # fmt: skip
 
 
 class _Lazy(ast.NodeTransformer):

@@ -92,6 +92,43 @@ def test_dtypes_and_masks():
         assert (big.dtype, y.dtype, z.dtype) == (bool, np.float32, bool)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_whole_numbers(dtype):
+    text = "y = a << b; z = a >> b; v = gcd(a, b); w = lcm(a, b); n = ~a"
+    loop = loop_from_text(text, {"a": dtype, "b": dtype}, {}, ["y", "z", "v", "w", "n"])
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(-99, 99, (2, 517)).astype(dtype)
+    a[:5], b[2:7] = 0, 0
+    for _, (y, z, v, w, n) in run_everywhere(plan_loop, (a, b), lanes=(4, 16), loop=loop):
+        np.testing.assert_array_equal(y, np.left_shift(a, b))
+        np.testing.assert_array_equal(z, np.right_shift(a, b))
+        np.testing.assert_array_equal(v, np.gcd(a, b))
+        np.testing.assert_array_equal(w, np.lcm(a, b))
+        np.testing.assert_array_equal(n, ~a)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_remainders_and_neighbours(dtype):
+    names = ["fmod", "remainder", "floor_divide", "nextafter", "hypot"]
+    text = "; ".join([f"{n}_ = {n}(a, b)" for n in names])
+    loop = loop_from_text(text, {"a": dtype, "b": dtype}, {}, [f"{n}_" for n in names])
+    rng, kind = np.random.default_rng(0), np.finfo(dtype)
+    special = [0, -0.0, 1, -1, np.inf, -np.inf, np.nan, kind.max, kind.tiny, kind.smallest_subnormal, 7, 1e-3]
+    with np.errstate(all="ignore"):
+        some = [np.repeat(special, len(special)), rng.uniform(-50, 50, 700), 10 ** rng.uniform(-30, 30, 300),
+                rng.integers(-9, 9, 300)]  # fmt: skip
+        others = [np.tile(special, len(special)), rng.uniform(-5, 5, 700), 10 ** rng.uniform(-30, 30, 300),
+                  rng.integers(-4, 4, 300)]  # fmt: skip
+        a, b = np.concatenate(some).astype(dtype), np.concatenate(others).astype(dtype)
+        expected = [np.fmod(a, b), np.remainder(a, b), np.floor_divide(a, b), np.nextafter(a, b), np.hypot(a, b)]
+    for _, found in run_everywhere(plan_loop, (a, b), lanes=(4, 16), loop=loop):
+        for name, got, wanted in zip(names, found, expected, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=kind.eps if name == "hypot" else 0, err_msg=name)
+            if name in ("fmod", "remainder", "nextafter"):
+                signs = np.signbit(got) == np.signbit(wanted)
+                assert (signs | np.isnan(wanted)).all(), name
+
+
 def test_integers():
     text = "y = a * 3 - b; z = a if a > b else b; w = a & b"
     loop = loop_from_text(text, {"a": "int64", "b": "int64"}, {}, ["y", "z", "w"])
@@ -144,7 +181,7 @@ def test_what_the_language_cannot_say():
     with pytest.raises(NotFusable):
         loop_from_text("y = 2 ** n", {"n": "int64"}, {}, ["y"])
     with pytest.raises(NotFusable):
-        loop_from_text("y = n << 2", {"n": "int64"}, {}, ["y"])
+        loop_from_text("y = n << 2", {"n": "float32"}, {}, ["y"])
     trace = Trace()
     with pytest.raises(NotFusable):
         bool(trace.input("float32") > 0)
@@ -265,7 +302,10 @@ SPECIAL = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1, -1, 1e30, -1e30, 1e-30,
                     20.5, -20.5, 0.5, -0.5], np.float32)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [n for n, op in ELEMENTWISE.items() if op.scalar and not n.startswith("bitwise")])
+OF_BITS = ("bitwise", "gcd", "lcm")  # which fractions have none of
+
+
+@pytest.mark.parametrize("name", [n for n, op in ELEMENTWISE.items() if op.scalar and not n.startswith(OF_BITS)])
 def test_scalar_expressions_at_special_values(name):
     op = ELEMENTWISE[name]
     parameters = inspect.signature(eval(f"lambda {op.signature}: 0")).parameters  # noqa: S307 (the record's own text)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # bodies of kernels are typed by Numba, not by annotations
     simd: Any
     tiles: Any
     vmath: Any
+    vmath_arithmetic: Any
     vmath_bessel: Any
     vmath_error: Any
     vmath_gamma: Any
@@ -40,11 +41,15 @@ else:
     simd = module("autograd_core.kernels.simd")
     tiles = module("autograd_core.kernels.tiles")
     vmath = module("autograd_core.kernels.vmath")
+    vmath_arithmetic = module("autograd_core.kernels.vmath_arithmetic")
     vmath_bessel = module("autograd_core.kernels.vmath_bessel")
     vmath_error = module("autograd_core.kernels.vmath_error")
     vmath_gamma = module("autograd_core.kernels.vmath_gamma")
 
-__all__ = ["atomics", "conv_tiles", "pipeline", "simd", "tiles", "vmath", "vmath_bessel", "vmath_error", "vmath_gamma"]
+__all__ = [
+    "atomics", "conv_tiles", "pipeline", "simd", "tiles", "vmath", "vmath_arithmetic", "vmath_bessel", "vmath_error",
+    "vmath_gamma",
+]  # fmt: skip
 
 
 def load() -> None:

@@ -22,16 +22,17 @@ NUMBER = "number"
 OPERATORS = frozenset(["+", "-", "*", "/", "&", "|", "^", "<<", ">>", "<", "<=", "==", "!=", ">=", ">"])
 SIMD = {"where": "where", "minimum": "minimum", "maximum": "maximum", "abs": "absolute", "sqrt": "sqrt",
         "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint", "copysign": "copysign"}  # fmt: skip
-LANEWISE = frozenset(["acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cosh", "exp2", "fmod", "hypot",
+LANEWISE = frozenset(["acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cosh", "exp2",
                       "log10", "log2", "pow", "sinh", "tan"])  # fmt: skip
 """Functions that the C library works out lane by lane (`pow` in float64 alone): no quicker than NumPy's."""
 
 SPECIAL = {
+    "vmath_arithmetic": ["fmod", "remainder", "floor_divide", "nextafter", "hypot", "gcd", "lcm"],
     "vmath_error": ["erfc", "erfcx", "erfinv", "log_ndtr", "ndtr", "ndtri"],
     "vmath_gamma": ["lgamma", "digamma", "trigamma", "polygamma", "zeta"],
     "vmath_bessel": ["i0", "i0e", "i1", "i1e"],
 }
-"""Functions that NumPy lacks, by the module that holds them."""
+"""Functions that NumPy lacks, or does one element after the other, by the module that holds them."""
 
 PLAIN = {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu_slope", "sin", "cos", "rsqrt"}
 VMATH = dict.fromkeys([*sorted(LANEWISE), *sorted(PLAIN)], "vmath") | {f: m for m, fs in SPECIAL.items() for f in fs}
@@ -65,6 +66,8 @@ class Loop(NamedTuple):
     @property
     def lanes(self) -> int:
         """Elements of one vector: as many as the narrowest floating-point type fills a register with."""
+        if not set(self.dtypes) - {"bool", "uint8"}:
+            return host.lanes(np.uint8)
         narrow = "float32" in self.dtypes or ("float64" not in self.dtypes and "int64" not in self.dtypes)
         return host.lanes(np.float32 if narrow else np.float64)
 

@@ -316,16 +316,40 @@ def logsigmoid(input):
     return np.minimum(input, 0) - np.log1p(np.exp(-np.abs(input)))
 
 
-@op(composite, namespace="nn.functional", samples=[WIDE])
+def _tanhshrink_slope(g, input):
+    t = ops.tanh(input)
+    return g * (t * t)
+
+
+@op(elementwise, namespace="nn.functional", out=False, vjp=[_tanhshrink_slope], samples=[WIDE],
+    scalar="input - tanh(input)")  # fmt: skip
 def tanhshrink(input):
     """input - tanh(input)."""
-    return input - ops.tanh(input)
+    return input - np.tanh(input)
 
 
-@op(composite, namespace="nn.functional", samples=[distinct(3, 4)], onnx="Softsign")
+def _softsign_slope(g, input):
+    size = 1 + ops.abs(input)
+    return g / (size * size)
+
+
+@op(elementwise, namespace="nn.functional", out=False, vjp=[_softsign_slope], samples=[distinct(3, 4)],
+    scalar="input / (1 + abs(input))", onnx="Softsign")  # fmt: skip
 def softsign(input):
     """input / (1 + |input|)."""
-    return input / (1 + ops.abs(input))
+    return input / (1 + np.abs(input))
+
+
+def _gate_slope(g, input, gate):
+    s = ops.sigmoid(gate)
+    return g * input * (s * (1 - s))
+
+
+@op(elementwise, namespace="internal", vjp=[lambda g, gate: g * ops.sigmoid(gate), _gate_slope],
+    scalar="input / (1 + exp(-gate))", samples=[sample(WIDE, WIDE)])  # fmt: skip
+def gated(input, gate):
+    """The input times the sigmoid of the gate."""
+    return input / (1 + np.exp(-gate))
 
 
 @op(composite, namespace="nn.functional", samples=[WIDE, sample(real(4, 3), 0)])
@@ -336,4 +360,4 @@ def glu(input, dim=-1):
     size = input.shape[normalize_dim(dim, input.ndim)]
     if size % 2:
         raise RuntimeError(f"glu: halving dimension {dim} needs an even size, got {size}")
-    return ops.narrow(input, dim, 0, size // 2) * ops.sigmoid(ops.narrow(input, dim, size // 2, size // 2))
+    return ops.gated(ops.narrow(input, dim, 0, size // 2), ops.narrow(input, dim, size // 2, size // 2))

@@ -199,6 +199,8 @@ def _rounding(arrays, settings):
 @op(elementwise, signature="input, other, *, rounding_mode=None", prepare=_rounding, promote=False,
     vjp=[lambda g, other, rounding_mode: zeros(g) if rounding_mode else g / other,
          lambda g, out, other, rounding_mode: zeros(g) if rounding_mode else -g * out / other],
+    scalar="input / other if rounding_mode is None else floor_divide(input, other) if rounding_mode == 'floor' else "
+           "trunc_divide(input, other)",
     samples=[*QUOTIENTS, sample(real(3, 4), 0.7, rounding_mode="trunc"),
              sample(real(3), real(3), rounding_mode="floor"),
              sample(integer(3, 4), integer(3, 4, low=1), rounding_mode="trunc")], aliases=["divide"])  # fmt: skip
@@ -209,7 +211,8 @@ def div(input, other, *, rounding_mode):
     return _whole_quotient(input, other, np.floor_divide if rounding_mode == "floor" else _truncated)
 
 
-@op(arithmetic, samples=[sample(real(3, 4), 0.7), sample(integer(3, 4, low=-9, high=9), integer(4, low=1))])
+@op(arithmetic, samples=[sample(real(3, 4), 0.7), sample(integer(3, 4, low=-9, high=9), integer(4, low=1))],
+    scalar="floor_divide(input, other)")  # fmt: skip
 def floor_divide(input, other):
     """Quotient rounded down; like PyTorch's, it has no gradient."""
     return _whole_quotient(input, other, np.floor_divide)
@@ -218,7 +221,8 @@ def floor_divide(input, other):
 REMAINDERS = [sample(real(3, 4), 0.7), sample(real(3, 4), real(4, low=-3, high=-0.5))]
 
 
-@op(arithmetic, vjp=[lambda g: g, lambda g, input, other: -g * ops.floor_divide(input, other)], samples=REMAINDERS)
+@op(arithmetic, vjp=[lambda g: g, lambda g, input, other: -g * ops.floor_divide(input, other)], samples=REMAINDERS,
+    scalar="remainder(input, other)")  # fmt: skip
 def remainder(input, other):
     """Remainder of division rounded down: input - floor(input / other) * other, with the divisor's sign."""
     return _whole_quotient(input, other, np.remainder)
@@ -328,7 +332,9 @@ def atan2(input, other):
 
 @op(elementwise, vjp=[lambda g, input, other: g / (1 + ops.exp(other - input)),
                       lambda g, input, other: g / (1 + ops.exp(input - other))],
-    samples=BINARY[:2], inplace=False, promote=tensors("logaddexp", 0, 1, then=promote_to_float))  # fmt: skip
+    samples=BINARY[:2], inplace=False, promote=tensors("logaddexp", 0, 1, then=promote_to_float),
+    scalar="input + 0.6931471805599453 if input == other else "
+           "max(input, other) + log1p(exp(-abs(input - other)))")  # fmt: skip
 def logaddexp(input, other):
     """Logarithm of a sum of exponentials: log(exp(input) + exp(other)), without overflow on the way."""
     return np.logaddexp(input, other)
@@ -336,7 +342,9 @@ def logaddexp(input, other):
 
 @op(elementwise, vjp=[lambda g, input, other: g / (1 + ops.exp2(other - input)),
                       lambda g, input, other: g / (1 + ops.exp2(input - other))],
-    samples=BINARY[:2], inplace=False, promote=tensors("logaddexp2", 0, 1, then=promote_to_float))  # fmt: skip
+    samples=BINARY[:2], inplace=False, promote=tensors("logaddexp2", 0, 1, then=promote_to_float),
+    scalar="input + 1 if input == other else max(input, other) + "
+           "1.4426950408889634 * log1p(exp(-0.6931471805599453 * abs(input - other)))")  # fmt: skip
 def logaddexp2(input, other):
     """As `logaddexp` with base 2: log2(2**input + 2**other)."""
     return np.logaddexp2(input, other)

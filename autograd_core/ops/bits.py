@@ -39,7 +39,7 @@ bitwise_or = _bitwise(np.bitwise_or, "bitwise_or", "or", "|", "BitwiseOr")
 bitwise_xor = _bitwise(np.bitwise_xor, "bitwise_xor", "exclusive or", "^", "BitwiseXor")
 
 
-@op(arithmetic, promote=whole, samples=[integer(3, 4), boolean(3)], onnx="BitwiseNot")
+@op(arithmetic, promote=whole, samples=[integer(3, 4), boolean(3)], scalar="~input", onnx="BitwiseNot")
 def bitwise_not(input):
     """Bitwise not of integers, logical not of booleans."""
     return np.invert(input)
@@ -59,13 +59,13 @@ def bitwise_right_shift(input, other):
     return np.right_shift(input, other)
 
 
-@op(arithmetic, promote=tensors("gcd", 0, 1, then=whole), samples=PAIRS)
+@op(arithmetic, promote=tensors("gcd", 0, 1, then=whole), samples=PAIRS, scalar="gcd(input, other)")
 def gcd(input, other):
     """Greatest common divisor, never negative."""
     return np.gcd(input, other)
 
 
-@op(arithmetic, promote=tensors("lcm", 0, 1, then=whole), samples=PAIRS)
+@op(arithmetic, promote=tensors("lcm", 0, 1, then=whole), samples=PAIRS, scalar="lcm(input, other)")
 def lcm(input, other):
     """Least common multiple, never negative."""
     return np.lcm(input, other)

@@ -88,7 +88,7 @@ def _to_max(g, input, min, max):
 
 @op(arithmetic, signature="input, min=None, max=None", vjp=[_inside, _to_min, _to_max], prepare=_limits, onnx="Clip",
     samples=[sample(real(3, 4), -0.5, 1), sample(real(3, 4), max=0.3), sample(real(3, 4), real(4), real(3, 1))],
-    aliases=["clip"])  # fmt: skip
+    scalar="minimum(maximum(input, min), max)", aliases=["clip"])  # fmt: skip
 def clamp(input, min, max):
     """Elements limited to [min, max]; either limit may be missing. Where min > max, the result is max."""
     if max is None:
@@ -204,14 +204,15 @@ def _one_dtype(arrays):
     return arrays
 
 
-@op(arithmetic, promote=tensors("heaviside", 0, 1, then=_one_dtype), samples=[sample(real(3, 4), real(4))])
+@op(arithmetic, promote=tensors("heaviside", 0, 1, then=_one_dtype), samples=[sample(real(3, 4), real(4))],
+    scalar="values if input == 0 else 1 if input > 0 else 0")  # fmt: skip
 def heaviside(input, values):
     """Step function: 0 below zero, 1 above, ``values`` at zero."""
     return np.where(input == 0, values, (input > 0).astype(input.dtype))
 
 
 @op(elementwise, vjp=[lambda g, input, other: ops.where(input == other, 0, g), zeros], samples=BINARY[:2],
-    promote=tensors("nextafter", 0, 1))  # fmt: skip
+    promote=tensors("nextafter", 0, 1), scalar="nextafter(input, other)")  # fmt: skip
 def nextafter(input, other):
     """The next floating-point number after ``input`` in the direction of ``other``."""
     if input.dtype.kind != "f":

@@ -65,10 +65,10 @@ def _predicate(body, known, text, scalar=None, onnx=None):
 
 
 isnan = _predicate(np.isnan, "isnan", "NaN", "input != input", "IsNaN")
-isinf = _predicate(np.isinf, "isinf", "infinite, of either sign", None, "IsInf")
+isinf = _predicate(np.isinf, "isinf", "infinite, of either sign", "abs(input) == inf", "IsInf")
 isfinite = _predicate(np.isfinite, "isfinite", "neither infinite nor NaN", "input - input == 0")
-isposinf = _predicate(lambda x: np.equal(x, np.inf), "isposinf", "positive infinity")
-isneginf = _predicate(lambda x: np.equal(x, -np.inf), "isneginf", "negative infinity")
+isposinf = _predicate(lambda x: np.equal(x, np.inf), "isposinf", "positive infinity", "input == inf")
+isneginf = _predicate(lambda x: np.equal(x, -np.inf), "isneginf", "negative infinity", "input == -inf")
 isreal = _predicate(lambda x: np.ones(x.shape, bool), "isreal", "real, as all elements are here")
 signbit = _predicate(lambda x: np.signbit(x) if x.dtype.kind == "f" else np.less(x, 0), "signbit",
                      "negative (-0.0 counts as negative)")  # fmt: skip

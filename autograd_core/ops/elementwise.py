@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .. import ops
-from ..registry import arithmetic, elementwise, op, view
+from ..registry import arithmetic, composite, elementwise, op
 from . import samples as draw
 from .arithmetic import refuse_bool, zeros
 from .samples import distinct, integer, real, sample
@@ -76,6 +76,8 @@ def _logit_slope(g, input, eps):
 
 
 @op(elementwise, signature="input, eps=None", vjp=[_logit_slope], aliases=["special.logit"],
+    scalar="log(input / (1 - input)) if eps is None else "
+           "log(min(max(input, eps), 1 - eps) / (1 - min(max(input, eps), 1 - eps)))",
     samples=[draw.positive(3, 4, low=0.1, high=0.9), sample(real(3, 4, low=-0.2, high=1.2), 0.25)])  # fmt: skip
 def logit(input, *, eps):
     """Inverse of `sigmoid`: log(input / (1 - input)), of the input limited to [eps, 1 - eps] if ``eps`` is given."""
@@ -165,7 +167,8 @@ def _sinc_slope(g, input, out):
     return g * ops.where(near, series, (ops.cos(math.pi * input) - out) / ops.where(near, 1.0, input))
 
 
-@op(elementwise, vjp=[_sinc_slope], samples=[real(3, 4)], aliases=["special.sinc"])
+@op(elementwise, vjp=[_sinc_slope], samples=[real(3, 4)], aliases=["special.sinc"],
+    scalar="1 if input == 0 else sin(3.141592653589793 * input) / (3.141592653589793 * input)")  # fmt: skip
 def sinc(input):
     """Normalised cardinal sine: sin(pi * input) / (pi * input), 1 at zero."""
     turns = math.pi * input
@@ -257,34 +260,38 @@ def sgn(input):
     return _sign(input)
 
 
-@op(arithmetic, vjp=[lambda g: g], samples=[real(3, 4)], view=True, inplace=False)
+@op(composite, samples=[real(3, 4)])
 def positive(input):
     """The tensor itself, as ``+x``."""
-    refuse_bool("positive", (input,), "convert it first")
-    return input.view()
+    if input.dtype == bool:
+        raise RuntimeError("positive of bool tensors is not supported; convert it first")
+    return input
 
 
-def _itself(known, text, out=False, **options):
+def _itself(known, text, **options):
     """One of the functions that mean something for complex numbers alone; real tensors come back as they are."""
 
     def body(input):
-        return input.view()
+        return input
 
+    body.__name__ = body.__qualname__ = known
     body.__doc__ = f"{text}: the tensor itself, as all tensors are real."
-    return op(view, name=known, vjp=[lambda g: g], samples=[real(3, 4)], view=True, out=out, **options)(body)
+    return op(composite, name=known, samples=[real(3, 4)], **options)(body)
 
 
 real_part = _itself("real", "Real part")
 conj = _itself("conj", "Complex conjugate")
-conj_physical = _itself("conj_physical", "Complex conjugate", out=True, inplace=True)
+conj_physical = _itself("conj_physical", "Complex conjugate", inplace=True)
 resolve_conj = _itself("resolve_conj", "The conjugate made explicit")
 resolve_neg = _itself("resolve_neg", "The negation made explicit")
 
 
-@op(elementwise, vjp=[zeros], samples=[real(3, 4)], inplace=False)
+@op(elementwise, vjp=[zeros], samples=[real(3, 4)], inplace=False,
+    scalar="input if input != input else 3.141592653589793 if input < 0 else 0")  # fmt: skip
 def angle(input):
     """Angle of a real number in the complex plane: pi below zero, 0 above, NaN for NaN."""
-    return np.where(np.isnan(input), input, np.where(input < 0, math.pi, 0)).astype(input.dtype)
+    found = np.less(input, 0) * input.dtype.type(math.pi)
+    return np.where(input == input, found, input)
 
 
 # ---------------------------------------------------------------------------------------------------- roundings
@@ -308,6 +315,7 @@ trunc = _rounded(np.trunc, "trunc", "towards zero", aliases=["fix"])
 
 
 @op(arithmetic, signature="input, *, decimals=0", vjp=[zeros], onnx="Round", aliases=["special.round"],
+    scalar="rint(input) if decimals == 0 else unserved()",
     samples=[real(3, 4), integer(3), sample(real(3, 4), decimals=1),
              sample(real(3, high=99.0), decimals=-1)])  # fmt: skip
 def round(input, *, decimals):
@@ -342,9 +350,17 @@ def frexp(input):
 
 @op(arithmetic, signature="input, nan=0.0, posinf=None, neginf=None",
     vjp=[lambda g, input: ops.where(ops.isfinite(input), g, 0)],
-    samples=[real(3, 4), sample(real(3), 1.0, 2.0, -2.0), integer(3)])  # fmt: skip
+    samples=[real(3, 4), sample(real(3), 1.0, 2.0, -2.0), integer(3)],
+    scalar="(0 if nan is None else nan) if input != input else "
+           "(largest(input) if posinf is None else posinf) if input == inf else "
+           "(-largest(input) if neginf is None else neginf) if input == -inf else input")  # fmt: skip
 def nan_to_num(input, *, nan, posinf, neginf):
     """NaNs and infinities replaced by numbers: 0 and the largest and smallest finite ones, unless others are given."""
     if input.dtype.kind != "f":
         return input.copy()
-    return np.nan_to_num(input, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)
+    limits, found = np.finfo(input.dtype), np.array(input)
+    for wrong, value in ((np.not_equal(input, input), 0.0 if nan is None else nan),
+                         (np.equal(input, np.inf), limits.max if posinf is None else posinf),
+                         (np.equal(input, -np.inf), limits.min if neginf is None else neginf)):  # fmt: skip
+        np.copyto(found, value, where=wrong, casting="unsafe")
+    return found
