@@ -11,8 +11,8 @@ import numpy as np
 
 from .clusters import Fused
 from .epilogues import Ended
-from .kernels import gemm, indexing, moves
-from .kernels.elementwise import plan_loop, plan_norm
+from .kernels import elements, gemm, indexing, moves
+from .kernels.elementwise import plan_loop
 from .kernels.loop_text import Loop, Output
 from .kernels.plan import Array, Plan
 from .program import Instruction, Value
@@ -20,14 +20,13 @@ from .shapes import ndarray
 from .tables import Tabled
 
 MOVES: dict[str, Callable] = {
-    "join": moves.join, "pile": moves.pile, "pick": indexing.pick, "gather": indexing.gather,
-    "in_zeros": lambda *a, **k: (moves if len(a) == 1 else indexing).in_zeros(*a, **k),
-    "scatter_in_zeros": indexing.scatter_in_zeros,
+    "join": moves.join, "pile": moves.pile, "pick": indexing.pick, "place": indexing.place,
+    "in_zeros": moves.in_zeros, "picked_in_zeros": indexing.in_zeros, "combine_slices": indexing.put_slices,
+    **{name: getattr(indexing, name) for name in ("take_slices", "put_slices", "slices_in_zeros")},
+    **{name: getattr(elements, name) for name in (
+        "gather", "scatter_in_zeros", "scatter_set", "scatter_sum", "scatter_prod", "scatter_max", "scatter_min")},
 }  # fmt: skip
 """Operations that move elements and nothing else, with their planners."""
-
-COMPOSED: dict[str, Callable] = {"vector_norm": plan_norm}
-"""Operations that are a few loops, with their planners."""
 
 DRAWS = ("coins", "uniform01", "exponential01", "normal01")
 """Random operations that have a kernel."""
@@ -68,8 +67,6 @@ def planned(row: Instruction, inputs: list[Array | None], numbers: int) -> Plan 
         return gemm.gemm_in_order(x, Array(weight.shape[::-1], weight.strides[::-1], weight.dtype), *bias)
     if name in MOVES:
         return MOVES[name](*inputs, **row.static) if len(inputs) == len(row.args) and None not in inputs else None
-    if name in COMPOSED:
-        return COMPOSED[name](*inputs, **row.static)
     kernel = row.op.kernel
     if kernel is None:
         return None

@@ -344,8 +344,8 @@ class Layout:
         for number, (out, spec) in enumerate(zip(row.outs, plan.outputs, strict=True)):
             outputs.append(self._out(out, spec, number in plan.zero, dying) if spec is not None else None)
         scratch = [self._root("arena", size) for size in plan.scratch]
-        for root in (*[place.root for place in outputs if place is not None], *scratch):
-            root.last = max(root.last, len(self.rows))
+        for root in (*[place.root for place in (*inputs, *outputs) if place is not None], *scratch):
+            root.last = max(root.last, len(self.rows))  # a row of its own may have zeroed an output before
         native = Native(plan, inputs, outputs, scratch, row, guard)
         if guard is not None or not self.rows or not self._merge(self.rows[-1], native):
             self.rows.append(native)

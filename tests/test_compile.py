@@ -544,7 +544,7 @@ def test_an_error_in_a_run_names_the_operation():
     f(ag.ones(3), ag.tensor([1]))
     with pytest.raises(IndexError) as caught:
         f(ag.ones(3), ag.tensor([7]))
-    assert any("pick" in note and "test_compile.py" in note for note in caught.value.__notes__)
+    assert any("take_slices" in note and "test_compile.py" in note for note in caught.value.__notes__)
 
 
 def test_wrong_options():

@@ -1,6 +1,7 @@
-"""Elements and slices picked by arrays of integers, and their adjoints, in compiled programs.
+"""Slices picked by arrays of integers, and slices put back where such arrays say.
 
-Indices of slices count from the end where they are negative. That they lie in range is looked at before (`Checked`).
+Indices count from the end where they are negative. That they lie in range is looked at before: by the operations
+themselves, in compiled programs by what `checked` says of them.
 """
 from __future__ import annotations
 
@@ -11,12 +12,33 @@ from typing import NamedTuple
 import numpy as np
 
 from autograd_core.kernels.lazy import simd
+from autograd_core.kernels.moves import copying, dense
 from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, is_c_ordered, out
 from autograd_core.kernels.runner import range_kernel
 
 GRAIN = 16384  # elements of a chunk
 WHOLE = slice(None)
-HEAD = 5  # words before those of the arrays of indices: address, length of the dimension, stride
+HEAD = 6  # words before those of the arrays of indices: address, length of the dimension, stride
+
+
+def combiner(how: str):
+    """Device function: what becomes of an element and the one that is put there; NaN stays where it is."""
+    if how == "add":
+        return simd.device(lambda a, b: a + b)
+    if how == "multiply":
+        return simd.device(lambda a, b: a * b)
+    if how == "maximum":
+        return simd.device(lambda a, b: b if b > a or b != b else a)
+    if how == "minimum":
+        return simd.device(lambda a, b: b if b < a or b != b else a)
+    return simd.device(lambda a, b: b)
+
+
+def element(how: str, dtype: np.dtype) -> np.dtype | None:
+    """The type as which elements are worked on: bytes where they are only moved; None where no kernel serves them."""
+    if how == "set":
+        return np.dtype(f"u{dtype.itemsize}") if dtype.itemsize in (1, 2, 4, 8) and dtype.isnative else None
+    return dtype if dtype.char in "fd" and dtype.isnative else None
 
 
 def _place(arrays: int):
@@ -37,74 +59,54 @@ def _place(arrays: int):
 
 @range_kernel
 def take(itemsize, arrays):
-    """Copy slices; a unit is (outer, position). Context: x, out, positions, length of a slice, stride of outer in x."""
+    """Copy slices; a unit is (outer, position).
+
+    Context: x, out, positions, length of a slice, stride of outer in x, a free word, indices.
+    """
     S, place = simd.scalar(np.dtype(f"u{itemsize}")), _place(arrays)
 
     def kernel(context, start, stop):
         w = simd.words(context)
         positions, length = w[2], w[3]
-        for unit in range(start, stop):
-            outer = unit // positions
-            source = simd.advance(simd.pointer(w[0], S), outer * w[4] + place(w, unit - outer * positions))
-            target = simd.advance(simd.pointer(w[1], S), unit * length)
+        outer = start // positions
+        position = start - outer * positions
+        x, target = simd.pointer(w[0], S), simd.advance(simd.pointer(w[1], S), start * length)
+        for _ in range(start, stop):
+            source = simd.advance(x, outer * w[4] + place(w, position))
             for i in range(length):
                 target[i] = source[i]
+            target = simd.advance(target, length)
+            position += 1
+            if position == positions:
+                position, outer = 0, outer + 1
 
     return kernel
 
 
 @range_kernel
-def put(dtype, arrays):
-    """Add slices of g where `take` would take them from; a unit is an outer. Context: as of `take`, g and out for x."""
-    S, place = simd.scalar(dtype), _place(arrays)
+def put(dtype, arrays, how):
+    """Put slices where `take` would take them from; a unit is (outer, run of elements of a slice).
+
+    No two units meet, and each goes through the positions in order. Context: slices, out, positions, length of a slice,
+    stride of outer in out, length of a run, indices.
+    """
+    S, place, combine = simd.scalar(dtype), _place(arrays), combiner(how)
 
     def kernel(context, start, stop):
         w = simd.words(context)
-        positions, length = w[2], w[3]
-        for outer in range(start, stop):
+        positions, length, run = w[2], w[3], w[5]
+        runs = (length + run - 1) // run
+        for unit in range(start, stop):
+            outer = unit // runs
+            first = (unit - outer * runs) * run
+            count = min(run, length - first)
+            source = simd.advance(simd.pointer(w[0], S), outer * positions * length + first)
+            target = simd.advance(simd.pointer(w[1], S), outer * w[4] + first)
             for position in range(positions):
-                source = simd.advance(simd.pointer(w[0], S), (outer * positions + position) * length)
-                target = simd.advance(simd.pointer(w[1], S), outer * w[4] + place(w, position))
-                for i in range(length):
-                    target[i] += source[i]
-
-    return kernel
-
-
-@range_kernel
-def take_each(itemsize):
-    """Copy elements; a unit is an outer. Context: x, out, indices, their number, length of x's dimension, inner."""
-    S = simd.scalar(np.dtype(f"u{itemsize}"))
-
-    def kernel(context, start, stop):
-        w = simd.words(context)
-        count, size, inner = w[3], w[4], w[5]
-        for outer in range(start, stop):
-            source = simd.advance(simd.pointer(w[0], S), outer * size * inner)
-            target = simd.advance(simd.pointer(w[1], S), outer * count * inner)
-            indices = simd.words(w[2] + 8 * outer * count * inner)
-            for k in range(count):
-                for i in range(inner):
-                    target[k * inner + i] = source[indices[k * inner + i] * inner + i]
-
-    return kernel
-
-
-@range_kernel
-def put_each(dtype):
-    """Add elements of g where `take_each` would take them from. Context: as of `take_each`, g and out for x."""
-    S = simd.scalar(dtype)
-
-    def kernel(context, start, stop):
-        w = simd.words(context)
-        count, size, inner = w[3], w[4], w[5]
-        for outer in range(start, stop):
-            source = simd.advance(simd.pointer(w[0], S), outer * count * inner)
-            target = simd.advance(simd.pointer(w[1], S), outer * size * inner)
-            indices = simd.words(w[2] + 8 * outer * count * inner)
-            for k in range(count):
-                for i in range(inner):
-                    target[indices[k * inner + i] * inner + i] += source[k * inner + i]
+                there = simd.advance(target, place(w, position))
+                for i in range(count):
+                    there[i] = combine(there[i], source[i])
+                source = simd.advance(source, length)
 
     return kernel
 
@@ -130,90 +132,103 @@ def _first(shape: Sequence[int], spec: tuple, indices: Sequence[Array | None]) -
     for x in indices:
         if x is None or x.dtype != np.int64 or x.shape != indices[0].shape or 0 in x.shape:  # type: ignore[union-attr]
             return None
+        if not is_c_ordered(x):
+            return None
     return arrays[0]
 
 
-def _in_order(*arrays: Array | None) -> bool:
-    return all(x is not None and is_c_ordered(x) for x in arrays)
+class Slices(NamedTuple):
+    """What an index picks: outers, positions, length of a slice, stride of an outer, and the shape of all that."""
+
+    outers: int
+    positions: int
+    length: int
+    step: int
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], first: int, indices: Sequence[Array | None]) -> Slices:
+        """What arrays pick from dimension ``first`` on."""
+        count, place = len(indices), indices[0].shape  # type: ignore[union-attr]
+        after = shape[first + count :]
+        return cls(math.prod(shape[:first]), math.prod(place), math.prod(after), math.prod(shape[first:]),
+                   (*shape[:first], *place, *after))  # fmt: skip
 
 
-def _slices(shape: tuple[int, ...], first: int, indices: Sequence[Array | None],
-            ) -> tuple[int, int, int, int, list[int], tuple[int, ...]]:
-    """Outers, positions, length of a slice, stride of an outer, words of the indices, shape of what is picked."""
-    count, steps = len(indices), [math.prod(shape[d + 1 :]) for d in range(len(shape))]
-    words = [x for a in range(count) for x in (0, shape[first + a], steps[first + a])]
-    place = indices[0].shape  # type: ignore[union-attr]
-    found = (*shape[:first], *place, *shape[first + count :])
-    return (math.prod(shape[:first]), math.prod(place), steps[first + count - 1], math.prod(shape[first:]), words,
-            found)
+def _words(shape: tuple[int, ...], first: int, count: int, argument: int) -> list:
+    """What a context says of the arrays of indices, of which the first is ``argument``."""
+    return [x for a in range(count) for x in (inp(argument + a), shape[first + a], math.prod(shape[first + a + 1 :]))]
 
 
 def pick(x: Array, *indices: Array | None, spec: tuple) -> Plan | None:
     """Plan ``ops.pick`` by arrays of int64 side by side, of a C-ordered array."""
-    first = _first(x.shape, spec, indices)
-    if first is None or not _in_order(x, *indices) or x.dtype.itemsize not in (1, 2, 4, 8):
+    first, kind = _first(x.shape, spec, indices), element("set", x.dtype)
+    if first is None or kind is None or not is_c_ordered(x):
         return None
-    outers, positions, length, step, words, shape = _slices(x.shape, first, indices)
-    given = [inp(1 + k // 3) if k % 3 == 0 else word for k, word in enumerate(words)]
-    call = Call(take(x.dtype.itemsize, len(indices)), (inp(0), out(0), positions, length, step, *given),
-                outers * positions, max(1, GRAIN // length))  # fmt: skip
-    return Plan((Spec(shape, x.dtype),), (call,))
+    found, words = Slices.of(x.shape, first, indices), _words(x.shape, first, len(indices), 1)
+    call = Call(take(kind.itemsize, len(indices)), (inp(0), out(0), *found[1:4], 0, *words),
+                found.outers * found.positions, max(1, GRAIN // found.length))  # fmt: skip
+    return Plan((Spec(found.shape, x.dtype),), (call,))
+
+
+def _putting(shape: tuple[int, ...], source: Array, number: int, first: int, indices: Sequence[Array | None],
+             how: str) -> Call | None:  # fmt: skip
+    """The call that puts argument ``number`` into the output; the arrays of indices follow it."""
+    found, kind = Slices.of(shape, first, indices), element(how, source.dtype)
+    if kind is None or source.shape != found.shape or not is_c_ordered(source):
+        return None
+    run = min(found.length, max(64, GRAIN // found.positions))
+    context = (inp(number), out(0), *found[1:4], run, *_words(shape, first, len(indices), number + 1))
+    return Call(put(kind, len(indices), how), context, found.outers * -(-found.length // run),
+                max(1, GRAIN // (found.positions * run)))  # fmt: skip
 
 
 def in_zeros(g: Array, *indices: Array | None, shape: tuple[int, ...], spec: tuple) -> Plan | None:
     """Plan ``ops.in_zeros`` at an index as :func:`pick` serves it."""
     first = _first(shape, spec, indices)
-    if first is None or not _in_order(g, *indices) or g.dtype.char not in "fd":
+    call = None if first is None else _putting(tuple(shape), g, 0, first, indices, "add")
+    return None if call is None else Plan((Spec(tuple(shape), g.dtype),), (call,), (), (0,))
+
+
+def place(x: Array, source: Array, *indices: Array | None, spec: tuple, how: str) -> Plan | None:
+    """Plan ``ops.place`` at an index as :func:`pick` serves it: a copy of ``x`` with slices put into it."""
+    first = _first(x.shape, spec, indices)
+    if first is None or source.dtype != x.dtype:
         return None
-    outers, positions, length, step, words, picked = _slices(tuple(shape), first, indices)
-    if g.shape != picked:
-        return None
-    given = [inp(1 + k // 3) if k % 3 == 0 else word for k, word in enumerate(words)]
-    call = Call(put(g.dtype, len(indices)), (inp(0), out(0), positions, length, step, *given), outers,
-                max(1, GRAIN // (positions * length)))  # fmt: skip
-    return Plan((Spec(tuple(shape), g.dtype),), (call,), (), (0,))
+    calls = (copying(inp(0), x, out(0), dense(x.shape, x.dtype.itemsize)),
+             _putting(x.shape, source, 1, first, indices, how))  # fmt: skip
+    return None if None in calls else Plan((Spec(x.shape, x.dtype),), calls)  # type: ignore[arg-type]
 
 
-def _each(shape: Sequence[int], index: Array, dim: int) -> tuple[int, int, int, int] | None:
-    """Outers, indices of one, length of the dimension, inner; None where the other dimensions differ."""
-    dim = dim % len(shape) if shape else 0
-    rest = [(a, b) for d, (a, b) in enumerate(zip(shape, index.shape, strict=False)) if d != dim]
-    if len(index.shape) != len(shape) or not shape or any([a != b for a, b in rest]) or 0 in (*shape, *index.shape):
-        return None
-    if index.dtype != np.int64 or not is_c_ordered(index):
-        return None
-    return math.prod(shape[:dim]), index.shape[dim], shape[dim], math.prod(shape[dim + 1 :])
+def _along(dim: int) -> tuple:
+    return (WHOLE,) * dim + ("array",)
 
 
-def gather(x: Array, index: Array, *, dim: int, sparse_grad: bool = False) -> Plan | None:
-    """Plan ``ops.gather`` of a C-ordered array by int64 indices of its shape but for ``dim``."""
-    facts = _each(x.shape, index, dim)
-    if facts is None or not is_c_ordered(x) or x.dtype.itemsize not in (1, 2, 4, 8):
-        return None
-    outers, *rest = facts
-    call = Call(take_each(x.dtype.itemsize), (inp(0), out(0), inp(1), *rest), outers, _share(rest))
-    return Plan((Spec(index.shape, x.dtype),), (call,))
+def take_slices(x: Array, index: Array, *, dim: int) -> Plan | None:
+    """Plan ``ops.take_slices``."""
+    return pick(x, index, spec=_along(dim))
 
 
-def scatter_in_zeros(g: Array, index: Array, *, shape: tuple[int, ...], dim: int) -> Plan | None:
-    """Plan ``ops.scatter_in_zeros`` as :func:`gather`."""
-    facts = _each(shape, index, dim)
-    if facts is None or g.shape != index.shape or not is_c_ordered(g) or g.dtype.char not in "fd":
-        return None
-    outers, *rest = facts
-    call = Call(put_each(g.dtype), (inp(0), out(0), inp(1), *rest), outers, _share(rest))
-    return Plan((Spec(tuple(shape), g.dtype),), (call,), (), (0,))
+def slices_in_zeros(g: Array, index: Array, *, shape: tuple[int, ...], dim: int) -> Plan | None:
+    """Plan ``ops.slices_in_zeros``."""
+    return in_zeros(g, index, shape=shape, spec=_along(dim))
 
 
-def _share(rest: Sequence[int]) -> int:
-    return max(1, GRAIN // (rest[0] * rest[2]))
+def put_slices(x: Array, source: Array, index: Array, *, dim: int, how: str) -> Plan | None:
+    """Plan ``ops.put_slices``."""
+    return place(x, source, index, spec=_along(dim), how=how)
 
 
 def checked(name: str, shapes: Sequence[tuple[int, ...] | None], static: dict) -> list[Checked]:
-    """What must hold of the indices of an operation that has a plan here."""
-    shape = shapes[0] if name in ("pick", "gather") else static["shape"]
+    """What must hold of the indices of an operation that has a plan here or among `elements`."""
+    shape, first = static.get("shape", shapes[0]), FIRST_INDEX.get(name, 1)
     assert shape is not None
-    if name in ("gather", "scatter_in_zeros"):
-        return [Checked(1, 0, shape[static["dim"]])]
-    first = next(k for k, part in enumerate(static["spec"]) if type(part) is str)
-    return [Checked(1 + a, -shape[first + a], shape[first + a]) for a in range(len(shapes) - 1)]
+    if "spec" not in static:
+        limit = shape[static["dim"]]
+        return [Checked(first, -limit if "slices" in name else 0, limit)]
+    axes = [k for k, part in enumerate(static["spec"]) if type(part) is str]
+    return [Checked(first + a, -shape[axis], shape[axis]) for a, axis in enumerate(axes)]
+
+
+FIRST_INDEX = {"place": 2, "put_slices": 2, "combine_slices": 2}
+"""Operations whose indices do not begin with the second argument."""

@@ -70,7 +70,8 @@ def _plan(arrays: Sequence[Array | None], shape: tuple[int, ...], parts: Sequenc
     return Plan((Spec(shape, arrays[0].dtype),), tuple(calls), (), zero)  # type: ignore[union-attr]
 
 
-def _dense(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
+def dense(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    """Strides of C order."""
     return tuple([itemsize * math.prod(shape[d + 1 :]) for d in range(len(shape))])
 
 
@@ -82,7 +83,7 @@ def join(*arrays: Array | None, dim: int) -> Plan | None:
     dim %= len(first.shape)
     lengths = [a.shape[dim] for a in arrays if a is not None]
     shape = (*first.shape[:dim], sum(lengths), *first.shape[dim + 1 :])
-    strides = _dense(shape, first.dtype.itemsize)
+    strides = dense(shape, first.dtype.itemsize)
     return _plan(arrays, shape, [(sum(lengths[:i]) * strides[dim], strides) for i in range(len(arrays))])
 
 
@@ -93,18 +94,35 @@ def pile(*arrays: Array | None, dim: int) -> Plan | None:
         return None
     dim %= len(first.shape) + 1
     shape = (*first.shape[:dim], len(arrays), *first.shape[dim:])
-    strides = _dense(shape, first.dtype.itemsize)
+    strides = dense(shape, first.dtype.itemsize)
     own = strides[:dim] + strides[dim + 1 :]
     return _plan(arrays, shape, [(i * strides[dim], own) for i in range(len(arrays))])
+
+
+def _part(shape: Sequence[int], dtype: np.dtype, index: tuple) -> tuple[int, np.ndarray]:
+    """Where a basic index begins in an array of ``shape``, in bytes, and an array that is never read: its strides."""
+    whole = np.lib.stride_tricks.as_strided(np.empty(1, dtype), shape, dense(shape, dtype.itemsize))
+    part = whole[(*index, ...)] if ... not in index else whole[index]
+    return part.__array_interface__["data"][0] - whole.__array_interface__["data"][0], part
 
 
 def in_zeros(x: Array, *, shape: tuple[int, ...], spec: tuple) -> Plan | None:
     """Plan ``ops.in_zeros`` at a basic index: zeros but for the part that ``x`` fills."""
     if 0 in shape or x.dtype.char not in "fd":
         return None
-    whole = np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), shape, _dense(shape, x.dtype.itemsize))
-    part = whole[spec]  # never read: it says where the part lies
-    offset = part.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-    if not isinstance(part, np.ndarray) or part.shape != x.shape:
+    offset, part = _part(shape, x.dtype, spec)
+    if part.shape != x.shape:
         return None
     return _plan([x], tuple(shape), [(offset, part.strides)], (0,))
+
+
+def write_slice(x: Array, value: Array, *, index: tuple) -> Plan | None:
+    """Plan ``ops.write_slice``: a copy of ``x`` with ``value`` at a basic index."""
+    if 0 in x.shape or value.dtype != x.dtype:
+        return None
+    offset, part = _part(x.shape, x.dtype, index)
+    if part.shape != value.shape:
+        return None
+    calls = (copying(inp(0), x, out(0), dense(x.shape, x.dtype.itemsize)),
+             copying(inp(1), value, out(0, offset), part.strides))  # fmt: skip
+    return None if None in calls else Plan((Spec(x.shape, x.dtype),), calls)  # type: ignore[arg-type]

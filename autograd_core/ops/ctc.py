@@ -149,7 +149,7 @@ def ctc(input, targets, input_lengths, target_lengths, *, blank, reduction, zero
 @op(
     network,
     namespace="internal",
-    kernel=Kernel("ctc:plan_ctc_backward", above=1024, by=1, when=lambda g, *given, **settings: _fit(*given, **settings)),
+    kernel=Kernel("ctc:plan_ctc_backward", above=1024, by=1, when=lambda g, *given, **rest: _fit(*given, **rest)),
     vjp=(),
     composite=lambda g, input, targets, input_lengths, target_lengths, paths, losses, **settings: gradient_of(
         lambda x: _ctc_formula(x, targets, input_lengths, target_lengths, **settings), (g,), (input,), (True,)

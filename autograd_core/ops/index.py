@@ -1,7 +1,8 @@
 """Picking and placing elements: indexing, gather and scatter, masks.
 
 An index is a tuple of basic parts (ints, slices, None, ...) with `ARRAY` where an array stands. The arrays themselves
-are arguments of the operation: a recorder sees them as inputs. Two operations carry everything, `pick` and `place`.
+are arguments of the operation: a recorder sees them as inputs. `slice_view` and `write_slice` carry basic indices,
+`take_slices` and `put_slices` one array of integers along a dimension, `pick` and `place` everything else.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import numpy as np
 from .. import ops, provenance, storage
 from ..errors import EXPLAINED, explain, placed
 from ..modes import state
-from ..registry import composite, index, op
-from ..shapes import dtype_of, named, normalize_dim
+from ..registry import Kernel, index, op
+from ..shapes import dtype_of, named
 from ..tensor import Tensor, wrap
-from .samples import Values, integer, real, sample
+from .samples import integer, real, sample
 
 ARRAY = "array"
 FULL = slice(None)
@@ -104,13 +105,46 @@ def _located(spec, arrays):
 
 def _axis(spec, arrays):
     """The dimension that a lone array of integers picks along, all others being whole; None for other indices."""
-    if len(arrays) != 1 or arrays[0].dtype.kind == "b":
+    if len(arrays) != 1 or values_of(arrays[0]).dtype.kind == "b":
         return None
     axis = spec.index(ARRAY)
     return axis if all(part == FULL for k, part in enumerate(spec) if k != axis) else None
 
 
-# ---------------------------------------------------------------------------------------------------- the operations
+# -------------------------------------------------------------------------------------------------- looking at indices
+
+FEW = 16  # numbers that Python looks at faster than NumPy
+
+
+def within(rows, least, limit):
+    """Whether all numbers of an integer array lie from ``least`` to below ``limit``."""
+    if rows.size <= FEW:
+        found = rows.reshape(-1).tolist()
+        return not found or (least <= min(found) and max(found) < limit)
+    if rows.dtype == np.int64 and rows.view(np.uint64).max() < limit:  # negative ones are large: one look for both ends
+        return least <= 0 or bool(least <= rows.min())
+    return bool(least <= rows.min() and rows.max() < limit)
+
+
+def check_bounds(rows, size, least=None):
+    """Raise where an index does not name one of ``size`` places; ``least`` is 0 where negative ones are not allowed."""
+    if not within(rows, -size if least is None else least, size):
+        wrong = rows.max() if rows.max() >= size else rows.min()
+        raise IndexError(named(f"index {wrong} is out of bounds for dimension with size {size}"))
+
+
+def values_of(tensor):
+    """The array of a Tensor; an array as it is."""
+    return tensor.array if isinstance(tensor, Tensor) else tensor
+
+
+def check_integers(name, rows):
+    """Raise unless an index holds integers."""
+    if values_of(rows).dtype.kind not in "iu":
+        raise RuntimeError(f"{name}: index must be integers, got {dtype_of(values_of(rows).dtype)}")
+
+
+# ---------------------------------------------------------------------------------------------------- basic indices
 
 
 def _always_a_view(arrays, settings):
@@ -133,39 +167,152 @@ def slice_view(input, *, index):
     return input[index]
 
 
+@op(index, vjp=[lambda g, spec: ops.slice_view(g, spec)], out=False, namespace="internal",
+    samples=[sample(real(3), shape=(3, 4), spec=(FULL, 1))])  # fmt: skip
+def in_zeros(input, *, shape, spec):
+    """Zeros of ``shape`` with the input at a basic index."""
+    out = np.zeros(shape, input.dtype)
+    out[spec] = input
+    return out
+
+
+@op(index, out=False, namespace="internal", samples=[sample(real(3, 4), real(3), index=(FULL, 1))],
+    kernel=Kernel("moves:write_slice", above=16384),
+    vjp=[lambda g, index: ops.write_slice(g, np.zeros((), g.dtype), index=index),
+         lambda g, index: ops.slice_view(g, index)])  # fmt: skip
+def write_slice(input, value, *, index):
+    """A copy of the input with ``value`` at a basic index."""
+    out = np.array(input, order="C")
+    out[index] = value
+    return out
+
+
+# ---------------------------------------------------------------------------------------------------- whole slices
+
+MANY = 32768  # elements from which kernels move them faster than NumPy
+SOME = 2048  # elements from which they combine them faster
+
+
+def _takes(input, index, *, dim):
+    size = input.shape[dim]
+    return size > 0 and index.size * (input.size // size) >= MANY and within(index, -size, size)
+
+
 @op(
     index,
-    vjp=[lambda g, input_shape, indices, spec: ops.in_zeros(g, *indices, shape=input_shape, spec=spec)],
+    vjp=[lambda g, index, input_shape, dim: ops.slices_in_zeros(g, index, shape=input_shape, dim=dim)],
+    kernel=Kernel("indexing:take_slices", above=64, when=_takes),
     out=False,
-    samples=[
-        sample(real(3, 4), integer(5, high=3), spec=(ARRAY,)),
-        sample(real(3, 4), integer(2, high=4), spec=(FULL, ARRAY)),
-    ],
+    samples=[sample(real(3, 4), integer(5, high=3), dim=0), sample(real(3, 4), integer(2, 2, high=4), dim=1)],
     namespace="internal",
     onnx="Gather",
 )
+def take_slices(input, index, *, dim):
+    """The slices along ``dim`` that integers of any shape name; negative ones count from the end."""
+    return input.take(index, dim)
+
+
+@op(index, vjp=[lambda g, index, dim: ops.take_slices(g, index, dim=dim)], out=False, namespace="internal",
+    kernel=Kernel("indexing:slices_in_zeros", above=SOME,
+                  when=lambda g, index, *, shape, dim: within(index, -shape[dim], shape[dim])),
+    samples=[sample(real(5, 4), integer(5, high=3), shape=(3, 4), dim=0)])  # fmt: skip
+def slices_in_zeros(input, index, *, shape, dim):
+    """The adjoint of `take_slices`: zeros of ``shape`` with slices added where it would take them from."""
+    out = np.zeros(shape, input.dtype)
+    _add_slices(out, dim, index, input)
+    return out
+
+
+def _puts(input, source, index, *, dim, how):
+    size = input.shape[dim]
+    return source.size >= (MANY if how == "set" else SOME) and within(index, -size, size)
+
+
+def _put_slices_vjp(g, index, dim, how):
+    return g if how == "add" else ops.put_slices(g, np.zeros((), g.dtype), index, dim=dim, how="set")
+
+
+@op(index, vjp=[_put_slices_vjp, lambda g, index, dim: ops.take_slices(g, index, dim=dim)], out=False,
+    kernel=Kernel("indexing:put_slices", above=64, when=_puts), namespace="internal",
+    samples=[sample(real(3, 4), real(2, 4), np.array([2, 0]), dim=0, how="set"),
+             sample(real(3, 4), real(3, 3), np.array([2, 0, 2]), dim=1, how="add")])  # fmt: skip
+def put_slices(input, source, index, *, dim, how):
+    """A copy of the input with slices set (or added) where `take_slices` would take them from."""
+    out = np.array(input, order="C")
+    if how == "set":
+        out[(*(FULL,) * dim, index)] = source
+    else:
+        _add_slices(out, dim, index, source)
+    return out
+
+
+def _add_slices(out, dim, rows, values):
+    """Add slices of ``values`` to those of ``out`` that ``rows`` names; flat where many, which NumPy does faster."""
+    if type(values) is not np.ndarray or values.size <= 256:
+        np.add.at(out, (*(FULL,) * dim, rows), values)
+        return
+    values = np.broadcast_to(values, (*out.shape[:dim], *rows.shape, *out.shape[dim + 1 :]))
+    size, inner = out.shape[dim], prod(out.shape[dim + 1 :])
+    check_bounds(rows, size)
+    rows = np.where(rows < 0, rows + size, rows).reshape(-1)
+    outer = np.arange(prod(out.shape[:dim]), dtype=np.int64)[:, None, None] * (size * inner)
+    flat = outer + rows[:, None] * inner + np.arange(inner)
+    np.add.at(out.reshape(-1), flat.reshape(-1), values.reshape(-1))
+
+
+# ---------------------------------------------------------------------------------------------------- any arrays
+
+
+def _sides(shape, spec, indices):
+    """(index, size of its dimension) of each array of integers; None where masks are among them."""
+    axes = [k for k, part in enumerate(spec) if type(part) is str]
+    if len(axes) != len(indices) or any([a.dtype.kind == "b" for a in indices]) or None in spec:
+        return None
+    return [(a, shape[k]) for a, k in zip(indices, axes, strict=True)]
+
+
+def _picks(input, *indices, spec):
+    sides = _sides(input.shape, spec, indices)
+    return sides is not None and indices[0].size >= SOME and all([within(a, -n, n) for a, n in sides])
+
+
+def _covering(input, spec, indices):
+    """The places in flat order that a mask of the input's own shape names; None for other indices."""
+    mask = indices[0]
+    if len(indices) > 1 or mask.dtype.kind != "b" or mask.shape != input.shape or not mask.ndim or spec != (ARRAY,):
+        return None
+    return np.flatnonzero(mask)
+
+
+@op(
+    index,
+    vjp=[lambda g, input_shape, indices, spec: ops.picked_in_zeros(g, *indices, shape=input_shape, spec=spec)],
+    kernel=Kernel("indexing:pick", when=_picks),
+    out=False,
+    samples=[sample(real(3, 4), integer(5, high=3), integer(5, high=4), spec=(ARRAY, ARRAY))],
+    namespace="internal",
+)
 def pick(input, *indices, spec):
     """Indexing by arrays of integers or booleans, mixed with basic parts; a copy."""
-    axis = _axis(spec, indices)
-    return input[_located(spec, indices)] if axis is None else input.take(indices[0], axis)
+    flat = _covering(input, spec, indices)
+    return input[_located(spec, indices)] if flat is None else input.reshape(-1).take(flat)
 
 
 @op(
     index,
     vjp=[lambda g, indices, spec: ops.pick(g, *indices, spec=spec)],
+    kernel=Kernel("indexing:in_zeros", when=lambda g, *indices, shape, spec: (
+        (sides := _sides(shape, spec, indices)) is not None and all([within(a, -n, n) for a, n in sides]))),
     out=False,
     namespace="internal",
-    samples=[
-        sample(real(3), shape=(3, 4), spec=(FULL, 1)),
-        sample(real(5), integer(5, high=3), shape=(3,), spec=(ARRAY,)),
-    ],
-)
-def in_zeros(input, *indices, shape, spec):
-    """Zeros of ``shape`` with the input added at an index; places named twice get the sum."""
+    samples=[sample(real(5), integer(5, high=3), integer(5, high=4), shape=(3, 4), spec=(ARRAY, ARRAY))],
+)  # fmt: skip
+def picked_in_zeros(input, *indices, shape, spec):
+    """The adjoint of `pick`: zeros of ``shape`` with the input added at an index; places named twice get the sum."""
     out = np.zeros(shape, input.dtype)
-    axis = _axis(spec, indices) if indices else None
-    if axis is not None:
-        _add_slices(out, axis, indices[0], input)
+    flat = _covering(out, spec, indices)
+    if flat is not None:
+        out.reshape(-1)[flat] = input
     elif any(a.dtype.kind != "b" for a in indices):
         np.add.at(out, _located(spec, indices), input)
     else:
@@ -173,63 +320,47 @@ def in_zeros(input, *indices, shape, spec):
     return out
 
 
-def _add_slices(out, axis, rows, values):
-    """Add slices of ``values`` to those of ``out`` that ``rows`` names: flat, for which `numpy.add.at` is quick."""
-    values = np.broadcast_to(values, (*out.shape[:axis], *rows.shape, *out.shape[axis + 1 :]))
-    if not values.size:
-        return
-    size, inner = out.shape[axis], prod(out.shape[axis + 1 :])
-    check_bounds(rows, size)
-    rows = np.where(rows < 0, rows + size, rows).reshape(-1)
-    outer = np.arange(prod(out.shape[:axis]), dtype=np.int64)[:, None, None] * (size * inner)
-    flat = outer + rows[:, None] * inner + np.arange(inner)
-    np.add.at(out.reshape(-1), flat.reshape(-1), values.reshape(-1))
+def _places(input, source, *indices, spec, how):
+    return source.size >= (MANY if how == "set" else SOME) and _picks(input, *indices, spec=spec)
 
 
-FEW = 16  # numbers that Python looks at faster than NumPy
-
-
-def within(rows, least, limit):
-    """Whether all numbers of an integer array lie from ``least`` to below ``limit``."""
-    if rows.size <= FEW:
-        found = rows.reshape(-1).tolist()
-        return not found or (least <= min(found) and max(found) < limit)
-    if rows.dtype == np.int64 and rows.view(np.uint64).max() < limit:  # negative ones are large: one look for both ends
-        return least <= 0 or least <= rows.min()
-    return bool(least <= rows.min() and rows.max() < limit)
-
-
-def check_bounds(rows, size, least=None):
-    """Raise where an index does not name one of ``size`` places; ``least`` is 0 where negative ones are not allowed."""
-    if not within(rows, -size if least is None else least, size):
-        wrong = rows.max() if rows.max() >= size else rows.min()
-        raise IndexError(named(f"index {wrong} is out of bounds for dimension with size {size}"))
-
-
-def _placed_vjp(g, indices, spec, accumulate):
-    return g if accumulate else ops.place(g, np.zeros((), g.dtype), *indices, spec=spec, accumulate=False)
+def _placed_vjp(g, indices, spec, how):
+    return g if how == "add" else ops.place(g, np.zeros((), g.dtype), *indices, spec=spec, how="set")
 
 
 @op(
     index,
     vjp=[_placed_vjp, lambda g, indices, spec: ops.pick(g, *indices, spec=spec)],
+    kernel=Kernel("indexing:place", when=_places),
     out=False,
     namespace="internal",
-    samples=[
-        sample(real(3, 4), real(4), spec=(1,), accumulate=False),
-        sample(real(3, 4), real(2, 4), integer(2, high=3), spec=(ARRAY,), accumulate=True),
-    ],
+    samples=[sample(real(3, 4), real(2), integer(2, high=3), np.array([1, 3]), spec=(ARRAY, ARRAY), how="add")],
 )
-def place(input, value, *indices, spec, accumulate):
-    """A copy of the input with ``value`` written (or added) at an index."""
+def place(input, value, *indices, spec, how):
+    """A copy of the input with ``value`` set (or added) where `pick` would read."""
     out = np.array(input, order="C")
-    if not accumulate:
+    if how == "set":
         out[_located(spec, indices)] = value
-    elif _axis(spec, indices) is not None and isinstance(value, np.ndarray):
-        _add_slices(out, _axis(spec, indices), indices[0], value.astype(out.dtype, copy=False))
     else:
         np.add.at(out, _located(spec, indices), value)
     return out
+
+
+# ---------------------------------------------------------------------------------------------------- tensor[item]
+
+
+def _picked(tensor, spec, arrays):
+    """What arrays pick from a tensor."""
+    axis = _axis(spec, arrays)
+    return ops.pick(tensor, *arrays, spec=spec) if axis is None else ops.take_slices(tensor, arrays[0], dim=axis)
+
+
+def written(tensor, value, spec, arrays, how):
+    """A copy of a tensor with a value set or added where arrays say."""
+    axis = _axis(spec, arrays)
+    if axis is None:
+        return ops.place(tensor, value, *arrays, spec=spec, how=how)
+    return ops.put_slices(tensor, value, arrays[0], dim=axis, how=how)
 
 
 def get_item(self, item):
@@ -241,7 +372,7 @@ def get_item(self, item):
         return ops.slice_view(self, (item,))
     basic, spec, arrays = parse(item, self.array.ndim)
     part = self if basic is None else ops.slice_view(self, basic)
-    return ops.pick(part, *arrays, spec=spec) if arrays else part
+    return _picked(part, spec, arrays) if arrays else part
 
 
 def set_item(self, item, value):
@@ -252,7 +383,7 @@ def set_item(self, item, value):
     if steered or (state.grad and (self.requires_grad or getattr(value, "requires_grad", False))):
         part = self if basic is None else ops.slice_view(self, basic)
         if arrays:
-            part._become(ops.place(part, value, *arrays, spec=spec, accumulate=False), "setitem")
+            part._become(written(part, value, spec, arrays, "set"), "setitem")
         else:
             _write_part(part, value)
         return
@@ -287,188 +418,3 @@ def _is_same(first, second):
 
 
 Tensor.__getitem__ = get_item
-
-# ---------------------------------------------------------------------------------------------------- along a dimension
-
-
-def along(name, input, dim, rows):
-    """(dim, spec) of picking whole slices of ``input`` along ``dim`` by the 1-d ``rows``."""
-    dim = normalize_dim(dim, input.ndim)
-    if rows.ndim > 1:
-        raise IndexError(f"{name}: index must be 1-d, got shape {list(rows.shape)}")
-    check_integers(name, rows)
-    check_bounds(values_of(rows), input.shape[dim] if input.ndim else 1, 0)
-    return dim, (FULL,) * dim + (ARRAY,)
-
-
-def values_of(tensor):
-    """The array of a Tensor; an array as it is."""
-    return tensor.array if isinstance(tensor, Tensor) else tensor
-
-
-def check_integers(name, rows):
-    """Raise unless an index holds integers."""
-    if values_of(rows).dtype.kind not in "iu":
-        raise RuntimeError(f"{name}: index must be integers, got {dtype_of(values_of(rows).dtype)}")
-
-
-def _flat_rows(rows):
-    return ops.reshape(rows, (1,)) if rows.ndim == 0 else rows
-
-
-SLICES = [sample(real(3, 4), 0, integer(5, high=3)), sample(real(3, 4), -1, integer(2, high=4))]
-
-
-@op(composite, out=True, samples=SLICES)
-def index_select(input, dim, index):
-    """The slices along ``dim`` that the 1-d ``index`` names."""
-    dim, spec = along("index_select", input, dim, index)
-    if not input.ndim:
-        return ops.reshape(ops.pick(ops.reshape(input, (1,)), _flat_rows(index), spec=spec), ())
-    return ops.pick(input, _flat_rows(index), spec=spec)
-
-
-def _replace_slices(name, input, dim, index, source, accumulate):
-    dim, spec = along(name, input, dim, index)
-    if isinstance(source, (Tensor, np.ndarray)) and source.ndim:
-        check_source(name, input, dim, index, source)
-    if input.ndim:
-        return ops.place(input, source, _flat_rows(index), spec=spec, accumulate=accumulate)
-    return ops.reshape(
-        ops.place(ops.reshape(input, (1,)), source, _flat_rows(index), spec=spec, accumulate=accumulate), ()
-    )
-
-
-def check_source(name, input, dim, index, source):
-    """Raise unless ``source`` has the slices that ``index`` names."""
-    want = list(input.shape)
-    if want:
-        want[dim] = prod(index.shape)
-    if values_of(source).dtype != values_of(input).dtype:
-        raise RuntimeError(f"{name}: source has type {source.dtype}, the input {input.dtype}")
-    if list(source.shape) != (want or [1]) and not (source.ndim == 0 and prod(want) == 1):
-        raise RuntimeError(f"{name}: source must have shape {want or [1]}, got {list(source.shape)}")
-
-
-PLACED = [sample(real(3, 4), 0, integer(2, high=3), real(2, 4)), sample(real(3, 4), 1, integer(1, high=4), real(3, 1))]
-UNIQUE = [sample(real(3, 4), 0, np.array([2, 0]), real(2, 4)), sample(real(3, 4), 1, np.array([1]), real(3, 1))]
-
-
-@op(composite, out=True, samples=PLACED, inplace=True)
-def index_add(input, dim, index, source, *, alpha=1):
-    """A copy of the input with ``alpha`` times the slices of ``source`` added to those that ``index`` names."""
-    return _replace_slices("index_add", input, dim, index, source if alpha == 1 else source * alpha, True)
-
-
-@op(composite, out=True, samples=UNIQUE, inplace=True)
-def index_copy(input, dim, index, source):
-    """A copy of the input with the slices that ``index`` names replaced by those of ``source``."""
-    return _replace_slices("index_copy", input, dim, index, source, False)
-
-
-@op(
-    composite,
-    samples=[sample(real(3, 4), 0, np.array([2, 0]), 1.5), sample(real(3, 4), 1, np.array([1]), real())],
-    inplace=True,
-)
-def index_fill(input, dim, index, value):
-    """A copy of the input with the slices that ``index`` names filled with ``value``, a number or a 0-d tensor."""
-    if getattr(value, "ndim", 0):
-        raise RuntimeError(f"index_fill: value must be a number or a 0-d tensor, got shape {list(value.shape)}")
-    dim, spec = along("index_fill", input, dim, index)
-    mask = np.zeros(tuple(input.shape) or (1,), bool)
-    mask = ops.reshape(ops.place(mask, True, _flat_rows(index), spec=spec, accumulate=False), tuple(input.shape))
-    return ops.masked_fill(input, mask, value)
-
-
-@op(composite, samples=[sample(real(3, 4), (np.array([0, 2]), np.array([1, 1])), real(2))], inplace=True)
-def index_put(input, indices, values, accumulate=False):
-    """A copy of the input with ``values`` written (or added) at ``input[indices]``."""
-    spec, arrays = tuple([FULL if i is None else ARRAY for i in indices]), [i for i in indices if i is not None]
-    if values_of(values).dtype != values_of(input).dtype:
-        raise RuntimeError(f"index_put: values have type {values.dtype}, the input {input.dtype}")
-    return ops.place(input, values, *arrays, spec=spec, accumulate=accumulate)
-
-
-@op(composite, out=True, samples=[sample(real(3, 4), integer(2, 2, high=12))])
-def take(input, index):
-    """Elements by their number in flat order, in the shape of ``index``; negative numbers count from the end."""
-    check_integers("take", index)
-    return ops.pick(ops.reshape(input, (prod(input.shape),)), index, spec=(ARRAY,))
-
-
-@op(
-    composite,
-    samples=[sample(real(3, 4), np.array([5, -1]), real(2)), sample(real(3, 4), np.array([5, 5]), real(2), True)],
-    inplace=True,
-)
-def put(input, index, source, accumulate=False):
-    """A copy of the input with ``source`` written (or added) at the places that ``index`` numbers in flat order."""
-    check_integers("put", index)
-    if values_of(source).dtype != values_of(input).dtype:
-        raise RuntimeError(f"put: source has type {source.dtype}, the input {input.dtype}")
-    if prod(source.shape) != prod(index.shape):
-        raise RuntimeError(
-            f"put: source must have as many elements as index, got {list(source.shape)} and {list(index.shape)}"
-        )
-    check_bounds(values_of(index), prod(input.shape))
-    flat = ops.place(
-        ops.reshape(input, (prod(input.shape),)),
-        ops.reshape(source, tuple(index.shape)),
-        index,
-        spec=(ARRAY,),
-        accumulate=accumulate,
-    )
-    return ops.reshape(flat, tuple(input.shape))
-
-
-def _checked_part(name, part, src):
-    if tuple(part.shape) != tuple(src.shape):
-        raise RuntimeError(f"{name}: expected src of shape {list(part.shape)}, got {list(src.shape)}")
-
-
-@op(composite, samples=[sample(real(3, 4), real(3), 1, -1)])
-def select_scatter(input, src, dim, index):
-    """A copy of the input with the slice at ``index`` of ``dim`` replaced by ``src``."""
-    _checked_part("select_scatter", ops.select(input, dim, index), src)
-    return ops.place(input, src, spec=(FULL,) * normalize_dim(dim, input.ndim) + (int(index),), accumulate=False)
-
-
-@op(composite, out=True,
-    samples=[sample(real(3, 4), real(3, 2), 1, 1, 3), sample(real(5, 2), real(2, 2), 0, None, 4, 2)])  # fmt: skip
-def slice_scatter(input, src, dim=0, start=None, end=None, step=1):
-    """A copy of the input with the slice ``start:end:step`` of ``dim`` replaced by ``src``."""
-    place = (FULL,) * normalize_dim(dim, input.ndim) + (slice(start, end, step),)
-    _checked_part("slice_scatter", ops.slice_view(input, place), src)
-    return ops.place(input, src, spec=place, accumulate=False)
-
-
-# ---------------------------------------------------------------------------------------------------- places
-
-
-@op(index, samples=[integer(3, 4, high=2), Values("integer", (), 0, 2)])
-def argwhere(input):
-    """The indices of all nonzero elements, one row each, in order."""
-    return np.argwhere(input)
-
-
-@op(composite, samples=[integer(3, 4, high=2), sample(integer(3, 4, high=2), as_tuple=True)])
-def nonzero(input, *, as_tuple=False, out=None):
-    """The indices of all nonzero elements: rows of one matrix, or with ``as_tuple`` one 1-d tensor a dimension."""
-    if as_tuple:
-        return ops.unbind(argwhere(input if input.ndim else ops.reshape(input, (1,))), 1)
-    return argwhere(input, out=out)
-
-
-@op(composite, samples=[sample(integer(2, 3, high=12), (3, 4)), sample(integer(5, high=4), 4)])
-def unravel_index(indices, shape):
-    """The coordinates of elements numbered in flat order in a tensor of ``shape``: one tensor of int64 a dimension."""
-    check_integers("unravel_index", indices)
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    if any(size < 0 for size in sizes):
-        raise ValueError(f"unravel_index: shape must not have negative sizes, got {sizes}")
-    rest, places = ops.to(indices, np.int64), []
-    for size in reversed(sizes):
-        places.append(rest % size)
-        rest = rest // size
-    return tuple(reversed(places))

@@ -2,74 +2,88 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 
 import numpy as np
 
 from .. import ops
 from ..inplace import write_out
-from ..registry import arithmetic, composite, index, op
+from ..modes import state
+from ..registry import Kernel, arithmetic, composite, index, op
 from ..shapes import can_cast, normalize_dim
 from ..tensor import Tensor
-from .index import ARRAY, along, check_bounds, check_integers, check_source, values_of
+from .index import ARRAY, FULL, SOME, check_bounds, check_integers, values_of, within
 from .samples import boolean, distinct, integer, real, sample
+from .slices import along, check_source
 
 
-def _gather_setting(name, arrays, settings, within_dim=True):
-    """Check that ``index`` names elements of the input: as many dimensions, no larger sizes but along ``dim``."""
+def _gather_setting(name, arrays, settings):
+    """Check that ``index`` could name elements: as many dimensions, no larger sizes but along ``dim``."""
     input, rows = arrays[0], arrays[1]
-    dim = normalize_dim(settings["dim"], input.ndim)
-    check_integers(name, rows)
-    if not rows.size:
-        return {**settings, "dim": dim}
-    own, shape = input.shape or (1,), rows.shape or (1,)
-    if "shape" in settings:
-        own = settings["shape"] or (1,)
-    if len(own) != len(shape):
-        raise RuntimeError(f"{name}: index must have as many dimensions as the input, got {len(shape)} and {len(own)}")
-    if any(n > own[d] for d, n in enumerate(shape) if d != dim):
-        raise RuntimeError(
-            f"{name}: index of shape {list(shape)} does not fit the input of {list(own)} apart from dimension {dim}"
-        )
-    check_bounds(rows, own[dim], 0)
+    own, shape = settings.get("shape", input.shape), rows.shape
+    dim = normalize_dim(settings["dim"], len(own))
+    if rows.dtype.kind not in "iu":
+        check_integers(name, rows)
+    if rows.size and (len(own) != len(shape) or own[:dim] + own[dim + 1 :] != shape[:dim] + shape[dim + 1 :]):
+        own, shape = own or (1,), shape or (1,)
+        if len(own) != len(shape):
+            raise RuntimeError(
+                f"{name}: index must have as many dimensions as the input, got {len(shape)} and {len(own)}"
+            )
+        if any(n > own[d] for d, n in enumerate(shape) if d != dim):
+            raise RuntimeError(
+                f"{name}: index of shape {list(shape)} does not fit the input of {list(own)} apart from dimension {dim}"
+            )
     return {**settings, "dim": dim}
 
 
-def _flat_places(rows, dim, shape):
+def _places(rows, dim, shape):
     """The numbers, in flat order, of the elements of an array of ``shape`` that ``rows`` names along ``dim``."""
-    total, stride = 0, 1
-    for d in reversed(range(len(shape))):
-        part = rows if d == dim else np.arange(rows.shape[d]).reshape((-1,) + (1,) * (rows.ndim - 1 - d))
-        total = total + part * stride
-        stride *= shape[d]
-    return np.asarray(total, np.int64)
+    check_bounds(rows, shape[dim] if shape else 1, 0)
+    step = prod(shape[dim + 1 :])
+    start = (_starts if rows.size <= SOME else _starts.__wrapped__)(rows.shape, dim, shape)
+    return (rows if step == 1 else rows * step) + start
 
 
-def _gathered(input, rows, dim):
-    if not rows.size:
-        return np.empty(rows.shape, input.dtype)
-    places = _flat_places(rows if rows.ndim else rows.reshape(1), dim, input.shape or (1,))
-    return input.reshape(-1).take(places).reshape(rows.shape)
+@lru_cache(256)
+def _starts(shape, dim, whole):
+    """Where an index of 0 along ``dim`` leads, in the flat order of a whole, from each place of an index."""
+    total, stride = np.zeros((1,) * len(shape), np.int64), 1
+    for d in reversed(range(len(whole))):
+        if d != dim:
+            total = total + np.arange(shape[d]).reshape((-1,) + (1,) * (len(shape) - 1 - d)) * stride
+        stride *= whole[d]
+    return total
+
+
+def _found(input, index, *, dim, sparse_grad=False):
+    size = input.shape[dim] if input.ndim else 0
+    return index.size >= SOME and within(index, 0, size)
 
 
 @op(index, signature="input, dim, index, *, sparse_grad=False", prepare=partial(_gather_setting, "gather"),
+    kernel=Kernel("elements:gather", above=64, when=_found),
     vjp=[lambda g, index, input_shape, dim: ops.scatter_in_zeros(g, index, shape=input_shape, dim=dim)],
     samples=[sample(real(3, 4), 0, integer(2, 4, high=3)), sample(real(3, 4), -1, integer(3, 5, high=4))],
     onnx="GatherElements")  # fmt: skip
 def gather(input, index, *, dim, sparse_grad=False):
     """out[i, j] = input[index[i, j], j] for ``dim=0``, input[i, index[i, j]] for ``dim=1``, and so on."""
-    return _gathered(input, index, dim)
+    if not index.size:
+        return np.empty(index.shape, input.dtype)
+    return input.reshape(-1).take(_places(index, dim, input.shape)).reshape(index.shape)
 
 
 @op(
     index,
     vjp=[lambda g, index, dim: ops.gather(g, dim, index)],
+    kernel=Kernel("elements:scatter_in_zeros", above=SOME,
+                  when=lambda g, index, *, shape, dim: within(index, 0, shape[dim])),
     namespace="internal",
     out=False,
     prepare=partial(_gather_setting, "scatter"),
     samples=[sample(real(2, 4), integer(2, 4, high=3), shape=(3, 4), dim=0)],
-)
+)  # fmt: skip
 def scatter_in_zeros(input, index, *, shape, dim):
     """Zeros of ``shape`` with the input added where `gather` would take it from."""
     out = np.zeros(shape, input.dtype)
@@ -81,102 +95,146 @@ def _scatter_into(out, rows, values, dim, ufunc=None):
     """Write (or combine by ``ufunc``) values into the places of ``out`` that ``rows`` names along ``dim``."""
     if not rows.size:
         return
-    places = _flat_places(rows if rows.ndim else rows.reshape(1), dim, out.shape or (1,)).reshape(-1)
-    values = np.broadcast_to(values, rows.shape).reshape(-1)
+    places, flat = _places(rows, dim, out.shape).reshape(-1), out.reshape(-1)
+    if type(values) is np.ndarray and values.shape != rows.shape and values.ndim:
+        values = np.broadcast_to(values, rows.shape)
+    values = values.reshape(-1) if type(values) is np.ndarray and values.ndim else values
     if ufunc is None:
-        out.reshape(-1)[places] = values
+        flat[places] = values
     else:
-        ufunc.at(out.reshape(-1), places, values)
+        ufunc.at(flat, places, values)
 
 
 def _scatter_setting(arrays, settings):
     settings = _gather_setting("scatter", arrays, settings)
-    if isinstance(arrays[2], np.ndarray) and arrays[2].dtype != arrays[0].dtype and arrays[2].ndim:
-        raise RuntimeError(f"src has type {arrays[2].dtype}, the input {arrays[0].dtype}")
+    src = arrays[2]
+    if type(src) is np.ndarray and src.dtype != arrays[0].dtype and src.ndim:
+        raise RuntimeError(f"src has type {src.dtype}, the input {arrays[0].dtype}")
     return settings
 
 
-SCATTERED = [sample(real(3, 4), integer(2, 4, high=3), real(2, 4), dim=0)]
+def _scattered(name, words, vjp, ufunc, samples, onnx=None):
+    """The record of a copy of the input in which ``src`` is combined with what is there by ``ufunc``."""
 
-
-@op(
-    index,
-    vjp=[
-        lambda g, index, dim: ops.scatter_set(g, index, np.zeros((), g.dtype), dim=dim),
-        None,
-        lambda g, index, dim: ops.gather(g, dim, index),
-    ],
-    prepare=_scatter_setting,
-    namespace="internal",
-    samples=[sample(real(3, 4), np.array([[2, 0, 1, 1]]), real(1, 4), dim=0)],
-    out=False,
-    onnx="ScatterElements",
-)
-def scatter_set(input, index, src, *, dim):
-    """A copy of the input with ``src`` written where `gather` would read."""
-    out = np.array(input, order="C")
-    _scatter_into(out, index, src, dim)
-    return out
-
-
-@op(index, vjp=[lambda g: g, None, lambda g, index, dim: ops.gather(g, dim, index)], prepare=_scatter_setting,
-    namespace="internal", samples=SCATTERED, out=False)  # fmt: skip
-def scatter_sum(input, index, src, *, dim):
-    """A copy of the input with ``src`` added where `gather` would read."""
-    out = np.array(input, order="C")
-    _scatter_into(out, index, src, dim, np.logical_or if out.dtype == bool else np.add)
-    return out
-
-
-def _scatter_prod_vjp(g, input, index, src, out, dim):
-    """Products without one factor: out / factor, but for a factor that is the only zero of its product."""
-    safe = ops.where(input == 0, 1, input)
-    to_input = g * ops.scatter_prod(safe, index, src, dim=dim) / safe
-    is_zero = src == 0
-    zeros = ops.gather(
-        ops.scatter_sum(np.zeros(input.shape, np.int64), index, ops.to(is_zero, np.int64), dim=dim), dim, index
-    )
-    alone = ops.logical_and(is_zero, zeros == 1)
-    without = ops.scatter_prod(input, index, ops.where(alone, 1, src), dim=dim)
-    others = ops.gather(g * out, dim, index) / ops.where(is_zero, 1, src)
-    return to_input, None, ops.where(alone, ops.gather(g * without, dim, index), others)
-
-
-@op(index, vjp=_scatter_prod_vjp, prepare=_scatter_setting, namespace="internal", samples=SCATTERED, out=False)
-def scatter_prod(input, index, src, *, dim):
-    """A copy of the input multiplied by ``src`` where `gather` would read."""
-    out = np.array(input, order="C")
-    _scatter_into(out, index, src, dim, np.multiply)
-    return out
-
-
-def _scatter_extreme_vjp(g, input, index, src, out, dim):
-    """The gradient in equal parts to all that reach the extreme."""
-    mine, theirs = ops.to(input == out, g.dtype), ops.to(src == ops.gather(out, dim, index), g.dtype)
-    share = g / ops.scatter_sum(mine, index, theirs, dim=dim)
-    return mine * share, None, theirs * ops.gather(share, dim, index)
-
-
-def _extreme(name, ufunc, words):
     def body(input, index, src, *, dim):
         out = np.array(input, order="C")
-        _scatter_into(out, index, src, dim, ufunc)
+        _scatter_into(out, index, src, dim, np.logical_or if ufunc is np.add and out.dtype == bool else ufunc)
         return out
 
     body.__name__ = name
-    body.__doc__ = f"A copy of the input with the {words} of itself and ``src`` where `gather` would read."
-    record = op(
-        index,
-        vjp=_scatter_extreme_vjp,
-        prepare=_scatter_setting,
-        namespace="internal",
-        out=False,
-        samples=[sample(distinct(3, 4), integer(2, 4, high=3), distinct(2, 4, low=3, high=4), dim=0)],
-    )
-    return record(body)
+    body.__doc__ = f"A copy of the input {words} where `gather` would read."
+    kernel = Kernel(f"elements:{name}", above=64, when=lambda input, index, src, *, dim: (
+        input.ndim > 0 and index.size >= SOME and within(index, 0, input.shape[dim])))  # fmt: skip
+    return op(index, vjp=vjp, prepare=_scatter_setting, kernel=kernel, namespace="internal", out=False,
+              samples=samples, onnx=onnx)(body)  # fmt: skip
 
 
-scatter_max, scatter_min = _extreme("scatter_max", np.maximum, "larger"), _extreme("scatter_min", np.minimum, "smaller")
+ONE_ROW = [sample(real(3, 4), np.array([[2, 0, 1, 1]]), real(1, 4), dim=0)]
+SEVERAL = [sample(real(3, 4), integer(2, 4, high=3), real(2, 4), dim=0)]
+DISTINCT = [sample(distinct(3, 4), integer(2, 4, high=3), distinct(2, 4, low=3, high=4), dim=0)]
+
+scatter_set = _scattered(
+    "scatter_set", "with ``src`` written",
+    [lambda g, index, dim: ops.scatter_set(g, index, np.zeros((), g.dtype), dim=dim),
+     None, lambda g, index, dim: ops.gather(g, dim, index)], None, ONE_ROW, "ScatterElements")  # fmt: skip
+scatter_sum = _scattered(
+    "scatter_sum", "with ``src`` added",
+    [lambda g: g, None, lambda g, index, dim: ops.gather(g, dim, index)], np.add, SEVERAL)  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------- products, extremes
+
+
+class Elements:
+    """Elements named along ``dim``, one by one: what the gradients of products and extremes ask for."""
+
+    def __init__(self, index, dim):
+        self.index, self.dim = index, dim
+
+    def take(self, whole):
+        """What stands in ``whole`` where the index says."""
+        return ops.gather(whole, self.dim, self.index)
+
+    def add(self, whole, part):
+        """A copy of ``whole`` with ``part`` added where the index says."""
+        return ops.scatter_sum(whole, self.index, part, dim=self.dim)
+
+    def multiply(self, whole, part):
+        """A copy of ``whole`` multiplied by ``part`` where the index says."""
+        return ops.scatter_prod(whole, self.index, part, dim=self.dim)
+
+
+class Slices(Elements):
+    """Whole slices along ``dim``."""
+
+    def take(self, whole):
+        """See `Elements`."""
+        return ops.take_slices(whole, self.index, dim=self.dim)
+
+    def add(self, whole, part):
+        """See `Elements`."""
+        return ops.put_slices(whole, part, self.index, dim=self.dim, how="add")
+
+    def multiply(self, whole, part):
+        """See `Elements`."""
+        return ops.combine_slices(whole, part, self.index, dim=self.dim, how="multiply")
+
+
+def _product_vjp(places, g, input, src, out):
+    """Products without one factor: out / factor, but for a factor that is the only zero of its product."""
+    safe, is_zero = ops.where(input == 0, 1, input), src == 0
+    to_input = g * places.multiply(safe, src) / safe
+    zeros = places.take(places.add(np.zeros(input.shape, g.dtype), ops.to(is_zero, g.dtype)))
+    alone = ops.logical_and(is_zero, zeros == 1)
+    without = places.multiply(input, ops.where(alone, 1, src))
+    others = places.take(g * out) / ops.where(is_zero, 1, src)
+    return to_input, ops.where(alone, places.take(g * without), others)
+
+
+def _extreme_vjp(places, g, input, src, out):
+    """The gradient in equal parts to all that reach the extreme."""
+    mine, theirs = ops.to(input == out, g.dtype), ops.to(src == places.take(out), g.dtype)
+    share = g / places.add(mine, theirs)
+    return mine * share, theirs * places.take(share)
+
+
+def _each_vjp(rule):
+    def vjp(g, input, index, src, out, dim):
+        to_input, to_src = rule(Elements(index, dim), g, input, src, out)
+        return to_input, None, to_src
+
+    return vjp
+
+
+scatter_prod = _scattered("scatter_prod", "multiplied by ``src``", _each_vjp(_product_vjp), np.multiply, SEVERAL)
+scatter_max = _scattered(
+    "scatter_max", "with the larger of itself and ``src``", _each_vjp(_extreme_vjp), np.maximum, DISTINCT
+)
+scatter_min = _scattered(
+    "scatter_min", "with the smaller of itself and ``src``", _each_vjp(_extreme_vjp), np.minimum, DISTINCT
+)
+
+
+def _combine_vjp(g, input, source, index, out, dim, how):
+    return (_product_vjp if how == "multiply" else _extreme_vjp)(Slices(index, dim), g, input, source, out)
+
+
+def _combines(input, source, index, *, dim, how):
+    return source.size >= SOME and within(index, 0, input.shape[dim])
+
+
+@op(index, vjp=_combine_vjp, out=False, namespace="internal",
+    kernel=Kernel("indexing:put_slices", above=64, when=_combines),
+    samples=[sample(distinct(3, 4), distinct(3, 4, low=3, high=4), np.array([2, 0, 2]), dim=0, how=how)
+             for how in ("multiply", "maximum", "minimum")])  # fmt: skip
+def combine_slices(input, source, index, *, dim, how):
+    """A copy of the input with the product, the maximum or the minimum of slices where `take_slices` would read."""
+    out = np.array(input, order="C")
+    getattr(np, how).at(out, (*(FULL,) * dim, index), source)
+    return out
+
+
+# ---------------------------------------------------------------------------------------------------- public functions
 
 
 def _cut(src, index):
@@ -281,11 +339,27 @@ def index_reduce(input, dim, index, source, reduce, *, include_self=True):
     """As `scatter_reduce` with whole slices: ``index`` names a slice of the input for each slice of ``source``."""
     if reduce not in REDUCES or reduce == "sum":
         raise RuntimeError(f"index_reduce: reduce must be one of prod, mean, amax, amin, got {reduce!r}")
-    dim = along("index_reduce", input, dim, index)[0]
+    dim = along("index_reduce", input, dim, index)
     check_source("index_reduce", input, dim, index, source)
-    if source.ndim > 1:
-        index = ops.expand(ops.reshape(index, (-1,) + (1,) * (source.ndim - 1 - dim)), tuple(source.shape))
-    return scatter_reduce(input, dim, index, ops.reshape(source, tuple(index.shape)), reduce, include_self=include_self)
+    if not input.ndim:
+        source = ops.reshape(source, tuple(index.shape))
+        return scatter_reduce(input, dim, index, source, reduce, include_self=include_self)
+    index, start = ops.reshape(index, (-1,)), input
+    source = source if source.ndim else ops.reshape(source, (1,))
+    if not include_self:
+        neutral = _neutral(reduce, values_of(input).dtype)
+        start = ops.put_slices(input, neutral, index, dim=dim, how="set")
+    if reduce != "mean":
+        return ops.combine_slices(start, source, index, dim=dim, how=COMBINED[reduce])
+    found = ops.put_slices(start, source, index, dim=dim, how="add")
+    dtype = values_of(input).dtype
+    ones, own = np.ones(index.shape[0], dtype), np.full(input.shape[dim], include_self, dtype)
+    count = ops.put_slices(own, ones, index, dim=0, how="add")
+    count = ops.reshape(ops.where(count == 0, 1, count), (-1,) + (1,) * (input.ndim - 1 - dim))
+    return found / count if dtype.kind == "f" else ops.floor_divide(found, count)
+
+
+COMBINED = {"prod": "multiply", "amax": "maximum", "amin": "minimum"}
 
 
 @op(composite, samples=[sample(real(3, 4), integer(3, 1, high=4), 1), sample(real(3, 4), integer(5, high=12))])
@@ -301,11 +375,14 @@ def take_along_dim(input, indices, dim=None, *, out=None):
             f"take_along_dim: input and indices must have as many dimensions, got {input.ndim} and {indices.ndim}"
         )
     dim = normalize_dim(dim, input.ndim)
-    common = list(np.broadcast_shapes(tuple(1 if d == dim else n for d, n in enumerate(input.shape)),
-                                      tuple(1 if d == dim else n for d, n in enumerate(indices.shape))))  # fmt: skip
-    shapes = [(*common[:dim], t.shape[dim], *common[dim + 1 :]) for t in (input, indices)]
-    indices = ops.where(indices < 0, indices + input.shape[dim], indices)
-    return ops.gather(ops.expand(input, shapes[0]), dim, ops.expand(indices, shapes[1]), out=out)
+    own, shape = tuple(input.shape), tuple(indices.shape)
+    if (state.watch is not None and state.watch.steers) or not within(values_of(indices), 0, own[dim] if own else 1):
+        indices = ops.where(indices < 0, indices + (own[dim] if own else 1), indices)
+    if own[:dim] != shape[:dim] or own[dim + 1 :] != shape[dim + 1 :]:
+        common = np.broadcast_shapes((*own[:dim], 1, *own[dim + 1 :]), (*shape[:dim], 1, *shape[dim + 1 :]))
+        input = ops.expand(input, (*common[:dim], own[dim], *common[dim + 1 :]))
+        indices = ops.expand(indices, (*common[:dim], shape[dim], *common[dim + 1 :]))
+    return ops.gather(input, dim, indices, out=out)
 
 
 # ---------------------------------------------------------------------------------------------------- masks
@@ -362,11 +439,11 @@ def masked_scatter(input, mask, source):
     if source.dtype != input.dtype:
         raise RuntimeError(f"source has type {source.dtype}, the input {input.dtype}")
     shape = np.broadcast_shapes(input.shape, mask.shape)
-    out, mask = np.array(np.broadcast_to(input, shape)), np.broadcast_to(mask, shape)
+    out, mask = np.array(np.broadcast_to(input, shape), order="C"), np.broadcast_to(mask, shape)
     count = int(np.count_nonzero(mask))
     if count > source.size:
         raise RuntimeError(f"source must have at least {count} elements, one for each True in mask, got {source.size}")
-    out[mask] = source.reshape(-1)[:count]
+    out.reshape(-1)[np.flatnonzero(mask)] = source.reshape(-1)[:count]
     return out
 
 

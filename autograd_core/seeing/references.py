@@ -193,6 +193,7 @@ _OWN: dict[str, Callable] = {
     "lstm_layer": _layer("lstm"),
     "max_pool": _spatial("max_pool"),
     "pick": _picked,
+    "take_slices": lambda torch, args, static: args[0][(slice(None),) * static["dim"] + (args[1],)],
     "pile": lambda torch, args, static: torch.stack(args, static["dim"]),
     "rnn_layer": _layer("rnn"),
     "slice_view": lambda torch, args, static: args[0][static["index"]],

@@ -1,0 +1,210 @@
+"""Functions that pick, place and find: slices along a dimension, elements in flat order, places that are not zero."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from .. import ops
+from ..registry import composite, index, op
+from ..shapes import can_cast, dtype_of, normalize_dim
+from .index import ARRAY, FULL, check_bounds, check_integers, values_of, written
+from .samples import Values, integer, real, sample
+
+# ---------------------------------------------------------------------------------------------------- along a dimension
+
+
+def along(name, input, dim, rows, least=0):
+    """``dim`` counted from the front, for the 1-d ``rows`` that name slices along it."""
+    dim = normalize_dim(dim, input.ndim)
+    if rows.ndim > 1:
+        raise IndexError(f"{name}: index must be 1-d, got shape {list(rows.shape)}")
+    check_integers(name, rows)
+    check_bounds(values_of(rows), input.shape[dim] if input.ndim else 1, least)
+    return dim
+
+
+def _lines(function, input, *given):
+    """``function`` of an input with a dimension to pick along, and a 1-d index: 0-d ones for as long as it takes."""
+    *others, index = given
+    index = ops.reshape(index, (1,)) if index.ndim == 0 else index
+    if input.ndim:
+        return function(input, *others, index)
+    return ops.reshape(function(ops.reshape(input, (1,)), *others, index), ())
+
+
+SLICES = [sample(real(3, 4), 0, integer(5, high=3)), sample(real(3, 4), -1, integer(2, high=4))]
+
+
+@op(composite, out=True, samples=SLICES)
+def index_select(input, dim, index):
+    """The slices along ``dim`` that the 1-d ``index`` names."""
+    dim = along("index_select", input, dim, index)
+    return _lines(lambda x, i: ops.take_slices(x, i, dim=dim), input, index)
+
+
+def replace_slices(name, input, dim, index, source, how):
+    """A copy of the input with the slices of ``source`` set or added where the 1-d ``index`` says."""
+    dim = along(name, input, dim, index)
+    if source.ndim:
+        check_source(name, input, dim, index, source)
+    return _lines(lambda x, s, i: ops.put_slices(x, s, i, dim=dim, how=how), input, source, index)
+
+
+def check_source(name, input, dim, index, source):
+    """Raise unless ``source`` has the slices that ``index`` names."""
+    want = list(input.shape)
+    if want:
+        want[dim] = prod(index.shape)
+    if values_of(source).dtype != values_of(input).dtype:
+        raise RuntimeError(f"{name}: source has type {source.dtype}, the input {input.dtype}")
+    if list(source.shape) != (want or [1]) and not (source.ndim == 0 and prod(want) == 1):
+        raise RuntimeError(f"{name}: source must have shape {want or [1]}, got {list(source.shape)}")
+
+
+PLACED = [sample(real(3, 4), 0, integer(2, high=3), real(2, 4)), sample(real(3, 4), 1, integer(1, high=4), real(3, 1))]
+UNIQUE = [sample(real(3, 4), 0, np.array([2, 0]), real(2, 4)), sample(real(3, 4), 1, np.array([1]), real(3, 1))]
+
+
+@op(composite, out=True, samples=PLACED, inplace=True)
+def index_add(input, dim, index, source, *, alpha=1):
+    """A copy of the input with ``alpha`` times the slices of ``source`` added to those that ``index`` names."""
+    return replace_slices("index_add", input, dim, index, source if alpha == 1 else source * alpha, "add")
+
+
+@op(composite, out=True, samples=UNIQUE, inplace=True)
+def index_copy(input, dim, index, source):
+    """A copy of the input with the slices that ``index`` names replaced by those of ``source``."""
+    return replace_slices("index_copy", input, dim, index, source, "set")
+
+
+@op(
+    composite,
+    samples=[sample(real(3, 4), 0, np.array([2, 0]), 1.5), sample(real(3, 4), 1, np.array([1]), real())],
+    inplace=True,
+)
+def index_fill(input, dim, index, value):
+    """A copy of the input with the slices that ``index`` names filled with ``value``, a number or a 0-d tensor."""
+    if getattr(value, "ndim", 0):
+        raise RuntimeError(f"index_fill: value must be a number or a 0-d tensor, got shape {list(value.shape)}")
+    dim = along("index_fill", input, dim, index, None)
+    if getattr(value, "requires_grad", False):  # each place counts once, however often it is named
+        mask = _lines(lambda x, i: ops.put_slices(x, True, i, dim=dim, how="set"), np.zeros(input.shape, bool), index)
+        return ops.masked_fill(input, mask, value)
+    if not can_cast(np.asarray(values_of(value)).dtype, values_of(input).dtype):
+        raise RuntimeError(f"index_fill: value {value} cannot be converted to type {input.dtype}")
+    return _lines(lambda x, i: ops.put_slices(x, value, i, dim=dim, how="set"), input, index)
+
+
+@op(composite, samples=[sample(real(3, 4), (np.array([0, 2]), np.array([1, 1])), real(2))], inplace=True)
+def index_put(input, indices, values, accumulate=False):
+    """A copy of the input with ``values`` written (or added) at ``input[indices]``."""
+    spec, arrays = tuple([FULL if i is None else ARRAY for i in indices]), [i for i in indices if i is not None]
+    if values_of(values).dtype != values_of(input).dtype:
+        raise RuntimeError(f"index_put: values have type {values.dtype}, the input {input.dtype}")
+    return written(input, values, spec, arrays, "add" if accumulate else "set")
+
+
+def _taken_from(g, index, input_shape):
+    return ops.reshape(ops.slices_in_zeros(g, index, shape=(prod(input_shape),), dim=0), input_shape)
+
+
+def _whole_numbers(arrays, settings):
+    if arrays[1].dtype.kind not in "iu":
+        raise RuntimeError(f"index must be integers, got {dtype_of(arrays[1].dtype)}")
+    return settings
+
+
+@op(index, vjp=[_taken_from], samples=[sample(real(3, 4), integer(2, 2, high=12))], prepare=_whole_numbers)
+def take(input, index):
+    """Elements by their number in flat order, in the shape of ``index``; negative numbers count from the end."""
+    return input.take(index)
+
+
+def _put_setting(arrays, settings):
+    input, index, source = arrays
+    _whole_numbers(arrays, settings)
+    if source.dtype != input.dtype:
+        raise RuntimeError(f"source has type {source.dtype}, the input {input.dtype}")
+    if source.size != index.size:
+        raise RuntimeError(f"source must have as many elements as index, got {source.shape} and {index.shape}")
+    return settings
+
+
+@op(index, prepare=_put_setting, inplace=True, out=False, signature="input, index, source, accumulate=False",
+    vjp=[lambda g, index, source_shape, accumulate: (
+             g if accumulate else ops.put(g, index, np.zeros(source_shape, g.dtype))),
+         None, lambda g, index, source_shape: ops.reshape(ops.take(g, index), source_shape)],
+    samples=[sample(real(3, 4), np.array([5, -1]), real(2)),
+             sample(real(3, 4), np.array([5, 5]), real(2), True)])  # fmt: skip
+def put(input, index, source, *, accumulate):
+    """A copy of the input with ``source`` written (or added) at the places that ``index`` numbers in flat order."""
+    check_bounds(index, input.size)
+    out = np.array(input, order="C")
+    flat, source = out.reshape(-1), source.reshape(index.shape)
+    if accumulate:
+        np.add.at(flat, index, source)
+    else:
+        flat[index] = source
+    return out
+
+
+def _checked_part(name, part, src):
+    if tuple(part.shape) != tuple(src.shape):
+        raise RuntimeError(f"{name}: expected src of shape {list(part.shape)}, got {list(src.shape)}")
+
+
+@op(composite, samples=[sample(real(3, 4), real(3), 1, -1)])
+def select_scatter(input, src, dim, index):
+    """A copy of the input with the slice at ``index`` of ``dim`` replaced by ``src``."""
+    _checked_part("select_scatter", ops.select(input, dim, index), src)
+    return ops.write_slice(input, src, index=(*(FULL,) * normalize_dim(dim, input.ndim), int(index)))
+
+
+@op(composite, out=True,
+    samples=[sample(real(3, 4), real(3, 2), 1, 1, 3), sample(real(5, 2), real(2, 2), 0, None, 4, 2)])  # fmt: skip
+def slice_scatter(input, src, dim=0, start=None, end=None, step=1):
+    """A copy of the input with the slice ``start:end:step`` of ``dim`` replaced by ``src``."""
+    place = (FULL,) * normalize_dim(dim, input.ndim) + (slice(start, end, step),)
+    _checked_part("slice_scatter", ops.slice_view(input, place), src)
+    return ops.write_slice(input, src, index=place)
+
+
+# ---------------------------------------------------------------------------------------------------- places
+
+
+@op(index, samples=[integer(3, 4, high=2), Values("integer", (), 0, 2)])
+def argwhere(input):
+    """The indices of all nonzero elements, one row each, in order."""
+    rest = np.flatnonzero(input if input.dtype.kind == "b" else input != 0)
+    places = np.empty((rest.size, input.ndim), np.int64)
+    for d in range(input.ndim - 1, 0, -1):
+        before = rest // input.shape[d]
+        np.subtract(rest, before * input.shape[d], out=places[:, d])
+        rest = before
+    if input.ndim:
+        places[:, 0] = rest
+    return places
+
+
+@op(composite, samples=[integer(3, 4, high=2), sample(integer(3, 4, high=2), as_tuple=True)])
+def nonzero(input, *, as_tuple=False, out=None):
+    """The indices of all nonzero elements: rows of one matrix, or with ``as_tuple`` one 1-d tensor a dimension."""
+    if as_tuple:
+        return ops.unbind(argwhere(input if input.ndim else ops.reshape(input, (1,))), 1)
+    return argwhere(input, out=out)
+
+
+@op(composite, samples=[sample(integer(2, 3, high=12), (3, 4)), sample(integer(5, high=4), 4)])
+def unravel_index(indices, shape):
+    """The coordinates of elements numbered in flat order in a tensor of ``shape``: one tensor of int64 a dimension."""
+    check_integers("unravel_index", indices)
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"unravel_index: shape must not have negative sizes, got {sizes}")
+    rest, places = ops.to(indices, np.int64), []
+    for size in reversed(sizes):
+        places.append(rest % size)
+        rest = rest // size
+    return tuple(reversed(places))
