@@ -124,34 +124,31 @@ def _scores(dtype, lanes: int, mask: str, causal: bool):
     return simd.device(scores)
 
 
-def _exponentiate(dtype, lanes: int, mask: str, causal: bool):
-    """Device function: the scores of a row and block of keys become exp(score - largest so far).
-
-    Returns the largest so far, the sum, and the factor that what was gathered before is to be shrunk by.
-    """
+def _softmax_rows(dtype, lanes: int, mask: str, causal: bool):
+    """Device functions for the scores of a row and block of keys: mask them and find the largest; take exponentials."""
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
-    scores, exp, where = _scores(dtype, lanes, mask, causal), vmath.exp, simd.where
+    scores, exp = _scores(dtype, lanes, mask, causal), vmath.exp
+    as_they_are = not mask and not causal
 
-    def exponentiate(line, length, before, address, row, key, keys):
-        largest = simd.full(S(-np.inf), V)
+    def largest(line, length, address, row, key, keys):
+        most = simd.full(S(-np.inf), V)
         for i in range(0, length, lanes):
-            v = scores(simd.load(line, i, V), address, row, key + i, keys)
-            simd.store(line, i, v)
-            largest = where(v > largest, v, largest)
-        top = simd.reduce_max(largest)
-        if before > top:
-            top = before
-        base = top
-        if top == S(-np.inf):
-            base = S(0)
+            v = simd.load(line, i, V)
+            if not as_they_are or key + i + lanes > keys:
+                v = scores(v, address, row, key + i, keys)
+                simd.store(line, i, v)
+            most = simd.where(v > most, v, most)
+        return simd.reduce_max(most)
+
+    def exponentiate(line, length, base):
         total = simd.full(S(0), V)
         for i in range(0, length, lanes):
             v = exp(simd.load(line, i, V) - base)
             simd.store(line, i, v)
             total += v
-        return top, simd.reduce_add(total), exp(before - base)
+        return simd.reduce_add(total)
 
-    return simd.device(exponentiate)
+    return simd.device(largest), simd.device(exponentiate)
 
 
 @range_kernel
@@ -164,7 +161,7 @@ def forward(dtype, lanes, vectors, value_vectors, mask, causal):
     T, U = simd.tile(V, STEP, vectors), simd.tile(V, STEP, value_vectors)
     width, value_width = vectors * lanes, value_vectors * lanes
     multiply, gather = _products(T, width), _products(U, value_width)
-    exponentiate, log = _exponentiate(dtype, lanes, mask, causal), vmath.log
+    (largest, exponentiate), exp, log = _softmax_rows(dtype, lanes, mask, causal), vmath.exp, vmath.log
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -172,7 +169,8 @@ def forward(dtype, lanes, vectors, value_vectors, mask, causal):
         room = simd.advance(simd.pointer(w[14], S), start // w[13] * w[15])
         held = simd.advance(room, ROWS * KEYS)  # what was gathered of the values
         tops = simd.advance(held, ROWS * P)
-        totals = simd.advance(tops, ROWS)
+        totals, bases = simd.advance(tops, ROWS), simd.advance(tops, 2 * ROWS)
+        shrinks = simd.advance(tops, 3 * ROWS)
         blocks = padded // ROWS
         for unit in range(start, stop):
             matrix = unit // blocks
@@ -184,7 +182,7 @@ def forward(dtype, lanes, vectors, value_vectors, mask, causal):
             for i in range(ROWS * P):
                 held[i] = S(0)
             for i in range(ROWS):
-                tops[i], totals[i] = S(-np.inf), S(0)
+                tops[i], totals[i], bases[i] = S(-np.inf), S(0), S(0)
             end = min(N, first + count) if causal else N
             for key in range(0, end, KEYS):
                 size = min(KEYS, N - key)
@@ -192,14 +190,22 @@ def forward(dtype, lanes, vectors, value_vectors, mask, causal):
                 k = simd.advance(simd.pointer(w[1], S), (matrix * panels + key // width) * w[20] * width)
                 multiply(query, E, 1, w[20], k, width, w[20] * width, there, room, KEYS, tall, False)
                 for row in range(count):
-                    top, total, shrink = exponentiate(simd.advance(room, row * KEYS), there * width, tops[row],
-                                                      mask_at + (first + row) * w[19], first + row, key, N)
-                    tops[row] = top
-                    totals[row] = totals[row] * shrink + total
+                    bases[row] = largest(simd.advance(room, row * KEYS), there * width, mask_at + (first + row) * w[19],
+                                         first + row, key, N)  # fmt: skip
+                for i in range(0, ROWS, lanes):
+                    top, new = simd.load(tops, i, V), simd.load(bases, i, V)
+                    new = simd.where(top > new, top, new)
+                    base = simd.where(new == -np.inf, 0, new)
+                    simd.store(tops, i, new)
+                    simd.store(bases, i, base)
+                    simd.store(shrinks, i, exp(top - base))
+                for row in range(count):
+                    total = exponentiate(simd.advance(room, row * KEYS), there * width, bases[row])
+                    totals[row] = totals[row] * shrinks[row] + total
                     if key > 0:
                         own = simd.advance(held, row * P)
                         for i in range(0, P, lanes):
-                            simd.store(own, i, simd.load(own, i, V) * shrink)
+                            simd.store(own, i, simd.load(own, i, V) * shrinks[row])
                 value = simd.advance(simd.pointer(w[2], S), (matrix * N + key) * P)
                 gather(room, KEYS, 1, size, value, P, value_width, P // value_width, held, P, tall, True)
             for row in range(count):
@@ -229,8 +235,7 @@ def backward(dtype, lanes, vectors, depth_vectors, value_vectors, mask, causal):
     D, U = simd.tile(V, STEP, depth_vectors), simd.tile(V, STEP, value_vectors)
     width, depth_width, value_width = vectors * lanes, depth_vectors * lanes, value_vectors * lanes
     multiply, gather_depth, gather_value = _products(T, width), _products(D, depth_width), _products(U, value_width)
-    scores = _scores(dtype, lanes, mask, causal)
-    exp = vmath.exp
+    scores, exp, as_they_are = _scores(dtype, lanes, mask, causal), vmath.exp, not mask and not causal
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -263,20 +268,20 @@ def backward(dtype, lanes, vectors, depth_vectors, value_vectors, mask, causal):
                         q, g = simd.advance(query, first * EP), simd.advance(sent, first * XP)
                         multiply(q, EP, 1, E, k, width, E * width, there, weights, KEYS, tall, False)
                         multiply(g, XP, 1, X, v, width, X * width, there, slopes, KEYS, tall, False)
-                        for row in range(tall):
+                        for row in range(count):
                             line, slope = simd.advance(weights, row * KEYS), simd.advance(slopes, row * KEYS)
                             at = matrix * L + first + row
-                            inside = row < count
-                            lse, total = S(0), S(0)
-                            if inside:
-                                lse, total = simd.pointer(w[6], S)[at], simd.pointer(w[7], S)[at]
+                            lse, total = simd.pointer(w[6], S)[at], simd.pointer(w[7], S)[at]
                             address = mask_at + (first + row) * w[24]
                             for i in range(0, there * width, lanes):
-                                p = simd.full(S(0), V)
-                                if inside:
-                                    p = exp(scores(simd.load(line, i, V), address, first + row, key + i, N) - lse)
+                                u = simd.load(line, i, V)
+                                if not as_they_are or key + i + lanes > N:
+                                    u = scores(u, address, first + row, key + i, N)
+                                p = exp(u - lse)
                                 simd.store(line, i, p)
                                 simd.store(slope, i, p * (simd.load(slope, i, V) - total))
+                        for i in range(count * KEYS, tall * KEYS):
+                            weights[i], slopes[i] = S(0), S(0)
                         gather_value(weights, 1, KEYS, count, g, XP, value_width, XP // value_width, of_value, XP,
                                      tall_keys, True)
                         gather_depth(slopes, 1, KEYS, count, q, EP, depth_width, EP // depth_width, of_key, EP,
@@ -409,7 +414,8 @@ def _problem(q: Array, k: Array, v: Array, *others: Array) -> Problem | None:
     def fitting(columns: int) -> int:
         return next(n for n in (4, 2, 1) if n <= most and (n * lanes <= columns or n == 1))
 
-    return Problem(q.dtype, batch, heads, q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], most,
+    panel = next((n for n in (1, 2, 4) if n < most and n * lanes >= k.shape[-2]), most)
+    return Problem(q.dtype, batch, heads, q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], panel,
                    fitting(q.shape[-1]), fitting(v.shape[-1]))
 
 
@@ -472,7 +478,7 @@ def attention(query: Array, key: Array, value: Array, mask: Array | None, *, sca
     v = _pack_rows(work, p, inp(2), value, p.keys, p.wide_value)
     units = p.matrices * p.padded // ROWS
     grain = max(1, -(-units // CHUNKS))
-    elements = ROWS * (KEYS + p.wide_value + 2)
+    elements = ROWS * (KEYS + p.wide_value + 4)
     room = work.memory(-(-units // grain) * elements * p.dtype.itemsize)
     result = _like(query, p.value)
     work.call(forward(p.dtype, lanes, p.vectors, p.value_vectors, kind, causal),
