@@ -349,6 +349,22 @@ def reduced(function, x, dims):
     return out
 
 
+def norm(differences, p):
+    """The norm of order ``p`` of a list of differences."""
+    sizes = [abs(float(d)) for d in differences]
+    if p in (math.inf, -math.inf):
+        return max(sizes) if p > 0 else min(sizes)
+    return math.fsum(d != 0 for d in sizes) if p == 0 else math.fsum(d**p for d in sizes) ** (1 / p)
+
+
+def norm_slope(differences, p):
+    """The derivatives of `norm`, of order ``p`` > 0, in each difference; all 0 where the norm is 0."""
+    size = norm(differences, p)
+    if p == math.inf:
+        return [math.copysign(1, d) if abs(d) == size > 0 else 0 for d in differences]
+    return [0 if not d else math.copysign((abs(d) / size) ** (p - 1), d) for d in differences]
+
+
 def variance(values):
     """Of a sample: squared distances from the mean over one less than their number."""
     mean = math.fsum(values) / len(values)
@@ -474,3 +490,59 @@ def most_frequent(values):
 def insertion_point(line, value, right):
     """How many elements of a sorted line stand before a value, or are equal to it if ``right``."""
     return sum(math.isnan(value) or e < value or (right and e == value) for e in line)
+
+
+def substituted(A, B, upper=False, unit=False):
+    """X with T @ X = B for a triangle T of ``A``, row by row in float64."""
+    A, X = A.astype(np.float64), B.astype(np.float64)
+    n = len(A)
+    for i in reversed(range(n)) if upper else range(n):
+        for j in range(i + 1, n) if upper else range(i):
+            X[i] -= A[i, j] * X[j]
+        if not unit:
+            X[i] /= A[i, i]
+    return X
+
+
+def eliminated(A):
+    """(LU, pivots counted from 1) by elimination with partial pivoting: the first of the largest, NaN only if alone."""
+    LU, pivots = A.astype(np.float64), []
+    m, n = A.shape
+    for c in range(min(m, n)):
+        pivot = c
+        for i in range(c, m):
+            if abs(LU[i, c]) > abs(LU[pivot, c]) or (math.isnan(LU[pivot, c]) and not math.isnan(LU[i, c])):
+                pivot = i
+        LU[[c, pivot]] = LU[[pivot, c]]
+        pivots.append(pivot + 1)
+        if LU[c, c] != 0:
+            LU[c + 1 :, c] /= LU[c, c]
+        LU[c + 1 :, c + 1 :] -= np.outer(LU[c + 1 :, c], LU[c, c + 1 :])
+    return LU, np.array(pivots, np.int32)
+
+
+def cholesky(A):
+    """Lower L with A = L L^T, column by column, and 0 or the order of the first minor that is not positive."""
+    L, n = np.tril(A.astype(np.float64)), len(A)
+    for c in range(n):
+        rest = L[c, c] - sum(L[c, k] ** 2 for k in range(c))
+        if not rest > 0:
+            return L, c + 1
+        L[c, c] = math.sqrt(rest)
+        for i in range(c + 1, n):
+            L[i, c] = (L[i, c] - sum(L[i, k] * L[c, k] for k in range(c))) / L[c, c]
+    return L, 0
+
+
+def reflected(A):
+    """(Q, R), Q square, by one reflection after the other, with LAPACK's signs."""
+    R, m = A.astype(np.float64), len(A)
+    Q = np.eye(m)
+    for c in range(min(A.shape)):
+        v = R[:, c] * (np.arange(m) >= c)
+        if np.any(v[c + 1 :]):
+            beta = -math.copysign(np.linalg.norm(v), v[c])
+            v[c] -= beta
+            H = np.eye(m) - 2 * np.outer(v, v) / (v @ v)
+            Q, R = Q @ H, H @ R
+    return Q, np.triu(R)

@@ -20,7 +20,7 @@ import numpy as np
 
 from autograd_core.kernels import cache
 from autograd_core.kernels.lazy import simd
-from autograd_core.kernels.loop_text import FLAT_HEAD, IMPORT, Loop, Output, flat_source, partial_dtype, rows_source
+from autograd_core.kernels.loop_text import FLAT_HEAD, IMPORT, Loop, flat_source, partial_dtype, rows_source
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, numbers, out, scratch
 from autograd_core.kernels.runner import RangeKernel, range_kernel
 
@@ -254,25 +254,6 @@ def _plan_rows(loop: Loop, shape: tuple[int, ...], given: Sequence[Array], axes:
     if not gather and "g" in modes:
         return None
     return _rows_plan(loop, shape, axes, sizes, length, along, [s[:-1] for s in steps], modes, settings)
-
-
-def plan_norm(x: Array, *, ord: float, dim: Sequence[int] | None, keepdim: bool, dtype: Any) -> Plan | None:
-    """Plan the Euclidean norm over all dimensions, or over the last ones: a sum of squares and its root."""
-    from autograd_core.kernels.assembly import Assembly
-
-    axes = len(x.shape) if dim is None else len(dim)
-    last = dim is None or sorted(d % len(x.shape) for d in dim) == list(range(len(x.shape) - axes, len(x.shape)))
-    if ord != 2 or dtype is not None or not last or not axes or x.dtype.char not in "fd" or 0 in x.shape:
-        return None
-    kind, shape = x.dtype.name, x.shape[: len(x.shape) - axes]
-    squares = Loop("square", ("x",), (kind,), 0, (("*", (0, 0), kind),), (Output(1, "sum"),))
-    root = Loop("sqrt", ("x",), (kind,), 0, (("sqrt", (0,), kind),), (Output(1),))
-    work, size = Assembly(), math.prod(shape)
-    total = work.memory(size * x.dtype.itemsize)
-    if not work.include(plan_loop(x, loop=squares, axes=axes), (inp(0),), total):
-        return None
-    work.include(plan_loop(Array((size,), (x.dtype.itemsize,), x.dtype), loop=root), (total,), out(0))
-    return work.plan([Spec((*shape, *[1] * (axes * keepdim)), x.dtype)])
 
 
 def _rows_plan(loop: Loop, shape: tuple[int, ...], axes: int, sizes: list[int], length: int, along: list[int],

@@ -1,4 +1,4 @@
-"""Losses with a margin, and the distances between vectors that they are about."""
+"""Losses with a margin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 
 from .. import ops
 from ..registry import composite, elementwise, op
-from ..shapes import broadcast_shapes
 from .loss import logistic_nll, reduced, reduction_of
 from .pointwise import term, total
 from .samples import boolean, integer, positive, real, sample
@@ -180,35 +179,7 @@ def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, r
     return reduced(ops.mean(loss, -1), reduction, "multilabel_soft_margin_loss")
 
 
-# ---------------------------------------------------------------------------------------------------- distances
-
-
-@op(composite, aliases=["nn.functional.pairwise_distance"], method=False,
-    samples=[sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(4), 1.0, keepdim=True)])  # fmt: skip
-def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
-    """The ``p``-norm of x1 - x2 + eps along the last dim."""
-    return ops.norm(x1 - x2 + eps, p, -1, keepdim)
-
-
-@op(composite, aliases=["nn.functional.pdist"], method=False, samples=[real(4, 3), sample(real(4, 3), 1)])
-def pdist(input, p=2.0):
-    """The ``p``-norm distances of all pairs of rows of (N, M): (0, 1), (0, 2), ..., (1, 2), ..."""
-    if input.ndim != 2:
-        raise RuntimeError(f"pdist: input must have 2 dims, got shape {list(input.shape)}")
-    if p < 0:
-        raise RuntimeError(f"pdist: p must not be negative, got {p}")
-    first, second = np.triu_indices(input.shape[0], 1)
-    return ops.norm(ops.index_select(input, 0, first) - ops.index_select(input, 0, second), p, -1)
-
-
-@op(composite, aliases=["nn.functional.cosine_similarity"], method=False,
-    samples=[sample(real(3, 4), real(3, 4)), sample(real(2, 3, 4), real(3, 1), -2)])  # fmt: skip
-def cosine_similarity(x1, x2, dim=1, eps=1e-8):
-    """The cosine of the angle between vectors along ``dim``: x1 . x2 / (max(|x1|, eps) * max(|x2|, eps))."""
-    shape = broadcast_shapes(x1.shape, x2.shape)
-    x1, x2 = [x if tuple(x.shape) == shape else ops.expand(x, shape) for x in (x1, x2)]
-    first, second = [x / ops.raised_to(ops.norm(x, 2, dim, True), least=eps) for x in (x1, x2)]
-    return ops.sum(first * second, dim)
+# ---------------------------------------------------------------------------------------------------- triplets
 
 
 @term(scalar="max(margin + near - far, 0)",

@@ -1,4 +1,4 @@
-"""Norms of vectors and matrices, and distances: linalg.norm and its kin, dist, cdist, renorm."""
+"""Norms of vectors and matrices: linalg.norm and its kin, renorm."""
 
 from __future__ import annotations
 
@@ -8,40 +8,57 @@ import numpy as np
 
 from .. import ops
 from ..inplace import write_out
-from ..registry import composite, op, reduction
+from ..registry import Kernel, composite, op, reduction
 from ..shapes import normalize_dim, normalize_dims, numpy_dtype
+from .pointwise import one_loop
 from .reduce import add_reduce, all_dims, need_float, restore
 from .samples import definite, distinct, real, sample
 
 # ---------------------------------------------------------------------------------------------------- vectors
 
 
-def _reduce_norm(x, ord, dim, keepdim):
+def reduce_norm(x, ord, dim, keepdim):
+    """The norm of order ``ord`` of an array over the dims ``dim``."""
+    if ord == 2:
+        return np.sqrt(add_reduce(x * x, dim, keepdim, x.dtype))
+    if ord == 0:
+        return add_reduce(x != 0, dim, keepdim, x.dtype)
     x = np.abs(x)
     if ord in (inf, -inf):
         return (np.maximum if ord > 0 else np.minimum).reduce(x, axis=dim, keepdims=keepdim)
-    if ord == 0:
-        return add_reduce(x != 0, dim, keepdim, x.dtype)
     if ord == 1:
         return add_reduce(x, dim, keepdim, x.dtype)
-    if ord == 2:
-        return np.sqrt(add_reduce(x * x, dim, keepdim, x.dtype))
     return add_reduce(x**ord, dim, keepdim, x.dtype) ** (1 / ord)
 
 
-def _norm_gradient(g, input, out, ord, dim, keepdim):
+def norm_gradient(g, input, out, ord, dim, keepdim):
     """sign(x) |x|^(ord-1) / norm^(ord-1); 0 where the norm is 0; the extremes share evenly among ties."""
-    g, out = restore(g, dim, keepdim, input.ndim), restore(out, dim, keepdim, input.ndim)
     if ord == 0:
         return ops.zeros_like(input)
+    g, out = restore(g, dim, keepdim, input.ndim), restore(out, dim, keepdim, input.ndim)
     if ord == 1:
-        return g * ops.sign(input)
+        return _slope_of_1(input, g)
     if ord == 2:
-        return g * ops.where(out == 0, 0, input / out)
+        return _slope_of_2(input, out, g)
     if ord in (inf, -inf):
         extreme = ops.logical_or(ops.abs(input) == out, ops.isnan(input))
         share = g / ops.to(ops.sum(extreme, dim, True), dtype=g.dtype)
         return ops.sign(input) * share * ops.to(extreme, dtype=g.dtype)
+    return _slope(input, out, g, ord)
+
+
+@one_loop
+def _slope_of_1(input, g):
+    return g * ops.sign(input)
+
+
+@one_loop
+def _slope_of_2(input, out, g):
+    return g * ops.where(out == 0, 0, input / out)
+
+
+@one_loop
+def _slope(input, out, g, ord):
     if ord < 1:
         return ops.sign(input) * ops.where(input == 0, 0, ops.pow(ops.abs(input), ord - 1)) * g * ops.pow(out, 1 - ord)
     if ord < 2:
@@ -65,15 +82,15 @@ def _vector_norm_settings(arrays, settings):
 
 
 @op(reduction, namespace="linalg", signature="x, ord=2, dim=None, keepdim=False, *, dtype=None",
-    prepare=_vector_norm_settings,
-    vjp=[lambda g, x, out, ord, dim, keepdim: _norm_gradient(g, x, out, ord, dim, keepdim)],
+    prepare=_vector_norm_settings, kernel=Kernel("norms:vector_norm", above=4096),
+    vjp=[lambda g, x, out, ord, dim, keepdim: norm_gradient(g, x, out, ord, dim, keepdim)],
     samples=[real(3, 4), sample(real(3, 4), 1, 1), sample(distinct(3, 4), inf, 0),
              sample(real(3, 4), 3.5, (0, 1), True),
              sample(real(3, 4), 0), sample(distinct(3, 4), -inf), sample(real(3, 4), 0.5, -1),
              sample(real(3, 4), 1.5)])  # fmt: skip
 def vector_norm(x, *, ord, dim, keepdim, dtype):
     """(sum |x|^ord)^(1/ord) over ``dim`` (all by default); ±inf: largest, smallest |x|; 0: how many are not zero."""
-    return _reduce_norm(x if dtype is None else x.astype(dtype), ord, dim, keepdim)
+    return reduce_norm(x if dtype is None else x.astype(dtype), ord, dim, keepdim)
 
 
 # ---------------------------------------------------------------------------------------------------- matrices
@@ -182,33 +199,6 @@ def cond(A, p=None, *, out=None):
     else:
         result = matrix_norm(A, p) * matrix_norm(inv(A), p)
     return result if out is None else write_out(out, result)
-
-
-# ---------------------------------------------------------------------------------------------------- distances
-
-USE_MM = "use_mm_for_euclid_dist_if_necessary"
-
-
-@op(composite, samples=[sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(4), 1)])
-def dist(input, other, p=2):
-    """The ``p``-norm of input - other, over all elements."""
-    return vector_norm(input - other, p)
-
-
-@op(composite, method=False,
-    samples=[sample(real(3, 4), real(2, 4)), sample(real(5, 3, 4), real(2, 4), 1.0),
-             sample(real(3, 4), real(2, 4), inf)])  # fmt: skip
-def cdist(x1, x2, p=2.0, compute_mode=USE_MM):
-    """``p``-norm distances between all rows of ``x1`` (..., P, M) and of ``x2`` (..., R, M), as (..., P, R)."""
-    if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:
-        raise RuntimeError("cdist: x1 and x2 must have 2 dimensions or more and as many columns, got "
-                           f"{list(x1.shape)} and {list(x2.shape)}")  # fmt: skip
-    if p < 0:
-        raise RuntimeError(f"cdist: p must not be negative, got {p}")
-    if compute_mode not in (None, USE_MM, "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"):
-        raise ValueError(f"cdist: {compute_mode!r} is not a valid value for compute_mode")
-    differences = ops.unsqueeze(x1, -2) - ops.unsqueeze(x2, -3)
-    return vector_norm(differences, p, -1) if x1.shape[-1] else ops.sum(differences, -1)
 
 
 @op(composite, out=True, inplace=True, samples=[sample(real(3, 4), 2, 0, 1.0), sample(real(3, 4), 1, -1, 0.5)])

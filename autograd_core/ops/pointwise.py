@@ -14,6 +14,7 @@ and `ops.mean` or `ops.sum`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from math import prod
 from typing import Any
 
@@ -88,6 +89,19 @@ def _total_of(record):
     rules = [rule and _spread(record, rule) for rule in record.vjp]
     return op(reduction, namespace="internal", name=f"{record.name}_total", out=False, promote=record.promote,
               vjp=rules, samples=samples)(function).record  # fmt: skip
+
+
+def one_loop(function: Callable) -> Callable:
+    """``function`` of arrays and numbers in the op language, as one loop where its first argument is a large array."""
+    title = f"{function.__module__}.{function.__name__}"
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    loop = fused(lambda fusion: fusion.Fused(function, title, names), function)
+
+    @wraps(function)
+    def run(first, *others):
+        return (loop if type(first) is ndarray and first.nbytes >= LARGE else function)(first, *others)
+
+    return run
 
 
 def _with(entry, **more):
