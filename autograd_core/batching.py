@@ -337,7 +337,7 @@ def _pick(level, op, args, static):
     places = [k for k, part in enumerate(static["spec"]) if type(part) in (str, int)]
     if not level.mine(args[0]) or any(level.mine(a) for a in args[1:]) or places[-1] - places[0] >= len(places):
         return None
-    return call_record(op, [args[0].full, *args[1:]], {**static, "spec": (slice(None), *static["spec"])})
+    return call_record(op, [args[0].full, *args[1:]], {**static, "spec": (None, *static["spec"])})
 
 
 def _take(level, op, args, static):

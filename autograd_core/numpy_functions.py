@@ -173,7 +173,7 @@ def _gradient(f, *spacing, axis=None, edge_order=1):
 def _picked(a, places, axis):
     """The slices of ``a`` at ``places`` along ``axis``; of the flattened array for None."""
     a, axis = (ops.ravel(a), 0) if axis is None else (a, axis % a.ndim)
-    return ops.pick(a, places, spec=(slice(None),) * axis + ("array",))
+    return ops.pick(a, places, spec=(None,) * axis + ("array",))
 
 
 def _take(a, indices, axis=None, out=None, mode="raise"):

@@ -20,7 +20,8 @@ from .shapes import ndarray
 from .tables import Tabled
 
 MOVES: dict[str, Callable] = {
-    "join": moves.join, "pile": moves.pile, "pick": indexing.pick, "place": indexing.place,
+    "join": moves.join, "pile": moves.pile, "write_slice": moves.write_slice,
+    "pick": indexing.pick, "place": indexing.place,
     "in_zeros": moves.in_zeros, "picked_in_zeros": indexing.in_zeros, "combine_slices": indexing.put_slices,
     **{name: getattr(indexing, name) for name in ("take_slices", "put_slices", "slices_in_zeros")},
     **{name: getattr(elements, name) for name in (
@@ -82,7 +83,7 @@ def indices_of(row: Instruction) -> list[tuple[int, int, int, int]]:
     The kernels of a row rely on that; empty where there is nothing to look at.
     """
     name, kernel = row.op.name, row.op.kernel
-    if name in MOVES and len(row.args) > 1 and name not in ("join", "pile"):
+    if name in MOVES and len(row.args) > 1 and name not in ("join", "pile", "write_slice"):
         found = indexing.checked(name, [v.shape for v in row.operands], row.static)
         return [(*one, 0) for one in found]
     if kernel is None or kernel.indices is None:

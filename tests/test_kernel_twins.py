@@ -43,7 +43,8 @@ TWINS = {
     "norms": ("segments roots products", "norm"),
     "pool": ("maxima sums spread place", "max_pool"),
     "recurrent_steps": ("pack scan scan_back begin sum_biases lay_rows lay_before", "recurrent"),
-    "reduce": ("reduce_rows reduce_columns place_rows place_columns variance_runs scale_variance", "reduced"),
+    "reduce": ("reduce_rows reduce_columns log_sum_rows log_sum_columns place_rows place_columns variance_runs "
+               "scale_variance", "reduced"),
     "searching": ("search_lines", "insertion_point"),
     "scan": ("scan_rows scan_columns extreme_rows extreme_columns", "running"),
     "softmax": ("rows_forward rows_backward columns_forward columns_backward", "softmax"),
@@ -154,7 +155,7 @@ def test_moves_that_are_not_served():
 def test_slices_picked_and_put_back(shape, count, first):
     rng = np.random.default_rng(0)
     indices = [rng.integers(-shape[first + i], shape[first + i], (3, 11)) for i in range(count)]
-    spec = (*[slice(None)] * first, *"ab"[:count])
+    spec = (*[None] * first, *"ab"[:count])
     x, pairs = rng.random(shape, np.float32), list(naive.picked(indices, first, shape))
     found = (*shape[:first], 3, 11, *shape[first + count:])
     for _, got in run_everywhere(functools.partial(indexing.pick, spec=spec), (x, *indices), lanes=(16,)):

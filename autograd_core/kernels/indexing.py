@@ -17,7 +17,6 @@ from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, is_c_ordere
 from autograd_core.kernels.runner import range_kernel
 
 GRAIN = 16384  # elements of a chunk
-WHOLE = slice(None)
 HEAD = 6  # words before those of the arrays of indices: address, length of the dimension, stride
 
 
@@ -123,11 +122,11 @@ class Checked(NamedTuple):
 
 
 def _first(shape: Sequence[int], spec: tuple, indices: Sequence[Array | None]) -> int | None:
-    """The dimension of the first array of an index; None unless arrays of one shape stand side by side, among `:`."""
-    arrays = [k for k, part in enumerate(spec) if type(part) is str]
+    """The dimension of the first array of an index (None is a whole one), if all stand side by side and are alike."""
+    arrays = [k for k, part in enumerate(spec) if part is not None]
     if not arrays or arrays != list(range(arrays[0], arrays[-1] + 1)) or len(arrays) != len(indices):
         return None
-    if any([part != WHOLE for part in spec if type(part) is not str]) or len(spec) > len(shape) or 0 in shape:
+    if len(spec) > len(shape) or 0 in shape:
         return None
     for x in indices:
         if x is None or x.dtype != np.int64 or x.shape != indices[0].shape or 0 in x.shape:  # type: ignore[union-attr]
@@ -201,7 +200,7 @@ def place(x: Array, source: Array, *indices: Array | None, spec: tuple, how: str
 
 
 def _along(dim: int) -> tuple:
-    return (WHOLE,) * dim + ("array",)
+    return (None,) * dim + ("array",)
 
 
 def take_slices(x: Array, index: Array, *, dim: int) -> Plan | None:
@@ -226,7 +225,7 @@ def checked(name: str, shapes: Sequence[tuple[int, ...] | None], static: dict) -
     if "spec" not in static:
         limit = shape[static["dim"]]
         return [Checked(first, -limit if "slices" in name else 0, limit)]
-    axes = [k for k, part in enumerate(static["spec"]) if type(part) is str]
+    axes = [k for k, part in enumerate(static["spec"]) if part is not None]
     return [Checked(first + a, -shape[axis], shape[axis]) for a, axis in enumerate(axes)]
 
 

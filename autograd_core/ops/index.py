@@ -1,8 +1,9 @@
 """Picking and placing elements: indexing, gather and scatter, masks.
 
-An index is a tuple of basic parts (ints, slices, None, ...) with `ARRAY` where an array stands. The arrays themselves
-are arguments of the operation: a recorder sees them as inputs. `slice_view` and `write_slice` carry basic indices,
-`take_slices` and `put_slices` one array of integers along a dimension, `pick` and `place` everything else.
+An index is a tuple of basic parts (ints, slices, None, ...), which give a view, and then a ``spec`` of that: `ARRAY`
+where an array stands, None for a whole dimension. The arrays are arguments of operations, so that a recorder sees them.
+`slice_view` and `write_slice` carry basic indices, `take_slices` and `put_slices` one array of integers along a
+dimension, `pick` and `place` everything else.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from .samples import integer, real, sample
 
 ARRAY = "array"
 FULL = slice(None)
+MANY = 32768  # elements from which kernels move them faster than NumPy
+SOME = 2048  # elements from which they combine them faster
 
 # ---------------------------------------------------------------------------------------------------- parsing
 
@@ -53,7 +56,7 @@ def parse(item, ndim):
         else:
             found = [FULL] * left if part is Ellipsis else [part]
             basic += found
-            spec += [FULL for one in found if type(one) is not int]
+            spec += [None for one in found if type(one) is not int]
     return tuple(basic) if any(part != FULL for part in basic) else None, tuple(spec), tuple(arrays)
 
 
@@ -100,15 +103,14 @@ def _from_sequence(items):
 def _located(spec, arrays):
     """The index that NumPy understands."""
     rest = iter(arrays)
-    return tuple([next(rest) if type(part) is str else part for part in spec])
+    return tuple([FULL if part is None else next(rest) for part in spec])
 
 
 def _axis(spec, arrays):
-    """The dimension that a lone array of integers picks along, all others being whole; None for other indices."""
+    """The dimension that a lone array of integers picks along; None for other indices."""
     if len(arrays) != 1 or values_of(arrays[0]).dtype.kind == "b":
         return None
-    axis = spec.index(ARRAY)
-    return axis if all(part == FULL for k, part in enumerate(spec) if k != axis) else None
+    return spec.index(ARRAY)
 
 
 # -------------------------------------------------------------------------------------------------- looking at indices
@@ -177,20 +179,22 @@ def in_zeros(input, *, shape, spec):
 
 
 @op(index, out=False, namespace="internal", samples=[sample(real(3, 4), real(3), index=(FULL, 1))],
-    kernel=Kernel("moves:write_slice", above=16384),
     vjp=[lambda g, index: ops.write_slice(g, np.zeros((), g.dtype), index=index),
          lambda g, index: ops.slice_view(g, index)])  # fmt: skip
 def write_slice(input, value, *, index):
     """A copy of the input with ``value`` at a basic index."""
     out = np.array(input, order="C")
-    out[index] = value
+    part = out[(*index, ...)]
+    if part.size < SOME or part.shape[-1] > 8:
+        part[...] = value
+        return out
+    value = np.broadcast_to(value, part.shape)
+    for k in range(part.shape[-1]):  # NumPy's inner loop is the last dimension, however short it is
+        part[..., k] = value[..., k]
     return out
 
 
 # ---------------------------------------------------------------------------------------------------- whole slices
-
-MANY = 32768  # elements from which kernels move them faster than NumPy
-SOME = 2048  # elements from which they combine them faster
 
 
 def _takes(input, index, *, dim):
@@ -265,9 +269,9 @@ def _add_slices(out, dim, rows, values):
 
 def _sides(shape, spec, indices):
     """(index, size of its dimension) of each array of integers; None where masks are among them."""
-    axes = [k for k, part in enumerate(spec) if type(part) is str]
-    if len(axes) != len(indices) or any([a.dtype.kind == "b" for a in indices]) or None in spec:
+    if any([a.dtype.kind == "b" for a in indices]):
         return None
+    axes = [k for k, part in enumerate(spec) if part is not None]
     return [(a, shape[k]) for a, k in zip(indices, axes, strict=True)]
 
 

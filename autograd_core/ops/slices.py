@@ -100,7 +100,7 @@ def index_fill(input, dim, index, value):
 @op(composite, samples=[sample(real(3, 4), (np.array([0, 2]), np.array([1, 1])), real(2))], inplace=True)
 def index_put(input, indices, values, accumulate=False):
     """A copy of the input with ``values`` written (or added) at ``input[indices]``."""
-    spec, arrays = tuple([FULL if i is None else ARRAY for i in indices]), [i for i in indices if i is not None]
+    spec, arrays = tuple([None if i is None else ARRAY for i in indices]), [i for i in indices if i is not None]
     if values_of(values).dtype != values_of(input).dtype:
         raise RuntimeError(f"index_put: values have type {values.dtype}, the input {input.dtype}")
     return written(input, values, spec, arrays, "add" if accumulate else "set")

@@ -146,7 +146,7 @@ def _spatial(name):
 
 def _picked(torch, args, static):
     rest = iter(args[1:])
-    return args[0][tuple([next(rest) if part == "array" else part for part in static["spec"]])]
+    return args[0][tuple([slice(None) if part is None else next(rest) for part in static["spec"]])]
 
 
 def _standardized(torch, args, static):
