@@ -30,6 +30,7 @@ SPECIAL = {
     "vmath_arithmetic": ["fmod", "remainder", "floor_divide", "nextafter", "hypot", "gcd", "lcm"],
     "vmath_error": ["erfc", "erfcx", "erfinv", "log_ndtr", "ndtr", "ndtri"],
     "vmath_gamma": ["lgamma", "digamma", "trigamma", "polygamma", "zeta"],
+    "vmath_incomplete": ["igamma", "igammac"],
     "vmath_bessel": ["i0", "i0e", "i1", "i1e"],
 }
 """Functions that NumPy lacks, or does one element after the other, by the module that holds them."""

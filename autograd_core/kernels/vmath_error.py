@@ -18,27 +18,34 @@ from autograd_core.kernels.vmath import exponential, log, log1p, polynomial, pub
 # ------------------------------------------------------------------------------------------------------- coefficients
 
 SCALED = {
-    "float32": (
+    "float32": (2.5, (
         1.0540318489074707, 0.8046519160270691, 0.4539144039154053, 0.17124968767166138, 0.028357606381177902,
         -0.00838387943804264, -0.004799955990165472, 0.00041496349149383605, 0.0006622325163334608,
         -2.7485239115776494e-05, -7.132448808988556e-05,
-    ),
-    "float64": (
+    )),
+    "float64": (3.0, (
         1.0740069070883398, 0.8833944531698836, 0.5902283571041065, 0.31046726190056695, 0.11952776128705916,
         0.02682723462448373, -0.0012124166227875301, -0.003034062001344701, -0.0005483097349534881,
         0.00027677784983344176, 0.00010756173398955031, -3.039819944309208e-05, -1.747146339300272e-05,
         4.749419573836888e-06, 2.7675431767912983e-06, -9.99494744731636e-07, -4.114357954098002e-07,
         2.346180078861496e-07, 4.977024118637808e-08, -5.172308199000667e-08, -3.488450819582279e-09,
         8.911573910322313e-09, -7.6545132140247e-12, -8.491870574924439e-10,
-    ),
+    )),
 }  # fmt: skip
-"""(z + c) erfcx(z) by powers of (c - z) / (c + z), for z >= 0 and the c of `SHIFT`.
+"""c, and (c + z) erfcx(z) by powers of (c - z) / (c + z), for z >= 0.
 
 The variable is that of Shepherd & Laframboise, Chebyshev approximation of (1 + 2 x) exp(x**2) erfc x in 0 <= x < oo
 (Mathematics of Computation 36, 1981).
 """
 
-SHIFT = {"float32": 2.5, "float64": 3.0}
+SCALED_NEAR = {
+    "float32": (2.0, (
+        1.0215827226638794, 0.6871609687805176, 0.2794696092605591, 0.036435242742300034, -0.021483466029167175,
+        -0.006437642965465784, 0.002978991251438856, 0.0007552554016001523, -0.0004617953090928495,
+    )),
+    "float64": SCALED["float64"],
+}  # fmt: skip
+"""The same up to where erfc becomes 0."""
 
 CENTRE = {
     "float32": (
@@ -105,16 +112,23 @@ LAST = {"float32": (10.1, 14.3), "float64": (27.3, 38.6)}
 # ---------------------------------------------------------------------------------------------------- tails of the bell
 
 
-def _tails(name):
-    """erfc, erfcx, ndtr and log_ndtr of one precision."""
-    curve, shift, root_half = polynomial(SCALED[name]), SHIFT[name], math.sqrt(0.5)
-    scaled_exp, (end, end_normal) = exponential(name)["scaled_exp"], LAST[name]
-    tiny, largest = float(np.finfo(name).eps), float(np.finfo(name).max)
+def _quotient(shift, coefficients):
+    curve = polynomial(coefficients)
 
     @simd.device
     def quotient(z, finite):
+        """erfcx(z); ``finite`` is z where that is finite."""
         q = 1 / (z + shift)
         return q * curve((shift - finite) * q)
+
+    return quotient
+
+
+def _tails(name):
+    """erfc, erfcx, ndtr and log_ndtr of one precision."""
+    quotient, quotient_near, root_half = _quotient(*SCALED[name]), _quotient(*SCALED_NEAR[name]), math.sqrt(0.5)
+    scaled_exp, (end, end_normal) = exponential(name)["scaled_exp"], LAST[name]
+    tiny, largest = float(np.finfo(name).eps), float(np.finfo(name).max)
 
     @simd.device
     def scaled(z):
@@ -132,7 +146,7 @@ def _tails(name):
         a = absolute(x)
         a = where(a > end, end, a)
         high, low = square(a)
-        tail = scaled_exp(-high, -low, quotient(a, a))
+        tail = scaled_exp(-high, -low, quotient_near(a, a))
         return where(x < 0, 2 - tail, tail)
 
     @simd.device
@@ -149,7 +163,7 @@ def _tails(name):
         """ndtr(-a) for a >= 0."""
         a = where(a > end_normal, end_normal, a)
         high, low = square(a)
-        return scaled_exp(high * -0.5, low * -0.5, quotient(a * root_half, a * root_half) * 0.5)
+        return scaled_exp(high * -0.5, low * -0.5, quotient_near(a * root_half, a * root_half) * 0.5)
 
     @simd.device
     def ndtr(x):
@@ -171,7 +185,7 @@ _publish = published(_tails)
 
 @_publish
 def erfc(x):
-    """Complementary error function, 1 - erf(x). Error: 5 ulp."""
+    """Complementary error function, 1 - erf(x). Error: 4 ulp in float32, 5 ulp in float64."""
 
 
 @_publish
@@ -181,12 +195,12 @@ def erfcx(x):
 
 @_publish
 def ndtr(x):
-    """Normal distribution function. Error: 5 ulp."""
+    """Normal distribution function. Error: 4 ulp in float32, 5 ulp in float64."""
 
 
 @_publish
 def log_ndtr(x):
-    """Logarithm of the normal distribution function. Error: 6 ulp."""
+    """Logarithm of the normal distribution function. Error: 7 ulp."""
 
 
 # ------------------------------------------------------------------------------------------------------------ inverses

@@ -112,6 +112,7 @@ def _gamma_density(input, other):
 
 @op(elementwise, vjp=[_no_rule("igamma"), lambda g, input, other: g * _gamma_density(input, other)],
     promote=tensors("igamma", 0, 1, then=promote_to_float), samples=[sample(positive(3, 4), positive(4))],
+    scalar="igamma(input, other)",
     aliases=["special.gammainc"])  # fmt: skip
 def igamma(input, other):
     """Regularised lower incomplete gamma function: the gamma distribution of shape ``input`` up to ``other``."""
@@ -120,6 +121,7 @@ def igamma(input, other):
 
 @op(elementwise, vjp=[_no_rule("igammac"), lambda g, input, other: -g * _gamma_density(input, other)],
     promote=tensors("igammac", 0, 1, then=promote_to_float), samples=[sample(positive(3, 4), positive(4))],
+    scalar="igammac(input, other)",
     aliases=["special.gammaincc"])  # fmt: skip
 def igammac(input, other):
     """Regularised upper incomplete gamma function: 1 - igamma(input, other)."""
