@@ -30,18 +30,18 @@ def _kind(x):
 
 
 @one_loop
-def _euclidean_slope(x1, x2, out, g, eps):
-    return g * ops.where(out == 0, 0, (x1 - x2 + eps) / out)
+def _scaled_difference(x1, x2, share, eps):
+    return (x1 - x2 + eps) * share
 
 
 def _distance_gradient(g, x1, x2, out, p, eps, axes, keepdim):
     ndim = max(x1.ndim, x2.ndim)
-    dim = tuple(range(ndim - axes, ndim))
     if p == 2:
-        far, g = (y if keepdim or not axes else ops.reshape(y, (*y.shape, *[1] * axes)) for y in (out, g))
-        slope = _euclidean_slope(x1, x2, far, g, eps)
+        share = ops.where(out == 0, 0, g / out)
+        share = share if keepdim or not axes else ops.reshape(share, (*share.shape, *[1] * axes))
+        slope = _scaled_difference(x1, x2, share, eps)
     else:
-        slope = norm_gradient(g, x1 - x2 + eps, out, p, dim, keepdim)
+        slope = norm_gradient(g, x1 - x2 + eps, out, p, tuple(range(ndim - axes, ndim)), keepdim)
     return slope, -slope
 
 
@@ -79,17 +79,24 @@ def _combined(x, y, a, b):
     return a * x + b * y
 
 
+def _products_gradient(gs, x1, x2):
+    product, first, second = [0 if g is None else ops.unsqueeze(g, -1) for g in gs]
+    return _combined(x2, x1, product, 2 * first), _combined(x1, x2, product, 2 * second)
+
+
 @op(reduction, namespace="internal", promote=promote, outputs="product first second",
-    kernel=Kernel("norms:inner_products", above=4096),
-    vjp=lambda gs, x1, x2: _products_gradient(*[0 if g is None else ops.unsqueeze(g, -1) for g in gs], x1, x2),
+    kernel=Kernel("norms:inner_products", above=4096), vjp=lambda gs, x1, x2: _products_gradient(gs, x1, x2),
     samples=[sample(real(3, 4), real(3, 4))])  # fmt: skip
-def inner_products(x1, x2):
+def products_of_rows(x1, x2):
     """The sums x1 . x2, x1 . x1 and x2 . x2 along the last dim, of arrays of one shape."""
     return np.add.reduce(x1 * x2, -1), np.add.reduce(x1 * x1, -1), np.add.reduce(x2 * x2, -1)
 
 
-def _products_gradient(product, first, second, x1, x2):
-    return _combined(x2, x1, product, 2 * first), _combined(x1, x2, product, 2 * second)
+def inner_products(x1, x2, dim):
+    """The sums x1 . x2, x1 . x1 and x2 . x2 along ``dim``, of tensors of one shape."""
+    if dim in (-1, x1.ndim - 1) and _kind(x1).char in "fd" and not _steered():
+        return ops.products_of_rows(x1, x2)
+    return ops.sum(x1 * x2, dim), ops.sum(x1 * x1, dim), ops.sum(x2 * x2, dim)
 
 
 @op(elementwise, namespace="internal", out=False, scalar="sqrt(input)", samples=[positive(3, 4)],
@@ -105,12 +112,9 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     """The cosine of the angle between vectors along ``dim``: x1 . x2 / (max(|x1|, eps) * max(|x2|, eps))."""
     shape = broadcast_shapes(x1.shape, x2.shape)
     x1, x2 = [x if tuple(x.shape) == shape else ops.expand(x, shape) for x in (x1, x2)]
-    if dim in (-1, len(shape) - 1) and _kind(x1).char in "fd" and not _steered():
-        product, first, second = ops.inner_products(x1, x2)
-        first, second = [ops.raised_to(ops.length_of(x), least=eps) for x in (first, second)]
-        return product / first / second
-    first, second = [x / ops.raised_to(ops.norm(x, 2, dim, True), least=eps) for x in (x1, x2)]
-    return ops.sum(first * second, dim)
+    product, first, second = inner_products(x1, x2, dim)
+    first, second = [ops.raised_to(ops.length_of(x), least=eps) for x in (first, second)]
+    return product / first / second
 
 
 # ---------------------------------------------------------------------------------------------------- of all pairs

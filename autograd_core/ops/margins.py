@@ -8,6 +8,8 @@ import numpy as np
 
 from .. import ops
 from ..registry import composite, elementwise, op
+from ..shapes import broadcast_shapes
+from .distances import inner_products
 from .loss import logistic_nll, reduced, reduction_of
 from .pointwise import term, total
 from .samples import boolean, integer, positive, real, sample
@@ -77,6 +79,15 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     return total(embedding_hinge, reduction, "hinge_embedding_loss", input, target, margin=margin)
 
 
+@term(scalar="(1 - cosine if target == 1 else 0) + (max(cosine - margin, 0) if target == -1 else 0)",
+      vjp=[lambda g, cosine, target, margin: (
+          ops.where(ops.logical_and(target == -1, cosine >= margin), g, 0) - ops.where(target == 1, g, 0)), None],
+      samples=[sample(real(4), np.array([1, -1, 1, -1]), margin=0.5)])  # fmt: skip
+def cosine_hinge(cosine, target, *, margin):
+    """1 - cosine where target is 1, max(0, cosine - margin) where it is -1, 0 elsewhere."""
+    return np.where(target == 1, 1 - cosine, 0) + np.where(target == -1, np.maximum(cosine - margin, 0), 0)
+
+
 @op(composite, namespace="nn.functional", samples=[
     sample(real(3, 4), real(3, 4), np.array([1, -1, 1])), sample(real(4), real(4), np.array(-1), 0.1)])  # fmt: skip
 def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
@@ -86,11 +97,13 @@ def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, r
             f"cosine_embedding_loss: a 0-d target needs 1-d inputs and a 1-d target 2-d inputs, got shapes "
             f"{list(input1.shape)}, {list(input2.shape)}, {list(target.shape)}"
         )
-    tiny = 1e-12
-    length = ops.sqrt((ops.sum(input1 * input1, -1) + tiny) * (ops.sum(input2 * input2, -1) + tiny))
-    cosine = ops.sum(input1 * input2, -1) / length
-    loss = ops.where(target == 1, 1 - cosine, 0.0) + ops.where(target == -1, ops.clamp_min(cosine - margin, 0), 0.0)
-    return reduced(loss, reduction_of(size_average, reduce, reduction), "cosine_embedding_loss")
+    reduction, tiny = reduction_of(size_average, reduce, reduction), 1e-12
+    if input1.shape != input2.shape:
+        shape = broadcast_shapes(input1.shape, input2.shape)
+        input1, input2 = ops.expand(input1, shape), ops.expand(input2, shape)
+    product, first, second = inner_products(input1, input2, -1)
+    cosine = product / ops.sqrt((first + tiny) * (second + tiny))
+    return total(cosine_hinge, reduction, "cosine_embedding_loss", cosine, target, margin=margin)
 
 
 @op(

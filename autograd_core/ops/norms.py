@@ -8,11 +8,11 @@ import numpy as np
 
 from .. import ops
 from ..inplace import write_out
-from ..registry import Kernel, composite, op, reduction
+from ..registry import Kernel, arithmetic, composite, op, reduction
 from ..shapes import normalize_dim, normalize_dims, numpy_dtype
 from .pointwise import one_loop
 from .reduce import add_reduce, all_dims, need_float, restore
-from .samples import definite, distinct, real, sample
+from .samples import definite, distinct, positive, real, sample
 
 # ---------------------------------------------------------------------------------------------------- vectors
 
@@ -37,33 +37,29 @@ def norm_gradient(g, input, out, ord, dim, keepdim):
         return ops.zeros_like(input)
     g, out = restore(g, dim, keepdim, input.ndim), restore(out, dim, keepdim, input.ndim)
     if ord == 1:
-        return _slope_of_1(input, g)
-    if ord == 2:
-        return _slope_of_2(input, out, g)
+        return _signs(input, g)
     if ord in (inf, -inf):
         extreme = ops.logical_or(ops.abs(input) == out, ops.isnan(input))
         share = g / ops.to(ops.sum(extreme, dim, True), dtype=g.dtype)
         return ops.sign(input) * share * ops.to(extreme, dtype=g.dtype)
-    return _slope(input, out, g, ord)
+    share = (
+        g * ops.pow(out, 1 - ord) if ord < 1 else ops.where(out == 0, 0, g / (out if ord == 2 else out ** (ord - 1)))
+    )
+    return input * share if ord == 2 else _powers(input, share, ord)
 
 
 @one_loop
-def _slope_of_1(input, g):
+def _signs(input, g):
     return g * ops.sign(input)
 
 
 @one_loop
-def _slope_of_2(input, out, g):
-    return g * ops.where(out == 0, 0, input / out)
-
-
-@one_loop
-def _slope(input, out, g, ord):
+def _powers(input, share, ord):
     if ord < 1:
-        return ops.sign(input) * ops.where(input == 0, 0, ops.pow(ops.abs(input), ord - 1)) * g * ops.pow(out, 1 - ord)
+        return ops.sign(input) * ops.where(input == 0, 0, ops.pow(ops.abs(input), ord - 1)) * share
     if ord < 2:
-        return ops.sign(input) * ops.pow(ops.abs(input), ord - 1) * ops.where(out == 0, 0, g / ops.pow(out, ord - 1))
-    return input * ops.pow(ops.abs(input), ord - 2) * ops.where(out == 0, 0, g / ops.pow(out, ord - 1))
+        return ops.sign(input) * ops.pow(ops.abs(input), ord - 1) * share
+    return input * ops.pow(ops.abs(input), ord - 2) * share
 
 
 def _vector_norm_settings(arrays, settings):
@@ -201,6 +197,14 @@ def cond(A, p=None, *, out=None):
     return result if out is None else write_out(out, result)
 
 
+@op(arithmetic, namespace="internal", out=False, scalar="maxnorm / (norms + 1e-7) if norms > maxnorm else 1",
+    vjp=[lambda g, norms, out, maxnorm: ops.where(norms > maxnorm, -g * out / (norms + 1e-7), 0)],
+    samples=[sample(positive(3, 1), maxnorm=1.0)])  # fmt: skip
+def shortening(norms, *, maxnorm):
+    """What scales a vector down to the norm ``maxnorm`` where its norm is above that."""
+    return np.where(norms > maxnorm, maxnorm / (norms + 1e-7), 1)
+
+
 @op(composite, out=True, inplace=True, samples=[sample(real(3, 4), 2, 0, 1.0), sample(real(3, 4), 1, -1, 0.5)])
 def renorm(input, p, dim, maxnorm):
     """The slices along ``dim`` whose ``p``-norm exceeds ``maxnorm`` scaled down to it."""
@@ -209,4 +213,4 @@ def renorm(input, p, dim, maxnorm):
                            f"got shape {list(input.shape)}, p={p}, maxnorm={maxnorm}")  # fmt: skip
     dim = normalize_dim(dim, input.ndim)
     norms = vector_norm(input, p, tuple(d for d in range(input.ndim) if d != dim), True)
-    return input * ops.where(norms > maxnorm, maxnorm / (norms + 1e-7), 1.0)
+    return input * ops.shortening(norms, maxnorm=maxnorm)
