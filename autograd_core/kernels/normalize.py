@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from autograd_core.kernels.normalize_columns import (
     columns,
     columns_backward,
 )
-from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, out, scratch
+from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, is_c_ordered, out, scratch
 from autograd_core.kernels.runner import range_kernel
 from autograd_core.kernels.runs import (
     BLOCK,
@@ -365,16 +366,28 @@ def _view(shape: tuple[int, ...], dims: tuple[int, ...], parameters: tuple[int, 
     return View(1, count, inner, period, runs, inner // runs)
 
 
+def _seen(x: Array, shape: tuple[int, ...]) -> Array:
+    """A C-ordered array, or one number repeated, in another shape."""
+    steps = [x.dtype.itemsize * math.prod(shape[d + 1 :]) for d in range(len(shape))]
+    return Array(shape, (0,) * len(shape) if is_flat(x) else tuple(steps), x.dtype)
+
+
 def standardize(x: Array, weight: Array | None, bias: Array | None, added: Array | None = None, *,
-                dims: tuple[int, ...], eps: float, centred: bool, relu: bool = False) -> Plan | None:
+                dims: tuple[int, ...], eps: float, centred: bool, seen: tuple | None = None,
+                relu: bool = False) -> Plan | None:
     """Plan (x - mean) / sqrt(variance + eps) * weight + bias, the moments over ``dims``, of C-ordered arrays.
 
     Outputs: the result, mean, variance, the mean again, 1 / sqrt(variance + eps); means are None unless ``centred``.
-    Batch norm may add another array to its result (``added``), and limit that to 0 and above (``relu``).
+    ``seen``: the shapes in which x, and weight and bias, are looked at. Batch norm may add another array to its result
+    (``added``), and limit that to 0 and above (``relu``).
     """
     given = [p for p in (weight, bias) if p is not None]
     if not served(x, *given) or 0 in x.shape or len({p.shape for p in given}) > 1:
         return None
+    if seen is not None:
+        found = standardize(_seen(x, seen[0]), *[p and _seen(p, seen[1]) for p in (weight, bias)], dims=dims, eps=eps,
+                            centred=centred)
+        return found and replace(found, outputs=(Spec(x.shape, x.dtype), *found.outputs[1:]))
     if added is not None and (not served(x, added) or added.shape != x.shape):
         return None
     view = _view(x.shape, dims, given[0].shape if given else None)
@@ -425,7 +438,7 @@ def blocks_of(samples: int, n: int) -> tuple[int, int]:
 
 def standardize_backward(g: Array, x: Array, weight: Array | None, centre: Array | None, rstd: Array,
                          bias: Array | None = None, *, dims: tuple[int, ...], eps: float, centred: bool,
-                         bias_shape: tuple[int, ...] | None, needs: tuple[bool, ...],
+                         bias_shape: tuple[int, ...] | None, needs: tuple[bool, ...], seen: tuple | None = None,
                          relu: bool = False) -> Plan | None:
     """Plan the gradients of :func:`standardize` in x, weight and bias; g is C-ordered or one number, repeated.
 
@@ -433,6 +446,15 @@ def standardize_backward(g: Array, x: Array, weight: Array | None, centre: Array
     """
     shapes = {s for s, given in ((weight and weight.shape, weight), (bias_shape, needs[2])) if given}
     given = [p for p in (weight, centre, rstd) if p is not None]
+    if seen is not None:
+        if not is_c_ordered(g) and not is_flat(g):
+            return None
+        found = standardize_backward(
+            _seen(g, seen[0]), _seen(x, seen[0]), weight and _seen(weight, seen[1]), centre, rstd, dims=dims, eps=eps,
+            centred=centred, bias_shape=bias_shape and seen[1], needs=needs)
+        shapes = x.shape, weight and weight.shape, bias_shape
+        return found and replace(found, outputs=tuple([
+            spec and Spec(shape, spec.dtype) for spec, shape in zip(found.outputs, shapes, strict=True)]))
     flat = is_flat(g) and g.dtype == x.dtype
     if not served(x, *given) or not (flat or served(g, x)) or 0 in x.shape or len(shapes) > 1:
         return None

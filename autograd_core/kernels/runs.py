@@ -269,6 +269,11 @@ def moments_of(dtype, lanes: int, centred: bool):
     add_up, add_squares = sum_loop(dtype, lanes), square_loop(dtype, lanes)
 
     def moments(x, runs, n, step):
+        if runs == 1 and n <= BLOCK:
+            own = S(0)
+            if centred:
+                own = simd.reduce_add(add_up(simd.full(S(0), V), x, n)) / S(n)
+            return own, simd.reduce_add(add_squares(simd.full(S(0), V), x, n, own)) / S(n)
         mean, squares, count = D(0), D(0), 0
         together = max(BLOCK // n, 1)
         for first in range(0, runs, together):

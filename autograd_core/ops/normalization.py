@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from math import prod
 
@@ -15,6 +16,7 @@ from ..shapes import normalize_dim, numpy_dtype
 from ..tensor import Tensor, wrap
 from .samples import distinct, positive, real, sample
 from .second_order import gradient_of
+from .weighted import KEPT
 
 # ---------------------------------------------------------------------------------------------------- softmax
 
@@ -100,55 +102,70 @@ def _sum_to(array, shape):
     """``array`` summed over the dims in which ``shape`` is smaller."""
     extra = array.ndim - len(shape)
     dims = (*range(extra), *[i + extra for i, n in enumerate(shape) if n == 1 and array.shape[i + extra] != 1])
-    return np.sum(array, dims, keepdims=True).reshape(shape) if dims else array
+    return np.add.reduce(array, dims).reshape(shape) if dims else array
 
 
-def _standardized(input, weight, bias, dims, eps, centred):
+def _standardized(input, weight, bias, dims, eps, centred, seen):
     """What `standardize` computes, in the op language."""
+    if seen is not None:
+        image, own = seen
+        parts = [v if v is None else ops.reshape(v, own) for v in (weight, bias)]
+        return ops.reshape(_standardized(ops.reshape(input, image), *parts, dims, eps, centred, None), input.shape)
     out = input - ops.mean(input, dims, True) if centred else input
     out = out / ops.sqrt(ops.mean(out * out, dims, True) + eps)
     out = out if weight is None else out * weight
     return out if bias is None else out + bias
 
 
-def _standardize_rule(gs, input, weight, bias_shape, centre, rstd, dims, eps, centred, needs):
+def _standardize_rule(gs, input, weight, bias_shape, centre, rstd, dims, eps, centred, seen, needs):
     return ops.standardize_backward(gs[0], input, weight, centre, rstd, dims=dims, eps=eps, centred=centred,
-                                    bias_shape=bias_shape, needs=needs)  # fmt: skip
+                                    bias_shape=bias_shape, needs=needs, seen=seen)  # fmt: skip
 
 
 @op(network, namespace="internal", outputs="out mean var", constant_outputs=(1, 2), hidden=("centre", "rstd"),
     kernel=Kernel("normalize:standardize", above=512), vjp=_standardize_rule, samples=[
         sample(real(3, 4), real(4), real(4), dims=(1,), eps=1e-5, centred=True),
+        sample(real(2, 4, 2), real(4), None, dims=(2, 3), eps=1e-5, centred=True, seen=((2, 2, 2, 2), (2, 2, 1))),
         sample(real(3, 2, 4), real(2, 1), None, dims=(0, 2), eps=1e-5, centred=False)])  # fmt: skip
-def standardize(input, weight, bias, *, dims, eps, centred):
+def standardize(input, weight, bias, *, dims, eps, centred, seen=None):
     """(x - mean) / sqrt(var + eps) * weight + bias, the moments taken over ``dims``: what all normalising layers share.
 
     ``weight`` and ``bias`` broadcast to the input. With ``centred=False`` the mean is taken as 0 (root-mean-square
-    norm). Also returns the mean and the (biased) variance, with the reduced dims as size 1.
+    norm). ``seen``: the shapes in which the input, and weight and bias, are looked at. Also returns the mean and the
+    (biased) variance, with the reduced dims as size 1.
     """
-    wide = np.float32 if input.dtype == np.float16 else input.dtype
-    mean = np.mean(input, dims, wide, keepdims=True) if centred else None
-    out = input - mean if centred else input.astype(wide)
-    var = np.mean(np.square(out), dims, keepdims=True)
+    wide, x = np.float32 if input.dtype == np.float16 else input.dtype, input
+    if seen is not None:
+        x, weight, bias = input.reshape(seen[0]), *[v if v is None else v.reshape(seen[1]) for v in (weight, bias)]
+    count, mean = prod([x.shape[d] for d in dims]), None
+    if centred:
+        mean = np.add.reduce(x, dims, wide, None, True) / count
+        out = x - mean
+    else:
+        out = x.astype(wide)
+    var = np.add.reduce(out * out, dims, None, None, True) / count
     rstd = 1 / np.sqrt(var + eps)
-    if weight is not None and _is_even(weight.shape, dims, input.ndim):
+    if weight is not None and _is_even(weight.shape, dims, x.ndim):
         out *= rstd * weight
     else:
         out *= rstd
         out = out if weight is None else np.multiply(out, weight, out=out)
     if bias is not None:
         out += bias
-    return out.astype(input.dtype, copy=False), mean, var, mean, rstd
+    return out.astype(input.dtype, copy=False).reshape(input.shape), mean, var, mean, rstd
 
 
 def _is_even(shape, dims, ndim):
     """Whether a parameter of this shape is the same for all elements that are normalised together."""
-    return all(d < ndim - len(shape) or shape[d - ndim] == 1 for d in dims)
+    return all([d < ndim - len(shape) or shape[d - ndim] == 1 for d in dims])
 
 
-def _standardize_backward_formula(g, input, weight, centre, rstd, *, dims, eps, centred, bias_shape, needs):
+def _standardize_backward_formula(g, input, weight, centre, rstd, *, dims, eps, centred, bias_shape, needs, seen):
+    def formula(x, w, b):
+        return _standardized(x, w, b, dims, eps, centred, seen)
+
     bias = np.zeros(bias_shape, input.array.dtype) if needs[2] else None
-    return gradient_of(lambda x, w, b: _standardized(x, w, b, dims, eps, centred), (g,), (input, weight, bias), needs)
+    return gradient_of(formula, (g,), (input, weight, bias), needs)
 
 
 @op(
@@ -172,18 +189,24 @@ def _standardize_backward_formula(g, input, weight, centre, rstd, *, dims, eps, 
         )
     ],
 )
-def standardize_backward(g, input, weight, centre, rstd, *, dims, eps, centred, bias_shape, needs):
+def standardize_backward(g, input, weight, centre, rstd, *, dims, eps, centred, bias_shape, needs, seen=None):
     """The gradients of `standardize` in input, weight and bias (None where not needed).
 
     With h = g * weight and n the normalised input: dx = rstd * (h - mean(h) - n * mean(h * n)), dw = sum(g * n), db =
     sum(g).
     """
+    if seen is not None:
+        parts = g.reshape(seen[0]), input.reshape(seen[0]), weight if weight is None else weight.reshape(seen[1])
+        found = standardize_backward.record.function(*parts, centre, rstd, dims=dims, eps=eps, centred=centred,
+                                                     bias_shape=seen[1], needs=needs)  # fmt: skip
+        whole = zip(found, (input.shape, weight if weight is None else weight.shape, bias_shape), strict=True)
+        return tuple([part if part is None else part.reshape(shape) for part, shape in whole])
     normal = (input - centre if centred else input) * rstd
     product = g * normal
     shapes = [None if weight is None else weight.shape, bias_shape if needs[2] else None]
     if all(s is None or _is_even(s, dims, input.ndim) for s in shapes):
         # the sums that dx needs are the gradients of weight and bias
-        sums = np.sum(product, dims, keepdims=True), np.sum(g, dims, keepdims=True)
+        sums = np.add.reduce(product, dims, None, None, True), np.add.reduce(g, dims, None, None, True)
         dx = None
         if needs[0]:
             dx = _centred_gradient(g, normal, *sums, dims, centred, rstd if weight is None else rstd * weight)
@@ -191,7 +214,7 @@ def standardize_backward(g, input, weight, centre, rstd, *, dims, eps, centred, 
         sums, dx = (product, g), None
         if needs[0]:
             sent, along = (g, product) if weight is None else (g * weight, product * weight)
-            within = np.sum(along, dims, keepdims=True), np.sum(sent, dims, keepdims=True)
+            within = np.add.reduce(along, dims, None, None, True), np.add.reduce(sent, dims, None, None, True)
             dx = _centred_gradient(sent, normal, *within, dims, centred, rstd)
     return (
         dx if dx is None else dx.astype(input.dtype, copy=False),
@@ -330,43 +353,54 @@ def instance_norm(
     sample(real(2, 4, 3), 2, real(4), real(4)), sample(real(2, 6, 2, 2), 3), sample(real(3, 4), 2)])  # fmt: skip
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """Normalise groups of channels of (N, C, ...) by their own mean and variance, then scale and shift by channel."""
-    if input.ndim < 2:
-        raise RuntimeError(f"group_norm: input must have at least 2 dims (N, C, ...), got shape {list(input.shape)}")
-    shape, channels = tuple(input.shape), input.shape[1]
+    own = [v if v is None else tuple(v.shape) for v in (weight, bias)]
+    dims, seen = _groups(tuple(input.shape), num_groups, *own)
+    return ops.standardize(input, weight, bias, dims=dims, eps=eps, centred=True, seen=seen)[0]
+
+
+@functools.lru_cache(KEPT)
+def _groups(shape, num_groups, weight, bias):
+    """(dims, seen) of `standardize` for groups of channels; raises where shapes do not fit."""
+    if len(shape) < 2:
+        raise RuntimeError(f"group_norm: input must have at least 2 dims (N, C, ...), got shape {list(shape)}")
+    channels = shape[1]
     if num_groups < 1 or channels % num_groups:
         raise RuntimeError(
             f"group_norm: the number of channels must be a multiple of num_groups={num_groups}, got {channels}"
         )
-    _channel_vectors("group_norm", channels, weight=weight, bias=bias)
-    if channels and num_groups and shape[0] * prod(shape[2:]) * (channels // num_groups) == 1:
+    for name, vector in (("weight", weight), ("bias", bias)):
+        if vector not in (None, (channels,)):
+            raise RuntimeError(f"group_norm: {name} must have shape [{channels}], got {list(vector)}")
+    if channels and shape[0] * prod(shape[2:]) * (channels // num_groups) == 1:
         raise ValueError(f"group_norm: expected more than 1 value per channel when training, got shape {list(shape)}")
     each = channels // num_groups
-    groups = ops.reshape(input, (shape[0], num_groups, each, *shape[2:]))
-    weight, bias = [
-        v if v is None else ops.reshape(v, (num_groups, each, *[1] * (len(shape) - 2))) for v in (weight, bias)
-    ]
-    out = ops.standardize(groups, weight, bias, dims=tuple(range(2, len(shape) + 1)), eps=eps, centred=True)[0]
-    return ops.reshape(out, shape)
+    parameters = (num_groups, each, *[1] * (len(shape) - 2))
+    return tuple(range(2, len(shape) + 1)), ((shape[0], num_groups, each, *shape[2:]), parameters)
 
 
-def _trailing_dims(function, input, normalized_shape, **parameters):
-    """The last dims of the input that ``normalized_shape`` names; raises where they or the parameters do not match."""
-    wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+@functools.lru_cache(KEPT)
+def _trailing_dims(function, shape, wanted, weight=None, bias=None):
+    """The last dims of ``shape`` that ``wanted`` names; raises where they or the parameters do not match."""
     if not wanted:
-        raise RuntimeError(f"{function}: normalized_shape must have at least one dim, got {normalized_shape!r}")
-    if tuple(input.shape[-len(wanted) :]) != wanted:
-        raise RuntimeError(f"{function}: input must end in normalized_shape {list(wanted)}, got {list(input.shape)}")
-    for name, values in parameters.items():
-        if values is not None and tuple(values.shape) != wanted:
-            raise RuntimeError(f"{function}: {name} must have shape {list(wanted)}, got {list(values.shape)}")
-    return tuple(range(input.ndim - len(wanted), input.ndim))
+        raise RuntimeError(f"{function}: normalized_shape must have at least one dim, got {wanted!r}")
+    if shape[-len(wanted) :] != wanted:
+        raise RuntimeError(f"{function}: input must end in normalized_shape {list(wanted)}, got {list(shape)}")
+    for name, own in (("weight", weight), ("bias", bias)):
+        if own not in (None, wanted):
+            raise RuntimeError(f"{function}: {name} must have shape {list(wanted)}, got {list(own)}")
+    return tuple(range(len(shape) - len(wanted), len(shape)))
+
+
+def _wanted(normalized_shape):
+    return (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
 
 
 @op(composite, method=False, aliases=["nn.functional.layer_norm"], samples=[
     sample(real(3, 4), (4,), real(4), real(4)), sample(real(2, 3, 4), (3, 4))])  # fmt: skip
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Normalise over the last dims, those of ``normalized_shape``: (x - mean) / sqrt(var + eps) * weight + bias."""
-    dims = _trailing_dims("layer_norm", input, normalized_shape, weight=weight, bias=bias)
+    own = [v if v is None else v.shape for v in (weight, bias)]
+    dims = _trailing_dims("layer_norm", input.shape, _wanted(normalized_shape), *own)
     return ops.standardize(input, weight, bias, dims=dims, eps=eps, centred=True)[0]
 
 
@@ -378,7 +412,8 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
 )
 def rms_norm(input, normalized_shape, weight=None, eps=None):
     """Divide by the root mean square over the last dims: x / sqrt(mean(x * x) + eps) * weight; eps: the type's."""
-    dims = _trailing_dims("rms_norm", input, normalized_shape, weight=weight)
+    own = None if weight is None else weight.shape
+    dims = _trailing_dims("rms_norm", input.shape, _wanted(normalized_shape), own)
     eps = float(np.finfo(numpy_dtype(input.dtype)).eps) if eps is None else eps
     return ops.standardize(input, weight, None, dims=dims, eps=eps, centred=False)[0]
 

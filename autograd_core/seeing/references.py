@@ -154,6 +154,8 @@ def _standardized(torch, args, static):
     dims, eps = static["dims"], static["eps"]
     if not static["centred"]:
         raise NotImplementedError("a root-mean-square norm")
+    if static["seen"] is not None:  # groups of channels are the second dimension
+        return torch.nn.functional.group_norm(x, static["seen"][0][1], weight, bias, eps)
     if tuple(dims) == tuple(range(x.dim() - len(dims), x.dim())):
         shape = tuple(x.shape[d] for d in dims)
         flat = [None if v is None else v.expand(shape) if v.dim() <= len(shape) else v.reshape(shape)
