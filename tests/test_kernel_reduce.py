@@ -25,13 +25,44 @@ def test_sum_mean_and_extremes(shape, dims, dtype, lanes):
     total, bound = naive.reduced(math.fsum, x, dims), 30 * np.finfo(dtype).eps
     for _, got in run_everywhere(reduce.sum, (x,), lanes=lanes, dim=dims, keepdim=True, dtype=None):
         np.testing.assert_allclose(got, np.expand_dims(total, dims), rtol=bound, atol=bound * 100)
-    for _, got in run_everywhere(reduce.mean, (x,), lanes=lanes, dim=dims, keepdim=False, dtype=None):
+    for _, got in run_everywhere(reduce.mean, (x,), lanes=lanes[-1:], dim=dims, keepdim=False, dtype=None):
         np.testing.assert_allclose(got, total * total.size / x.size, rtol=bound, atol=bound)
+    for _, got in run_everywhere(reduce.prod, (1 + x / 100,), lanes=lanes[-1:], dim=None, keepdim=False, dtype=None):
+        np.testing.assert_allclose(got, naive.reduced(math.prod, 1 + x / 100, range(x.ndim)), rtol=2e-4)
     x.flat[3] = np.nan
     for _, got in run_everywhere(reduce.amax, (x,), lanes=lanes[-1:], dim=dims, keepdim=False):
         np.testing.assert_array_equal(got, np.max(x, dims))
     for _, got in run_everywhere(reduce.amin, (x,), lanes=lanes[-1:], dim=dims, keepdim=False):
         np.testing.assert_array_equal(got, np.min(x, dims))
+
+
+@pytest.mark.parametrize(("shape", "dims", "dtype"), [(*CASES[2], np.float32), (*CASES[4], np.float64)])
+def test_counts_and_sums_without_nan(shape, dims, dtype):
+    x = np.round(normal(*shape, dtype=dtype))
+    for _, got in run_everywhere(reduce.count_nonzero, (x,), lanes=(16,), dim=dims):
+        np.testing.assert_array_equal(got, naive.reduced(lambda values: sum(v != 0 for v in values), x, dims))
+    np.testing.assert_array_equal(execute(reduce.count_nonzero, (x.astype(np.int64),), dim=dims), got)
+    x.flat[::3] = np.nan
+    total = naive.reduced(lambda values: math.fsum(v for v in values if not math.isnan(v)), x, dims)
+    for _, got in run_everywhere(reduce.nansum, (x,), lanes=(16,), dim=dims, keepdim=False, dtype=None):
+        np.testing.assert_allclose(got, total)
+    present = naive.reduced(lambda values: sum(not math.isnan(v) for v in values), x, dims)
+    for _, got in run_everywhere(reduce.count_present, (x,), lanes=(16,), dim=dims, keepdim=False):
+        np.testing.assert_array_equal(got, present)
+
+
+@pytest.mark.parametrize(("shape", "dims", "dtype"), [((6, 37), (1,), np.float32), ((60, 37), (0,), np.float32),
+                                                      ((3, 4, 5, 6), (1, 2), np.float64)])
+def test_log_sums_of_exponentials(shape, dims, dtype):
+    x = 50 * normal(*shape, dtype=dtype)
+    x.flat[0] = np.inf
+    x[1:2] = -np.inf
+    x.flat[-1] = np.nan
+    settings = {"dim": dims, "keepdim": True}
+    with np.errstate(invalid="ignore"):
+        expected = np.expand_dims(naive.reduced(lambda values: np.logaddexp.reduce(np.array(values)), x, dims), dims)
+    for _, got in run_everywhere(reduce.logsumexp, (x,), lanes=(4, 16) if dtype == np.float32 else (16,), **settings):
+        np.testing.assert_allclose(got, expected, rtol=4 * np.finfo(dtype).eps)
 
 
 def test_long_sums_lose_no_more_than_pairwise_ones():

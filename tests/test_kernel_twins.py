@@ -43,8 +43,9 @@ TWINS = {
     "norms": ("segments roots products", "norm"),
     "pool": ("maxima sums spread place", "max_pool"),
     "recurrent_steps": ("pack scan scan_back begin sum_biases lay_rows lay_before", "recurrent"),
-    "reduce": ("reduce_rows reduce_columns log_sum_rows log_sum_columns place_rows place_columns variance_runs "
-               "scale_variance", "reduced"),
+    "reduce": (
+        "reduce_rows reduce_columns log_sum_rows log_sum_columns place_rows place_columns variance_runs scale_variance",
+        "reduced"),
     "searching": ("search_lines", "insertion_point"),
     "scan": ("scan_rows scan_columns extreme_rows extreme_columns", "running"),
     "softmax": ("rows_forward rows_backward columns_forward columns_backward", "softmax"),

@@ -12,12 +12,12 @@ import numpy as np
 
 from autograd_core.kernels import host
 from autograd_core.kernels.assembly import Assembly
-from autograd_core.kernels.lazy import simd
+from autograd_core.kernels.lazy import simd, vmath
 from autograd_core.kernels.normalize import blocks_of
 from autograd_core.kernels.normalize_columns import column_moments, column_parts
-from autograd_core.kernels.plan import Array, Plan, Ref, Spec, bits, inp, out
+from autograd_core.kernels.plan import Array, Plan, Ref, Spec, bits, inp, is_c_ordered, out
 from autograd_core.kernels.runner import range_kernel
-from autograd_core.kernels.runs import moments_of, served
+from autograd_core.kernels.runs import moments_of, row_max, row_sum_exp, served
 
 GRAIN = 16384  # elements of a chunk
 ROW = 16384  # elements of a segment of a row
@@ -26,22 +26,49 @@ SHORT = 64  # NumPy finds places in rows shorter than this as fast
 WIDE = 4  # vectors of columns of a unit
 
 
-def _combine(kind: str):
-    """(device function that joins two vectors, that joins the lanes of one, what to begin with)."""
-    if kind == "sum":
-        return simd.device(lambda a, b: a + b), simd.reduce_add, 0.0
+def _combine(kind: str, dtype, lanes: int):
+    """(device function of what a vector of elements adds, that joins two, that joins the lanes of one, what to begin
+    with). Of a "count" each element that is not 0 adds 1, of "present" each that is not NaN; products are float64, in
+    which denormal numbers, which are slow, come late.
+    """
+    V, S, D = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.float64)
+    same, add = simd.device(lambda v: v), simd.device(lambda a, b: a + b)
+    if kind == "prod":
+        return simd.device(lambda v: simd.convert(v, D)), simd.device(lambda a, b: a * b), simd.reduce_mul, 1.0
     if kind == "max":
-        return simd.maximum, simd.reduce_max, -np.inf
-    return simd.minimum, simd.reduce_min, np.inf
+        return same, simd.maximum, simd.reduce_max, -np.inf
+    if kind == "min":
+        return same, simd.minimum, simd.reduce_min, np.inf
+    if kind == "nansum":
+        return simd.device(lambda v: simd.where(v == v, v, S(0))), add, simd.reduce_add, 0.0
+    if kind == "count":
+        return simd.device(lambda v: simd.where(v != 0, simd.full(S(1), V), S(0))), add, simd.reduce_add, 0.0
+    if kind == "present":
+        return simd.device(lambda v: simd.where(v == v, simd.full(S(1), V), S(0))), add, simd.reduce_add, 0.0
+    return same, add, simd.reduce_add, 0.0
+
+
+def _partial_dtype(kind: str, dtype) -> np.dtype:
+    """The type of the results of segments; they are so short that floats count exactly."""
+    return np.dtype({"count": np.int64, "present": np.int64, "prod": np.float64}.get(kind, dtype))
+
+
+def _running_dtype(kind: str, dtype) -> np.dtype:
+    """The type in which the elements of a segment are joined."""
+    return np.dtype(np.float64 if kind == "prod" else dtype)
 
 
 @range_kernel
-def reduce_rows(kind, dtype, lanes):
+def reduce_rows(kind, dtype, result, lanes):
     """Reduce contiguous segments; a unit is (row, segment). Context: x, out, n, length of a segment, segments of a row,
-    divisor.
+    divisor of a mean.
     """
-    V, W, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
-    join, close, neutral = _combine(kind)
+    V, W, S, R = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype), simd.scalar(result)
+    A, T = simd.vector(_running_dtype(kind, dtype), lanes), simd.scalar(_running_dtype(kind, dtype))
+    lift, join, close, neutral = _combine(kind, dtype, lanes)
+    mean, extreme, where = kind == "mean", kind in ("max", "min"), simd.where
+    if extreme:  # NaN is looked for beside the chain of comparisons, not in it
+        join = simd.device((lambda a, b: where(b > a, b, a)) if kind == "max" else (lambda a, b: where(b < a, b, a)))
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -50,33 +77,42 @@ def reduce_rows(kind, dtype, lanes):
             first = (unit - row * w[4]) * w[3]
             n = min(w[3], w[2] - first)
             x = simd.advance(simd.pointer(w[0], S), row * w[2] + first)
-            a = simd.full(S(neutral), V)
-            b, c, d = a, a, a
-            four, whole = n // (4 * lanes) * (4 * lanes), n // lanes * lanes
+            a = simd.full(T(neutral), A)
+            b, c, d, absent = a, a, a, simd.full(S(0), V)
+            four = n // (4 * lanes) * (4 * lanes)
             for i in range(0, four, 4 * lanes):
-                a = join(a, simd.load(x, i, V))
-                b = join(b, simd.load(x, i + lanes, V))
-                c = join(c, simd.load(x, i + 2 * lanes, V))
-                d = join(d, simd.load(x, i + 3 * lanes, V))
-            for i in range(four, whole, lanes):
-                a = join(a, simd.load(x, i, V))
-            if whole < n:
-                last = simd.load_part(x, whole, n - whole, V)
-                b = join(b, simd.where(simd.iota(W) < n - whole, last, S(neutral)))
-            simd.pointer(w[1], S)[unit] = close(join(join(a, b), join(c, d))) / S(simd.real(w[5]))
+                v, u = simd.load(x, i, V), simd.load(x, i + lanes, V)
+                y, z = simd.load(x, i + 2 * lanes, V), simd.load(x, i + 3 * lanes, V)
+                a, b, c, d = join(a, lift(v)), join(b, lift(u)), join(c, lift(y)), join(d, lift(z))
+                if extreme:
+                    absent = where(v != v, v, where(u != u, u, where(y != y, y, where(z != z, z, absent))))
+            for i in range(four, n, lanes):
+                v = simd.load_part(x, i, n - i, V)
+                a = join(a, where(simd.iota(W) < n - i, lift(v), T(neutral)))
+                if extreme:
+                    absent = where(v != v, v, absent)
+            found = close(join(join(a, b), join(c, d)))
+            if mean:
+                found /= S(simd.real(w[5]))
+            if extreme:
+                nan = simd.reduce_add(absent)
+                found = where(nan == nan, found, nan)
+            simd.pointer(w[1], R)[unit] = R(found)
 
     return kernel
 
 
 @range_kernel
-def reduce_columns(kind, dtype, lanes):
+def reduce_columns(kind, dtype, result, lanes):
     """Reduce down columns; a unit is (before, segment, block of columns).
 
-    Context: x, out, n, after, length of a segment, segments, blocks, divisor.
+    Context: x, out, n, after, length of a segment, segments, blocks, divisor of a mean.
     """
-    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
-    join, _, neutral = _combine(kind)
-    width = WIDE * lanes
+    V, S, R = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(result)
+    A, T = simd.vector(_running_dtype(kind, dtype), lanes), simd.scalar(_running_dtype(kind, dtype))
+    lift, join, _, neutral = _combine(kind, dtype, lanes)
+    width, mean = WIDE * lanes, kind == "mean"
+    finish = simd.device(lambda v, divisor: simd.convert(v / divisor if mean else v, R))
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -88,27 +124,27 @@ def reduce_columns(kind, dtype, lanes):
             first = (rest - before * w[5]) * w[4]
             last = min(first + w[4], n)
             x = simd.advance(simd.pointer(w[0], S), before * n * after + j)
-            target = simd.advance(simd.pointer(w[1], S), rest * after + j)
-            a = simd.full(S(neutral), V)
+            target = simd.advance(simd.pointer(w[1], R), rest * after + j)
+            a = simd.full(T(neutral), A)
             b, c, d = a, a, a
             if j + width <= after:
                 for k in range(first, last):
                     at = k * after
-                    a = join(a, simd.load(x, at, V))
-                    b = join(b, simd.load(x, at + lanes, V))
-                    c = join(c, simd.load(x, at + 2 * lanes, V))
-                    d = join(d, simd.load(x, at + 3 * lanes, V))
-                simd.store(target, 0, a / divisor)
-                simd.store(target, lanes, b / divisor)
-                simd.store(target, 2 * lanes, c / divisor)
-                simd.store(target, 3 * lanes, d / divisor)
+                    a = join(a, lift(simd.load(x, at, V)))
+                    b = join(b, lift(simd.load(x, at + lanes, V)))
+                    c = join(c, lift(simd.load(x, at + 2 * lanes, V)))
+                    d = join(d, lift(simd.load(x, at + 3 * lanes, V)))
+                simd.store(target, 0, finish(a, divisor))
+                simd.store(target, lanes, finish(b, divisor))
+                simd.store(target, 2 * lanes, finish(c, divisor))
+                simd.store(target, 3 * lanes, finish(d, divisor))
             else:
                 for i in range(0, after - j, lanes):
                     count = after - j - i
-                    a = simd.full(S(neutral), V)
+                    a = simd.full(T(neutral), A)
                     for k in range(first, last):
-                        a = join(a, simd.load_part(x, k * after + i, count, V))
-                    simd.store_part(target, i, a / divisor, count)
+                        a = join(a, lift(simd.load_part(x, k * after + i, count, V)))
+                    simd.store_part(target, i, finish(a, divisor), count)
 
     return kernel
 
@@ -117,7 +153,7 @@ def reduce_columns(kind, dtype, lanes):
 def place_rows(kind, dtype, lanes):
     """Extreme of rows and its first place, NaN before all. Context: x, values or 0, indices, n."""
     V, W, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
-    join, close, neutral = _combine(kind)
+    _, join, close, neutral = _combine(kind, dtype, lanes)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -175,6 +211,50 @@ def place_columns(kind, dtype, lanes):
 
 
 @range_kernel
+def log_sum_rows(dtype, lanes):
+    """log(sum(exp(x))) of rows; context: x, out, n."""
+    S = simd.scalar(dtype)
+    largest, sum_exp = row_max(dtype, lanes), row_sum_exp(dtype, lanes, False)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n = w[2]
+        for row in range(start, stop):
+            x = simd.advance(simd.pointer(w[0], S), row * n)
+            top = largest(x, n)
+            shift = simd.where(simd.absolute(top) == S(np.inf), S(0), top)
+            simd.pointer(w[1], S)[row] = vmath.log(sum_exp(x, x, n, shift)) + shift
+
+    return kernel
+
+
+@range_kernel
+def log_sum_columns(dtype, lanes):
+    """As :func:`log_sum_rows`, down columns; a unit is (before, vector). Context: x, out, n, after, blocks."""
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n, after = w[2], w[3]
+        for unit in range(start, stop):
+            before = unit // w[4]
+            j = (unit - before * w[4]) * lanes
+            count = after - j
+            x = simd.advance(simd.pointer(w[0], S), before * n * after + j)
+            top = simd.full(S(-np.inf), V)
+            for k in range(n):
+                v = simd.load_part(x, k * after, count, V)
+                top = simd.where(v > top, v, top)
+            shift = simd.where(simd.absolute(top) == S(np.inf), S(0), top)
+            total = simd.full(S(0), V)
+            for k in range(n):
+                total += vmath.exp(simd.load_part(x, k * after, count, V) - shift)
+            simd.store_part(simd.pointer(w[1], S), before * after + j, vmath.log(total) + shift, count)
+
+    return kernel
+
+
+@range_kernel
 def variance_runs(dtype, lanes):
     """Variance times a factor, or its root; a unit is a row or channel.
 
@@ -225,13 +305,15 @@ def _result(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tup
     return tuple(1 if i in dims else n for i, n in enumerate(shape) if keepdim or i not in dims)
 
 
-def _reduce(x: Array, dim: tuple[int, ...] | None, keepdim: bool, kind: str, mean: bool = False) -> Plan | None:
+def _reduce(x: Array, dim: tuple[int, ...] | None, keepdim: bool, kind: str) -> Plan | None:
     dims = tuple(range(len(x.shape))) if dim is None else dim
     groups = _groups(x.shape, dims)
-    if not served(x) or 0 in x.shape or not any(reduced for _, reduced in groups):
+    known = "fdilq" if kind == "count" else "fd"
+    if x.dtype.char not in known or not is_c_ordered(x) or 0 in x.shape or not any(reduced for _, reduced in groups):
         return None
     count = math.prod(n for n, reduced in groups if reduced)
-    work, source = Assembly(), inp(0)
+    work, source, dtype, partial = Assembly(), inp(0), x.dtype, _partial_dtype(kind, x.dtype)
+    result = x.dtype if kind == "prod" else partial
     while any(reduced for _, reduced in groups):
         last = max(i for i, (_, reduced) in enumerate(groups) if reduced)
         before, after = (math.prod(n for n, _ in part) for part in (groups[:last], groups[last + 1:]))
@@ -240,23 +322,24 @@ def _reduce(x: Array, dim: tuple[int, ...] | None, keepdim: bool, kind: str, mea
         segments = -(-n // length)
         groups = [*groups[:last], *([(segments, True)] if segments > 1 else []), *groups[last + 1:]]
         done = not any(reduced for _, reduced in groups)
-        target = out(0) if done else work.memory(before * segments * after * x.dtype.itemsize)
-        divisor = bits(count if done and mean else 1)
-        _add_round(work, x.dtype, kind, source, target, (before, n, after), length, segments, divisor)
-        source = target
-    return work.plan((Spec(_result(x.shape, dims, keepdim), x.dtype),))
+        target = out(0) if done else work.memory(before * segments * after * partial.itemsize)
+        step = "sum" if kind == "mean" and not done else kind
+        types = dtype, result if done else partial
+        _add_round(work, types, step, source, target, (before, n, after), length, segments, bits(count))
+        source, dtype, kind = target, partial, "sum" if kind in ("count", "present", "nansum") else kind
+    return work.plan((Spec(_result(x.shape, dims, keepdim), result),))
 
 
-def _add_round(work: Assembly, dtype: np.dtype, kind: str, source: Ref, target: Ref, view: tuple[int, int, int],
-               length: int, segments: int, divisor: int) -> None:
+def _add_round(work: Assembly, types: tuple[np.dtype, np.dtype], kind: str, source: Ref, target: Ref,
+               view: tuple[int, int, int], length: int, segments: int, divisor: int) -> None:
     """The call that reduces segments of a view."""
-    (before, n, after), lanes = view, host.lanes(dtype)
+    (before, n, after), lanes = view, host.lanes(types[0])
     if after == 1:
-        work.call(reduce_rows(kind, dtype, lanes), (source, target, n, length, segments, divisor), before * segments,
+        work.call(reduce_rows(kind, *types, lanes), (source, target, n, length, segments, divisor), before * segments,
                   max(1, GRAIN // length))
         return
     blocks = -(-after // (WIDE * lanes))
-    work.call(reduce_columns(kind, dtype, lanes), (source, target, n, after, length, segments, blocks, divisor),
+    work.call(reduce_columns(kind, *types, lanes), (source, target, n, after, length, segments, blocks, divisor),
               before * segments * blocks, max(1, GRAIN // (length * WIDE * lanes)))
 
 
@@ -267,7 +350,27 @@ def sum(x: Array, *, dim: tuple[int, ...], keepdim: bool, dtype: np.dtype | None
 
 def mean(x: Array, *, dim: tuple[int, ...], keepdim: bool, dtype: np.dtype | None) -> Plan | None:
     """Plan the mean over ``dim`` of a C-ordered array."""
-    return _reduce(x, dim, keepdim, "sum", mean=True) if dtype is None or dtype == x.dtype else None
+    return _reduce(x, dim, keepdim, "mean") if dtype is None or dtype == x.dtype else None
+
+
+def nansum(x: Array, *, dim: tuple[int, ...], keepdim: bool, dtype: np.dtype | None) -> Plan | None:
+    """Plan the sum over ``dim`` of what is not NaN in a C-ordered array."""
+    return _reduce(x, dim, keepdim, "nansum") if dtype is None or dtype == x.dtype else None
+
+
+def prod(x: Array, *, dim: int | None, keepdim: bool, dtype: np.dtype | None) -> Plan | None:
+    """Plan the product over ``dim`` (None: of all) of a C-ordered array."""
+    return _reduce(x, None if dim is None else (dim,), keepdim, "prod") if dtype is None or dtype == x.dtype else None
+
+
+def count_nonzero(x: Array, *, dim: tuple[int, ...]) -> Plan | None:
+    """Plan the number of elements other than 0 over ``dim`` of a C-ordered array."""
+    return _reduce(x, dim, False, "count")
+
+
+def count_present(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Plan | None:
+    """Plan the number of elements other than NaN over ``dim`` of a C-ordered array."""
+    return _reduce(x, dim, keepdim, "present")
 
 
 def amax(x: Array, *, dim: tuple[int, ...] | None = None, keepdim: bool = False) -> Plan | None:
@@ -278,6 +381,22 @@ def amax(x: Array, *, dim: tuple[int, ...] | None = None, keepdim: bool = False)
 def amin(x: Array, *, dim: tuple[int, ...] | None = None, keepdim: bool = False) -> Plan | None:
     """Plan the smallest over ``dim`` of a C-ordered array; NaN if one is."""
     return _reduce(x, dim, keepdim, "min")
+
+
+def logsumexp(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Plan | None:
+    """Plan log(sum(exp(x))) over ``dim``, neighbours of one another, of a C-ordered array."""
+    groups = _groups(x.shape, dim)
+    if not served(x) or 0 in x.shape or [reduced for _, reduced in groups].count(True) != 1:
+        return None
+    at, lanes = [reduced for _, reduced in groups].index(True), host.lanes(x.dtype)
+    before, n, after = math.prod(n for n, _ in groups[:at]), groups[at][0], math.prod(n for n, _ in groups[at + 1:])
+    work, blocks = Assembly(), -(-after // lanes)
+    if after == 1:
+        work.call(log_sum_rows(x.dtype, lanes), (inp(0), out(0), n), before, max(1, GRAIN // n))
+    else:
+        work.call(log_sum_columns(x.dtype, lanes), (inp(0), out(0), n, after, blocks), before * blocks,
+                  max(1, GRAIN // (n * lanes)))
+    return work.plan((Spec(_result(x.shape, dim, keepdim), x.dtype),))
 
 
 def _place(x: Array, dim: int | tuple[int, ...] | None, keepdim: bool, kind: str, values: bool) -> Plan | None:

@@ -429,6 +429,7 @@ def _fold(emit):
 
 
 reduce_add = _reduction("reduce_add", _fold(_binary("fadd", "add")), "Sum of the lanes, halves first, a fixed order.")
+reduce_mul = _reduction("reduce_mul", _fold(_binary("fmul", "mul")), "Product of the lanes, halves first.")
 reduce_max = _reduction("reduce_max", _fold(_either("maximum", "smax", "umax")), "Largest lane; NaN if one is.")
 reduce_min = _reduction("reduce_min", _fold(_either("minimum", "smin", "umin")), "Smallest lane; NaN if one is.")
 any_lane = _reduction("any_lane", _fold(_binary(None, "or_")), "Whether a lane of a mask is true.")

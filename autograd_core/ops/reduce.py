@@ -14,10 +14,12 @@ from ..inplace import write_out
 from ..registry import Kernel, composite, op, reduction
 from ..shapes import default_dtype, normalize_dim, normalize_dims, numpy_dtype
 from ..tensor import Tensor
+from .pointwise import one_loop
 from .samples import boolean, distinct, integer, real, sample
 
 INT64 = np.dtype(np.int64)
 LARGE = 32768  # elements from which a kernel beats NumPy
+SUMS = 4096  # the same for sums of exponentials
 ALL = [tuple(range(ndim)) for ndim in range(65)]  # the dims of an array, by their number
 DIMS = [real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True), sample(real(), 0)]
 
@@ -106,31 +108,65 @@ def mean(input, *, dim, keepdim, dtype):
     return add_reduce(input, dim, keepdim, kind) / kind.type(count_of(input.shape, dim))
 
 
-@op(composite, out=True, samples=DIMS)
-def nansum(input, dim=None, keepdim=False, *, dtype=None):
+@one_loop
+def _where_present(input, g):
+    return ops.where(ops.isnan(input), 0, g)
+
+
+@op(reduction, kernel=Kernel("reduce:nansum", above=LARGE), prepare=dims_setting,
+    signature="input, dim=None, keepdim=False, *, dtype=None", samples=DIMS,
+    vjp=[lambda g, input, dim, keepdim: _where_present(input, restore(g, dim, keepdim, input.ndim))])  # fmt: skip
+def nansum(input, *, dim, keepdim, dtype):
     """Sum over ``dim`` with NaN taken as 0."""
-    return ops.sum(ops.where(ops.isnan(input), 0, input), dim, keepdim, dtype=dtype)
+    kind = sum_dtype(input, dtype)
+    return add_reduce(np.where(input != input, input.dtype.type(0), input), dim, keepdim, kind)
+
+
+@op(reduction, kernel=Kernel("reduce:count_present", above=LARGE), namespace="internal", prepare=dims_setting,
+    samples=[sample(real(3, 4), 1, False)])  # fmt: skip
+def count_present(input, *, dim, keepdim):
+    """The number of elements over ``dim`` that are not NaN."""
+    return np.add.reduce(input == input, dim, INT64, None, keepdim)
 
 
 @op(composite, out=True, samples=DIMS)
 def nanmean(input, dim=None, keepdim=False, *, dtype=None):
     """Mean over ``dim`` of what is not NaN."""
     need_float("nanmean", np.dtype(input.dtype if not isinstance(input, Tensor) else input.array.dtype))
-    return nansum(input, dim, keepdim, dtype=dtype) / ops.sum(ops.logical_not(ops.isnan(input)), dim, keepdim)
+    return nansum(input, dim, keepdim, dtype=dtype) / count_present(input, dim=dim, keepdim=keepdim)
 
 
-@op(reduction, signature="input, dim=None", prepare=dims_setting, samples=[integer(3, 4), sample(integer(3, 4), 1)])
+@op(reduction, signature="input, dim=None", kernel=Kernel("reduce:count_nonzero", above=LARGE), prepare=dims_setting,
+    samples=[integer(3, 4), sample(integer(3, 4), 1)])  # fmt: skip
 def count_nonzero(input, *, dim):
     """The number of elements other than zero."""
-    return np.count_nonzero(input, axis=dim)
+    if input.dtype.char in "ilq" and input.size >= LARGE:
+        from ..kernels.plan import execute
+        from ..kernels.reduce import count_nonzero as plan
+
+        found = execute(plan, (input,), dim=dim)
+        if found is not NotImplemented:
+            return found
+    if builtins.len(dim) == input.ndim:
+        return np.asarray(np.count_nonzero(input))
+    return np.add.reduce(input if input.dtype == bool else input != 0, dim, INT64)
 
 
-@op(composite, samples=[real(3, 4)])
+@op(reduction, signature="input", vjp=[lambda g, input_shape: along_diagonal(g, shape=tuple(input_shape))],
+    samples=[real(3, 4)])  # fmt: skip
 def trace(input):
     """Sum of the diagonal of a matrix."""
     if input.ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, got shape {list(input.shape)}")
-    return ops.sum(ops.diagonal(input))
+    return add_reduce(input.diagonal(), 0, False, sum_dtype(input, None))
+
+
+@op(reduction, namespace="internal", vjp=[lambda g: trace(g)], samples=[sample(real(), shape=(3, 2))])
+def along_diagonal(input, *, shape):
+    """A matrix of this shape with a number all along the diagonal and zeros elsewhere: the adjoint of `trace`."""
+    out, columns = np.zeros(shape, input.dtype), shape[1]
+    out.reshape(-1)[: columns * columns : columns + 1] = input
+    return out
 
 
 # ---------------------------------------------------------------------------------------------------- products
@@ -150,6 +186,7 @@ def _prod_gradient(g, input, dim, keepdim):
 
 
 @op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=_prod_settings, vjp=[_prod_gradient],
+    kernel=Kernel("reduce:prod", above=LARGE),
     samples=[real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), -2, True),
              sample(integer(3, 4, low=0, high=2), 1)])  # fmt: skip
 def prod(input, *, dim, keepdim, dtype):
@@ -161,17 +198,29 @@ def prod(input, *, dim, keepdim, dtype):
 # ---------------------------------------------------------------------------------------------------- extremes
 
 
+@one_loop
+def _shared(equal, share):
+    """The share where elements are equal to the extreme, and 0 elsewhere; NaN everywhere if none is."""
+    return ops.where(equal, share, share * 0)
+
+
+@one_loop
+def _same(input, out):
+    """Whether elements are equal to a number, NaN to NaN."""
+    return ops.logical_or(input == out, ops.logical_and(input != input, out != out))
+
+
 def _even_split(g, input, out, dim, keepdim):
     """The gradient shared among all elements equal to the extreme."""
     equal = input == restore(out, dim, keepdim, input.ndim)
-    count = ops.to(ops.sum(equal, dim, True), dtype=g.dtype)
-    return restore(g, dim, keepdim, input.ndim) / count * ops.to(equal, dtype=g.dtype)
+    count = ops.to(restore(count_nonzero(equal, dim), dim, False, input.ndim), dtype=g.dtype)
+    return _shared(equal, restore(g, dim, keepdim, input.ndim) / count)
 
 
 def split_evenly(g, input, out):
     """The gradient of one value picked from all elements, shared among those equal to it; NaN equals NaN here."""
-    equal = ops.logical_or(input == out, ops.logical_and(input != input, out != out))
-    return g / ops.to(ops.sum(equal), dtype=g.dtype) * ops.to(equal, dtype=g.dtype)
+    equal = _same(input, out)
+    return _shared(equal, g / ops.to(count_nonzero(equal), dtype=g.dtype))
 
 
 EXTREMES = [distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(2, 3, 4), (0, -1), True), sample(real(), 0)]
@@ -235,7 +284,7 @@ def _of_all(name, extreme):
     """The record of the extreme of all elements, for max and min."""
 
     @op(reduction, name=f"{name}_of_all", namespace="internal", vjp=[split_evenly],
-        kernel=Kernel(f"reduce:a{name}", above=LARGE), samples=[distinct(3, 4)])
+        kernel=Kernel(f"reduce:a{name}", above=LARGE), samples=[distinct(3, 4)])  # fmt: skip
     def of_all(input):
         """The extreme of all elements."""
         nonempty(name, input, ())
@@ -298,6 +347,7 @@ def argmin(input, *, dim, keepdim):
     """Index of the smallest element along ``dim`` (in the flattened input by default); the first among equals."""
     return _place("argmin", np.argmin, input, dim, keepdim)
 
+
 # ---------------------------------------------------------------------------------------------------- all, any
 
 
@@ -350,13 +400,18 @@ def _var(input, dim, correction, keepdim):
     return (squares / x.dtype.type(builtins.max(0, count - correction))).astype(kind)
 
 
+@one_loop
+def _centred(input, mean, share):
+    return (input - mean) * share
+
+
 def _var_gradient(g, input, dim, correction, keepdim):
     """2 (x - mean) / (count - correction); where that divides by 0, NaN at the mean and infinite elsewhere."""
     left = count_of(input.shape, dim) - correction
-    g, centred = restore(g, dim, keepdim, input.ndim), input - ops.mean(input, dim, True)
+    g = restore(g, dim, keepdim, input.ndim)
     if left <= 0:
-        return g * ops.where(centred == 0, nan, inf)
-    return g * (2 / left) * centred
+        return g * ops.where(input == mean(input, dim, True), nan, inf)
+    return _centred(input, mean(input, dim, True), g * (2 / left))
 
 
 def _std_gradient(g, input, out, dim, correction, keepdim):
@@ -401,9 +456,15 @@ def _as_float(values):
     return [v.astype(default_dtype()) if v.dtype.kind != "f" else v for v in values]
 
 
+@one_loop
+def _softmax_times(input, out, g):
+    return ops.exp(input - out) * g
+
+
 @op(reduction, signature="input, dim, keepdim=False", prepare=dims_setting, promote=_as_float, onnx="ReduceLogSumExp",
-    vjp=[lambda g, input, out, dim, keepdim: restore(g, dim, keepdim, input.ndim)
-         * ops.exp(input - restore(out, dim, keepdim, input.ndim))],
+    kernel=Kernel("reduce:logsumexp", above=SUMS),
+    vjp=[lambda g, input, out, dim, keepdim: _softmax_times(
+        input, restore(out, dim, keepdim, input.ndim), restore(g, dim, keepdim, input.ndim))],
     aliases=["special.logsumexp"], samples=[sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True)])  # fmt: skip
 def logsumexp(input, *, dim, keepdim):
     """log(sum(exp(x))) over ``dim``, without overflow."""
