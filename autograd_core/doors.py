@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,12 @@ takes as long in a loop from 512 KiB on, exp from 64 KiB, what takes several pas
 SIMPLE = re.compile(r"-?input|(abs|floor|ceil|trunc|rint|sqrt)\(input\)|input [-+*/&|^] (alpha \* )?other|"
                     r"other - alpha \* input|input \* input|input [<>=!]=? (other|0)")  # fmt: skip
 """``scalar`` expressions that NumPy works out in one pass."""
+
+DEAR = 1 << 12
+"""Bytes from which the loop of a special function is used: its body takes twenty passes or a microsecond an element."""
+
+SPECIAL = re.compile(r"(erfc|erfcx|erfinv|log_ndtr|ndtri?|lgamma|digamma|trigamma|zeta|igammac?|i[01]e?)\(")
+"""How the ``scalar`` expressions of functions begin that NumPy lacks."""
 
 
 # ---------------------------------------------------------------------------------------------------- bodies
@@ -95,7 +102,9 @@ def fused_runner(record):
 
 def fused_from(record):
     """Bytes from which the fused loop of an operation is thought of."""
-    return ONE_PASS if SIMPLE.fullmatch(record.scalar) else LARGE
+    if SPECIAL.match(record.scalar):
+        return DEAR if find_spec("scipy") else 0  # what serves small arrays
+    return ONE_PASS if SIMPLE.fullmatch(record.scalar) else DEAR if record.scalar == "erf(input)" else LARGE
 
 
 # ---------------------------------------------------------------------------------------------------- doors

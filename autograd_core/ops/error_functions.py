@@ -1,19 +1,20 @@
-"""The error function and its kin (erfc, erfinv, the normal distribution function), in NumPy to full precision.
+"""The error function and its kin (erfc, erfinv, the normal distribution function).
 
-Polynomials fitted to the true values: erf(x) / x in x**2 below 1, and (1 + 2 x) erfcx(x) in (x - 3) / (x + 3) above
-(the variable of Shepherd & Laframboise, Mathematics of Computation 36, 1981). Within a few units in the last place.
+Large arrays are worked on in loops (`kernels.vmath_error`), small ones by SciPy, but for erf, which needs neither:
+polynomials fitted to the true values, erf(x) / x in x**2 below 1, and (1 + 2 x) erfcx(x) in (x - 3) / (x + 3) above,
+the variable of Shepherd & Laframboise (Mathematics of Computation 36, 1981), within a few units in the last place.
 """
 
 from __future__ import annotations
 
 import math
-from functools import wraps
 
 import numpy as np
 
 from .. import ops
 from ..registry import elementwise, op
 from .samples import real, sample
+from .special import by_scipy
 
 ERF = (
     1.1283791670955126, -0.3761263890318375, 0.11283791670954882, -0.026866170645077334, 0.005223977624823223,
@@ -40,38 +41,9 @@ ERF_SINGLE = (
 )  # fmt: skip
 """Numerator and denominator of erf(x) / x by powers of x**2 in single precision, for |x| <= 3.95, where erf is 1."""
 
-ERFINV = (
-    1.5014094165658012, 0.616601858880217, -0.026110492001180607, -0.01958952875632125, 0.008538178864669723,
-    -0.0004286752232265791, -0.0008599210170049252, 0.0002093954056747953, 4.2708673244149135e-05,
-)  # fmt: skip
-"""A first guess of erfinv(x) / x by powers of 0.4 w - 1, for w = -log(1 - x**2) <= 5.
-
-That w is the right variable is from Giles, Approximating the erfinv function (GPU Computing Gems, 2011).
-"""
-
-ERFINV_TAIL = (
-    4.009445974666418, 1.9510391689540691, 0.0032089325025076347, -0.005593530859142977, 0.0036408880666947436,
-    0.0006495018705525405, 0.000556355256402919, -0.005563966732875607, 0.0034919620521377008,
-)  # fmt: skip
-"""The same for 5 <= w <= 37.2, by powers of sqrt(w) scaled from [sqrt(5), 6.1] to [-1, 1]."""
-
-BLOCK = 8192
+BLOCK = 8192  # elements whose many passes stay in cache
+FEW = 256  # elements up to which Python's own function is quicker than NumPy's many passes
 ROOT_HALF, ROOT_TWO_PI, SLOPE = math.sqrt(0.5), math.sqrt(2 * math.pi), 2 / math.sqrt(math.pi)
-
-
-def blocked(body):
-    """Make a function of a flat float64 array one of any floating-point array; blocks keep its many passes in cache."""
-
-    @wraps(body)
-    def whole(x):
-        flat = np.asarray(x).reshape(-1)
-        out = np.empty_like(flat)
-        for start in range(0, flat.size, BLOCK):
-            part = slice(start, start + BLOCK)
-            out[part] = body(flat[part].astype(np.float64, copy=False))
-        return out.reshape(np.shape(x))
-
-    return whole
 
 
 def polynomial(coefficients, x):
@@ -92,13 +64,6 @@ def _scaled_tail(a):
     return polynomial(ERFCX, 1 - 6 / (a + 3)) / (1 + 2 * a)
 
 
-def _exp_minus_square(a):
-    """exp(-a**2) with the square in two parts: its rounding error would grow with a**2 otherwise."""
-    a = np.minimum(a, 30.0)
-    high = a.astype(np.float32).astype(np.float64)
-    return np.exp(-high * high) * np.exp((high - a) * (high + a))
-
-
 def _erf_single(x):
     x = np.clip(x, -3.95, 3.95)
     square = x * x
@@ -107,7 +72,6 @@ def _erf_single(x):
     return np.clip(x, -1, 1, out=x)  # and so exactly 1 from 3.95 on
 
 
-@blocked
 def _erf_double(x):
     a = np.abs(x)
     far = np.copysign(1 - np.exp(-np.minimum(a, 30.0) ** 2) * _scaled_tail(a), x)
@@ -116,42 +80,14 @@ def _erf_double(x):
 
 def erf_array(x):
     """erf of an array of any floating-point type, in that type."""
-    if x.dtype == np.float64:
-        return _erf_double(x)
-    flat = np.asarray(x, np.float32).reshape(-1)
+    if x.size <= FEW:
+        return np.array([math.erf(v) for v in x.reshape(-1).tolist()], x.dtype).reshape(x.shape)
+    body, kind = (_erf_double, np.float64) if x.dtype == np.float64 else (_erf_single, np.float32)
+    flat = x.reshape(-1).astype(kind, copy=False)
     out = np.empty_like(flat)
     for start in range(0, flat.size, BLOCK):
-        out[start : start + BLOCK] = _erf_single(flat[start : start + BLOCK])
-    return out.reshape(np.shape(x)).astype(x.dtype, copy=False)
-
-
-@blocked
-def erfc_array(x):
-    """1 - erf(x), exact also where erf is near 1."""
-    a = np.abs(x)
-    tail = _exp_minus_square(a) * _scaled_tail(a)
-    return np.where(a < 0.5, 1 - _erf_near(np.clip(x, -1, 1)), np.where(x < 0, 2 - tail, tail))
-
-
-@blocked
-def erfcx_array(x):
-    """exp(x**2) * erfc(x), which neither underflows nor overflows for positive x."""
-    a = np.abs(x)
-    tail = _scaled_tail(a)
-    return np.where(x < 0, 2 * np.exp(x * x) - tail, tail)
-
-
-@blocked
-def erfinv_array(x):
-    """The inverse of erf: a polynomial guess and one step of Halley's method."""
-    a = np.abs(x)
-    w = -np.log((1 - a) * (1 + a))
-    low, high = math.sqrt(5), 6.1
-    far = (2 * np.sqrt(np.clip(w, 5, 37.2)) - (low + high)) / (high - low)
-    y = a * np.where(w <= 5, polynomial(ERFINV, 0.4 * np.minimum(w, 5) - 1), polynomial(ERFINV_TAIL, far))
-    miss = np.where(a < 0.5, erf_array(y) - a, (1 - a) - erfc_array(y)) / (SLOPE * np.exp(-y * y))
-    y -= miss / (1 + y * miss)
-    return np.copysign(np.where(a < 1, y, np.where(a == 1, np.inf, np.nan)), x)
+        out[start : start + BLOCK] = body(flat[start : start + BLOCK])
+    return out.reshape(x.shape).astype(x.dtype, copy=False)
 
 
 # ---------------------------------------------------------------------------------------------------- operations
@@ -170,28 +106,28 @@ def erf(input):
     aliases=["special.erfc"])  # fmt: skip
 def erfc(input):
     """Complementary error function: 1 - erf(input), exact also where erf is near 1."""
-    return erfc_array(input)
+    return by_scipy("erfc", input)
 
 
 @op(elementwise, vjp=[lambda g, out: g * ops.exp(out * out) / SLOPE], samples=[real(3, 4, low=-0.95, high=0.95)],
     scalar="erfinv(input)", aliases=["special.erfinv"])  # fmt: skip
 def erfinv(input):
     """Inverse of the error function, on [-1, 1]."""
-    return erfinv_array(input)
+    return by_scipy("erfinv", input)
 
 
 @op(elementwise, vjp=[lambda g, input, out: g * (2 * input * out - SLOPE)], samples=[real(3, 4)], namespace="special",
     scalar="erfcx(input)")  # fmt: skip
 def erfcx(input):
     """Scaled complementary error function: exp(input**2) * erfc(input)."""
-    return erfcx_array(input)
+    return by_scipy("erfcx", input)
 
 
 @op(elementwise, vjp=[lambda g, input: g * ops.exp(-0.5 * (input * input)) / ROOT_TWO_PI], samples=[real(3, 4)],
     namespace="special", scalar="ndtr(input)")  # fmt: skip
 def ndtr(input):
     """Normal distribution function: the chance that a standard normal variable lies below the element."""
-    return erfc_array(-ROOT_HALF * input) * 0.5
+    return by_scipy("ndtr", input)
 
 
 def _log_ndtr_slope(g, input, out):
@@ -204,6 +140,4 @@ def _log_ndtr_slope(g, input, out):
     samples=[real(3, 4), sample(real(3, low=-30.0, high=-5.0))])  # fmt: skip
 def log_ndtr(input):
     """Logarithm of the normal distribution function, exact also where that underflows."""
-    z = np.float64(ROOT_HALF) * input
-    below = np.log(erfcx_array(-np.minimum(z, 0)) / 2) - z * z
-    return np.where(input < -1, below, np.log1p(-erfc_array(z) / 2)).astype(input.dtype)
+    return by_scipy("log_ndtr", input)

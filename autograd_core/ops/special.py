@@ -1,4 +1,8 @@
-"""Gamma, Bessel and zeta functions, with SciPy behind their values; the gradients are ours."""
+"""Gamma, Bessel and zeta functions, and the quantiles of the normal distribution.
+
+Large arrays are worked on in loops (`kernels.vmath_gamma`, `vmath_incomplete`, `vmath_bessel`, `vmath_error`), small
+ones by SciPy; where that is not installed, loops serve arrays of all sizes.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +23,19 @@ ROOT_TWO_PI = math.sqrt(2 * math.pi)
 
 
 @cache
-def _scipy():
+def _scipy(known):
     try:
         from scipy import special
     except ImportError:
-        raise ImportError("gamma, Bessel and zeta functions need SciPy: pip install 'autograd-core[special]'") from None
-    return special
+        raise ImportError(f"{known} of arrays that are not float32 or float64, or are empty, needs SciPy: "
+                          "pip install 'autograd-core[special]'") from None  # fmt: skip
+    return getattr(special, known)
 
 
 def by_scipy(known, *arrays):
-    """A function of ``scipy.special`` in the type of its (last) array."""
-    return np.asarray(getattr(_scipy(), known)(*arrays)).astype(arrays[-1].dtype, copy=False)
+    """A function of ``scipy.special`` in the type of its (last) array: for arrays too small for a loop."""
+    found = np.asarray(_scipy(known)(*arrays))
+    return found if found.dtype == arrays[-1].dtype else found.astype(arrays[-1].dtype)
 
 
 def _no_rule(known):
@@ -47,7 +53,9 @@ def _no_rule(known):
     aliases=["special.gammaln"], scalar="lgamma(input)")  # fmt: skip
 def lgamma(input):
     """Logarithm of the absolute value of the gamma function."""
-    return np.where(input == -np.inf, np.inf, by_scipy("gammaln", input)).astype(input.dtype, copy=False)
+    found = by_scipy("gammaln", input)
+    np.copyto(found, np.inf, where=input == -np.inf)
+    return found
 
 
 @op(elementwise, vjp=[lambda g, input: g * ops.polygamma(1, input)], samples=[positive(3, 4)],
@@ -64,11 +72,22 @@ def _order(arrays, settings):
     return settings
 
 
+BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
+
+
 def _trigamma(x):
-    """polygamma(1, x); left of 0 by reflection, as the series of zeta(2, x) loses digits there."""
-    zeta = _scipy().zeta
-    mirrored = (math.pi / np.sin(math.pi * x)) ** 2 - zeta(2.0, 1 - np.minimum(x, 0.5))
-    return np.where(x < 0.5, mirrored, zeta(2.0, np.maximum(x, 0.5)))
+    """polygamma(1, x) of float64: ten terms and the asymptotic series, left of 0 by reflection.
+
+    Abramowitz & Stegun, Handbook of Mathematical Functions, 6.4.6, 6.4.7 and 6.4.12.
+    """
+    z = np.where(x < 0, 1 - x, x) if np.any(x < 0) else x
+    r = 1 / (z + 10)
+    found = ((z[..., None] + np.arange(10.0)) ** -2).sum(-1)
+    found += r + r * r * (0.5 + r * np.polyval(BERNOULLI[::-1], r * r))
+    if z is x:
+        return found
+    wave = math.pi / np.sin(math.pi * (x - np.rint(x)))
+    return np.where(x < 0, wave * wave - found, found)
 
 
 @op(elementwise, signature="n, input", prepare=_order, vjp=[lambda g, n, input: g * ops.polygamma(n + 1, input)],
