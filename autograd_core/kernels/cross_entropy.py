@@ -1,4 +1,5 @@
-"""Cross-entropy of softmax with class indices, forward and backward, without storing the probabilities.
+"""Cross-entropy of softmax with class indices, forward and backward, without storing the probabilities; and what is
+left of it where log-probabilities are given (nll).
 
 The array is seen as (outer, classes, inner), as in :mod:`~autograd_core.kernels.softmax`, whose loops it shares.
 """
@@ -19,7 +20,7 @@ from autograd_core.kernels.softmax import GRAIN, as_rows
 def _sample(dtype, weighted: bool, smoothed: bool):
     """Device function: (loss, weight) of one sample with class y and log of its sum of exponentials.
 
-    Its scores lie ``inner`` apart from ``x`` on. A class that does not exist gives NaN: nothing is read there.
+    Its scores lie ``inner`` apart from ``x`` on. A class that does not exist gives NaNs: nothing is read there.
     """
     S = simd.scalar(dtype)
 
@@ -27,7 +28,7 @@ def _sample(dtype, weighted: bool, smoothed: bool):
         if y == ignored:
             return S(0), S(0)
         if y < 0 or y >= classes:
-            return S(np.nan), S(1)
+            return S(np.nan), S(np.nan)
         share = S(1)
         if weighted:
             share = weight[y]
@@ -124,6 +125,59 @@ def finish(dtype):
         simd.pointer(w[3], S)[0] = S(total)
         if w[2] != 0:
             simd.pointer(w[2], S)[0] = S(loss / total if w[4] != 0 else loss)
+
+    return kernel
+
+
+@range_kernel
+def picked(dtype, weighted):
+    """Losses of log-probabilities; a unit is a sample. Context: x, target, weight, losses or 0, sums, classes, inner,
+    samples of a chunk, ignored class.
+    """
+    S, D = simd.scalar(dtype), simd.scalar(np.float64)
+    sample = _sample(dtype, weighted, False)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        x, weight, losses = simd.pointer(w[0], S), simd.pointer(w[2], S), simd.pointer(w[3], S)
+        target, n, inner = simd.words(w[1]), w[5], w[6]
+        losses_sum, shares_sum = D(0), D(0)
+        for unit in range(start, stop):
+            outer = unit // inner
+            scores = simd.advance(x, outer * (n - 1) * inner + unit)
+            loss, share = sample(scores, target[unit], S(0), weight, n, inner, w[8], S(0))
+            if w[3] != 0:
+                losses[unit] = loss
+            losses_sum += D(loss)
+            shares_sum += D(share)
+        sums = simd.pointer(w[4], D)
+        sums[start // w[7] * 2] = losses_sum
+        sums[start // w[7] * 2 + 1] = shares_sum
+
+    return kernel
+
+
+@range_kernel
+def picked_backward(dtype, weighted):
+    """Gradients of log-probabilities, which are zero but at the targets. Context: g, target, weight, total weight or 0
+    (sum of losses), result, classes, inner, ignored class, whether g is one number.
+    """
+    S = simd.scalar(dtype)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        g, target, weight = simd.pointer(w[0], S), simd.words(w[1]), simd.pointer(w[2], S)
+        n, inner, divisor = w[5], w[6], S(1)
+        if w[3] != 0:
+            divisor = simd.pointer(w[3], S)[0]
+        for unit in range(start, stop):
+            y, outer = target[unit], unit // inner
+            if y == w[7] or y < 0 or y >= n:
+                continue
+            share = g[0 if w[8] != 0 else unit] / divisor
+            if weighted:
+                share = share * weight[y]
+            simd.advance(simd.pointer(w[4], S), outer * (n - 1) * inner + unit)[y * inner] = -share
 
     return kernel
 
@@ -302,3 +356,35 @@ def softmax_nll_backward(g: Array, x: Array, target: Array, weight: Array | None
     kernel = (rows_backward(x.dtype, lanes, *flags) if inner == 1
               else columns_backward(x.dtype, lanes, *flags, inner < lanes))
     return Plan((Spec(x.shape, x.dtype),), (Call(kernel, context, units, grain),))
+
+
+def nll(x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str) -> Plan | None:
+    """Plan -weight[y] * x[y] of C-ordered log-probabilities (N, classes, ...) with int64 classes; mean, sum or none.
+
+    The second output is the sum of the samples' weights; with a class that does not exist it is NaN.
+    """
+    if not _as_served(x, target, weight):
+        return None
+    _, n, inner = as_rows(x.shape, 1)
+    units, none = math.prod(target.shape), reduction == "none"
+    chunks = -(-units // GRAIN)
+    context = (inp(0), inp(1), 0 if weight is None else inp(2), out(0) if none else 0, scratch(0), n, inner, GRAIN,
+               ignore_index)
+    last = (scratch(0), chunks, 0 if none else out(0), out(1), int(reduction == "mean"))
+    calls = Call(picked(x.dtype, weight is not None), context, units, GRAIN), Call(finish(x.dtype), last, 1, 1)
+    return Plan((Spec(target.shape if none else (), x.dtype), Spec((), x.dtype)), calls, (16 * chunks,))
+
+
+def nll_backward(g: Array, target: Array, weight: Array | None, total: Array, *, classes: int, ignore_index: int,
+                 reduction: str) -> Plan | None:
+    """Plan the gradient of :func:`nll` in the log-probabilities."""
+    shape, flat = (target.shape[0], classes, *target.shape[1:]), math.prod(g.shape) == 1
+    if 0 in shape or not served(g, total) or target.dtype != np.int64 or not is_c_ordered(target):
+        return None
+    if weight is not None and not served(g, weight):
+        return None
+    _, n, inner = as_rows(shape, 1)
+    context = (inp(0), inp(1), 0 if weight is None else inp(2), inp(3) if reduction == "mean" else 0, out(0), n, inner,
+               ignore_index, int(flat))
+    call = Call(picked_backward(g.dtype, weight is not None), context, math.prod(target.shape), GRAIN)
+    return Plan((Spec(shape, g.dtype),), (call,), zero=(0,))

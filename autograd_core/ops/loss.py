@@ -406,6 +406,20 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     """
     reduction = reduction_of(size_average, reduce, reduction)
     dim = _class_dim("nll_loss", input, target, weight)
+    learned = isinstance(weight, Tensor) and weight.requires_grad  # the fused operation takes weights as constants
+    if learned or (state.watch is not None and state.watch.steers):
+        return _nll_formula(input, target, weight, dim, ignore_index, reduction)
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"nll_loss: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
+    if dim:
+        return ops.nll(input, target, weight, ignore_index=ignore_index, reduction=reduction)
+    found = ops.nll(ops.unsqueeze(input, 0), ops.unsqueeze(target, 0), weight, ignore_index=ignore_index,
+                    reduction=reduction)  # fmt: skip
+    return ops.squeeze(found, 0) if reduction == "none" else found
+
+
+def _nll_formula(input, target, weight, dim, ignore_index, reduction):
+    """`nll_loss` in the op language."""
     valid = target != ignore_index
     safe = ops.where(valid, target, 0)
     picked = ops.squeeze(ops.gather(input, dim, ops.unsqueeze(safe, dim)), dim)
@@ -414,6 +428,69 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     if reduction == "mean":
         return ops.sum(loss) / ops.sum(valid if share is None else share)
     return reduced(loss, reduction, "nll_loss")
+
+
+def _safe_classes(target, ignore_index, classes):
+    """(targets with 0 in place of those to be ignored, which are not ignored); raises for a class that is none."""
+    valid = target != ignore_index
+    safe = np.where(valid, target, 0)
+    if safe.size and not 0 <= safe.min() <= safe.max() < classes:
+        wrong = safe.min() if safe.min() < 0 else safe.max()
+        raise IndexError(f"target {wrong} is out of bounds for {classes} classes")
+    return safe, valid
+
+
+def _raising(record):
+    """Let the body say which class does not exist where the kernel found one: the sum of weights is NaN then."""
+    kernel, body = record.run, record.function
+
+    def run(*arrays, **settings):
+        found = kernel(*arrays, **settings)
+        return found if found[-1] == found[-1] else body(*arrays, **settings)
+
+    record.run = run
+
+
+def _limits(input, target, weight, ignore_index, **_):
+    return 1, input.shape[1], ignore_index
+
+
+@op(network, namespace="internal", hidden=("total",), kernel=Kernel("cross_entropy:nll", above=512, indices=_limits),
+    vjp=[lambda g, input_shape, target, weight, total, ignore_index, reduction: ops.nll_backward(
+        g, target, weight, total, classes=input_shape[1], ignore_index=ignore_index, reduction=reduction)],
+    samples=[sample(real(5, 3), integer(5, high=3), None, ignore_index=-100, reduction="mean"),
+             sample(real(2, 3, 4), integer(2, 4, high=3), positive(3), ignore_index=1, reduction="none")])  # fmt: skip
+def nll(input, target, weight, *, ignore_index, reduction):
+    """-weight[y] * input[y] of log-probabilities (N, C, ...) and classes y (N, ...): mean, sum, or one a sample."""
+    safe, valid = _safe_classes(target, ignore_index, input.shape[1])
+    share = valid if weight is None else np.where(valid, weight[safe], 0)
+    loss = np.where(valid, -np.take_along_axis(input, safe[:, None], 1)[:, 0] * share, 0)
+    total = np.add.reduce(share, None, input.dtype)
+    if reduction == "none":
+        return loss, total
+    loss = np.add.reduce(loss, None)
+    return (loss / total if reduction == "mean" else loss), total
+
+
+@op(network, namespace="internal",
+    kernel=Kernel("cross_entropy:nll_backward", above=0, when=lambda g, target, *_, classes, **__:
+                  target.size * classes >= 4096),
+    vjp=[lambda g, target, weight, total, ignore_index, reduction: (
+        ops.nll(g, target, weight, ignore_index=ignore_index, reduction="none" if reduction == "none" else "sum")
+        / (total if reduction == "mean" else 1))],
+    samples=[sample(real(), integer(5, high=3), None, positive(), classes=3, ignore_index=-100, reduction="mean"),
+             sample(real(2, 4), integer(2, 4, high=3), positive(3), positive(), classes=3, ignore_index=1,
+                    reduction="none")])  # fmt: skip
+def nll_backward(g, target, weight, total, *, classes, ignore_index, reduction):
+    """The gradient of `nll` in the log-probabilities: zero but at the targets."""
+    safe, valid = _safe_classes(target, ignore_index, classes)
+    share = np.where(valid, g / total if reduction == "mean" else g, 0)
+    found = np.zeros((target.shape[0], classes, *target.shape[1:]), g.dtype)
+    np.put_along_axis(found, safe[:, None], -(share if weight is None else share * weight[safe])[:, None], 1)
+    return found
+
+
+_raising(nll.record)
 
 
 def _smoothed_formula(input, target, weight, *, ignore_index, label_smoothing, reduction):
@@ -433,16 +510,6 @@ def _smoothed_formula(input, target, weight, *, ignore_index, label_smoothing, r
     return (1 - label_smoothing) * loss + label_smoothing / input.shape[1] * even
 
 
-def _classes_exist(input, target, weight, *, ignore_index, label_smoothing, reduction):
-    """Whether all targets but those to be ignored are classes; the body says which are not."""
-    if not target.size:
-        return False
-    classes = input.shape[1]
-    if target.min() >= 0 and target.max() < classes:
-        return True
-    return bool(np.all((target == ignore_index) | ((target >= 0) & (target < classes))))
-
-
 FUSED = {"ignore_index": -100, "label_smoothing": 0.1, "reduction": "mean"}
 
 
@@ -450,12 +517,7 @@ FUSED = {"ignore_index": -100, "label_smoothing": 0.1, "reduction": "mean"}
     network,
     namespace="internal",
     hidden=("lse", "total"),
-    kernel=Kernel(
-        "cross_entropy:softmax_nll",
-        above=512,
-        when=_classes_exist,
-        indices=lambda input, target, weight, ignore_index, **_: (1, input.shape[1], ignore_index),
-    ),
+    kernel=Kernel("cross_entropy:softmax_nll", above=512, indices=_limits),
     vjp=[
         lambda g, input, target, weight, lse, total, ignore_index, label_smoothing, reduction: ops.softmax_nll_backward(
             g,
@@ -480,11 +542,8 @@ def softmax_nll(input, target, weight, *, ignore_index, label_smoothing, reducti
     With l = logsumexp(x): weight[y] * (l - x[y]), mixed by ``label_smoothing`` with the mean of weight * (l - x) over
     classes.
     """
-    valid = target != ignore_index
-    safe = np.where(valid, target, 0)[:, None]
-    if safe.size and not 0 <= safe.min() <= safe.max() < input.shape[1]:
-        wrong = safe.min() if safe.min() < 0 else safe.max()
-        raise IndexError(f"target {wrong} is out of bounds for {input.shape[1]} classes")
+    safe, valid = _safe_classes(target, ignore_index, input.shape[1])
+    safe = safe[:, None]
     top = np.max(input, 1, keepdims=True, initial=-np.inf)
     lse = np.log(np.sum(np.exp(input - top), 1, keepdims=True)) + top
     share = valid.astype(input.dtype) if weight is None else np.where(valid, weight[safe[:, 0]], input.dtype.type(0))
@@ -497,6 +556,9 @@ def softmax_nll(input, target, weight, *, ignore_index, label_smoothing, reducti
     if reduction == "none":
         return loss, lse, total
     return (np.sum(loss) / total if reduction == "mean" else np.sum(loss)), lse, total
+
+
+_raising(softmax_nll.record)
 
 
 @op(
