@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -546,3 +547,78 @@ def reflected(A):
             H = np.eye(m) - 2 * np.outer(v, v) / (v @ v)
             Q, R = Q @ H, H @ R
     return Q, np.triu(R)
+
+
+def weighted_sum(x, tables):
+    """The sums of weighted elements that tables name along the last dims, as products with dense matrices."""
+    for dim, table in enumerate(tables, x.ndim - len(tables)):
+        if table is not None:
+            matrix = np.zeros((table.out, table.size))
+            for i in range(table.out):
+                for k in range(table.starts[i], table.starts[i + 1]):
+                    matrix[i, table.positions[k]] += 1 if table.weights is None else table.weights[k]
+            x = np.moveaxis(np.tensordot(matrix, x.astype(float), (1, dim)), 0, dim)
+    return x
+
+
+def largest_of_boxes(plane, edges):
+    """(largest element of each box of a plane, its flat index), from (first elements, ends) of the boxes of each dim."""
+    sizes = [len(first) for first, _ in edges]
+    best, winner = np.zeros(sizes, plane.dtype), np.zeros(sizes, np.int64)
+    for window in np.ndindex(*sizes):
+        box = itertools.product(*[range(a[i], b[i]) for i, (a, b) in zip(window, edges, strict=True)])
+        flat = [np.ravel_multi_index(place, plane.shape) for place in box]
+        values = plane.ravel()[flat]
+        missing = np.flatnonzero(np.isnan(values))
+        at = missing[-1] if len(missing) else np.argmax(values)
+        best[window], winner[window] = values[at], flat[at]
+    return best, winner
+
+
+def _clasped(at, n, padding_mode, align_corners):
+    """A position by the rule for those outside of n pixels."""
+    if padding_mode == "reflection":
+        low, high = (0, n - 1) if align_corners else (-0.5, n - 0.5)
+        while high > low and not low <= at <= high:
+            at = 2 * low - at if at < low else 2 * high - at
+        at = at if high > low else 0
+    return at if padding_mode == "zeros" else min(max(at, 0), n - 1)
+
+
+def _touched(at, n, mode, padding_mode, align_corners):
+    """(pixel, weight) of what a coordinate between -1 and 1 touches along a dimension; no pixel outside."""
+    at = (at + 1) / 2 * (n - 1) if align_corners else ((at + 1) * n - 1) / 2
+    if mode == "bicubic":
+        a, found = -0.75, []
+        for k in range(math.floor(at) - 1, math.floor(at) + 3):
+            t = abs(at - k)
+            weight = (a + 2) * t**3 - (a + 3) * t**2 + 1 if t <= 1 else a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
+            found.append((round(_clasped(k, n, padding_mode, align_corners)), weight))
+    else:
+        at = _clasped(at, n, padding_mode, align_corners)
+        low = math.floor(at)
+        found = [(round(at), 1)] if mode == "nearest" else [(low, low + 1 - at), (low + 1, at - low)]
+    return [(pixel, weight) for pixel, weight in found if 0 <= pixel < n]
+
+
+def grid_sample(x, grid, mode, padding_mode, align_corners):
+    """The image or volume x at the points of the grid, point by point, in float64."""
+    out = np.zeros((*x.shape[:2], *grid.shape[1:-1]))
+    for n, *point in np.ndindex(grid.shape[:-1]):
+        taps = [_touched(float(at), size, mode, padding_mode, align_corners)
+                for at, size in zip(grid[(n, *point)][::-1], x.shape[2:], strict=True)]  # fmt: skip
+        for corner in itertools.product(*taps):
+            place, weight = tuple([p for p, _ in corner]), math.prod([w for _, w in corner])
+            out[(n, slice(None), *point)] += weight * x[(n, slice(None), *place)]
+    return out
+
+
+def framed(x, widths, value):
+    """``value`` around the array; negative widths cut."""
+    x = np.pad(x, [(max(a, 0), max(b, 0)) for a, b in widths], constant_values=value)
+    return x[tuple([slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape, widths, strict=True)])]
+
+
+def rearranged(x, split, order, shape):
+    """The dims of x, seen as ``split``, in another order."""
+    return x.reshape(split).transpose(order).reshape(shape)

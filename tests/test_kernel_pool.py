@@ -1,10 +1,11 @@
 """Pooling against the slow twins: windows, ties, NaN, lanes, threads."""
+
 import naive
 import numpy as np
 import pytest
 from kernel_kit import run_everywhere
 
-from autograd_core.kernels import pool
+from autograd_core.kernels import adaptive_pool, pool
 from autograd_core.kernels.plan import execute
 
 CASES = {  # shape, kernel, stride, padding, dilation, ceil_mode
@@ -67,6 +68,39 @@ def test_elements_are_added_at_their_indices():
         np.testing.assert_allclose(got, expected, 1e-5, 1e-5)
 
 
+@pytest.mark.parametrize("kind", ["normal", "ties", "special"])
+@pytest.mark.parametrize(("shape", "out"), [((2, 3, 7, 40), (3, 2)), ((2, 2, 45), (4,)), ((1, 2, 4, 5, 6), (2, 7, 3))])
+def test_maxima_of_windows_that_share_a_plane_out(shape, out, kind):
+    x = values(shape, kind)
+    edges = [([i * n // o for i in range(o)], [-(-(i + 1) * n // o) for i in range(o)])
+             for n, o in zip(shape[2:], out, strict=True)]  # fmt: skip
+    for _, (best, winner) in run_everywhere(adaptive_pool.adaptive_max_pool, (x,), output_size=out):
+        for place in np.ndindex(shape[:2]):
+            for a, b in zip((best[place], winner[place]), naive.largest_of_boxes(x[place], edges), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_maxima_of_windows_at_steps_that_are_drawn():
+    x, draws = values((3, 2, 9, 20), "ties"), np.random.default_rng(1).random((3, 2, 2)).astype(np.float32)
+    static = {"kernel_size": (2, 3), "output_size": (4, 7)}
+    for _, (best, winner) in run_everywhere(adaptive_pool.fractional_max_pool, (x, draws), **static):
+        for place in np.ndindex(3, 2):
+            edges = []
+            for n, k, o, u in zip((9, 20), (2, 3), (4, 7), draws[place].astype(float), strict=True):
+                step = (n - k) / (o - 1)
+                first = [int((i + u) * step) - int(u * step) for i in range(o - 1)] + [n - k]
+                edges.append((first, [f + k for f in first]))
+            for a, b in zip((best[place], winner[place]), naive.largest_of_boxes(x[place], edges), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_maxima_without_their_indices():
+    x = values((2, 3, 9, 35), "special")
+    static = {"kernel_size": (3, 3), "stride": (2, 2), "padding": (1, 1), "dilation": (1, 1), "ceil_mode": False}
+    for _, got in run_everywhere(pool.plan_largest, (x,), **static):
+        np.testing.assert_array_equal(got, naive.max_pool(x, **static)[0])
+
+
 def test_no_planes():
     static = {"kernel_size": (2, 2), "stride": (2, 2), "padding": (0, 0), "ceil_mode": False}
     out, indices = execute(pool.plan_max_pool, (values((0, 3, 4, 4), "normal"),), dilation=(1, 1), **static)
@@ -76,6 +110,9 @@ def test_no_planes():
 
 def test_what_is_not_served_is_left_to_others():
     static = {"kernel_size": (2, 9), "stride": (2, 9), "padding": (0, 0), "ceil_mode": False}
-    for x in (values((1, 1, 4, 40), "normal"), values((1, 1, 4, 40), "normal", np.float16),
-              np.asfortranarray(values((2, 3, 4, 40), "normal"))):
+    for x in (
+        values((1, 1, 4, 40), "normal"),
+        values((1, 1, 4, 40), "normal", np.float16),
+        np.asfortranarray(values((2, 3, 4, 40), "normal")),
+    ):
         assert execute(pool.plan_window_sum, (x,), **static) is NotImplemented

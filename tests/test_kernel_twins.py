@@ -15,6 +15,7 @@ from autograd_core.kernels import chances, draws, elements, indexing, moves
 from autograd_core.kernels.plan import execute
 
 TWINS = {
+    "adaptive_pool": ("window_maxima draw_windows", "largest_of_boxes"),
     "attention": ("pack_rows pack_panels forward backward row_dots unpad", "attention"),
     "chances": ("poisson choose", "poisson"),
     "conv_correlate": ("by_channels by_pixels", "convolution"),
@@ -48,6 +49,9 @@ TWINS = {
         "reduced"),
     "searching": ("search_lines", "insertion_point"),
     "scan": ("scan_rows scan_columns extreme_rows extreme_columns", "running"),
+    "rearrange": ("exchange frame", "rearranged"),
+    "resample": ("weighted_rows", "weighted_sum"),
+    "sampling": ("values_at_points spread_from_points slopes_at_points", "grid_sample"),
     "softmax": ("rows_forward rows_backward columns_forward columns_backward", "softmax"),
     "triangular": ("substitute", "substituted"),
 }  # fmt: skip

@@ -452,9 +452,9 @@ def standardize_backward(g: Array, x: Array, weight: Array | None, centre: Array
         found = standardize_backward(
             _seen(g, seen[0]), _seen(x, seen[0]), weight and _seen(weight, seen[1]), centre, rstd, dims=dims, eps=eps,
             centred=centred, bias_shape=bias_shape and seen[1], needs=needs)
-        shapes = x.shape, weight and weight.shape, bias_shape
+        own = x.shape, weight and weight.shape, bias_shape
         return found and replace(found, outputs=tuple([
-            spec and Spec(shape, spec.dtype) for spec, shape in zip(found.outputs, shapes, strict=True)]))
+            spec and Spec(shape or (), spec.dtype) for spec, shape in zip(found.outputs, own, strict=True)]))
     flat = is_flat(g) and g.dtype == x.dtype
     if not served(x, *given) or not (flat or served(g, x)) or 0 in x.shape or len(shapes) > 1:
         return None

@@ -1,4 +1,4 @@
-"""Copies with the elements elsewhere: dimensions split and exchanged (pixel_shuffle and its kin), and constant padding."""
+"""Copies with the elements elsewhere: dimensions split and exchanged (pixel_shuffle and its kin); constant padding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from autograd_core.kernels import host
 from autograd_core.kernels.elementwise import collapsed
 from autograd_core.kernels.lazy import simd
-from autograd_core.kernels.plan import Array, Call, Plan, Spec, bits, inp, out
+from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, out
 from autograd_core.kernels.runner import range_kernel
 from autograd_core.kernels.runs import copier, served
 
@@ -102,7 +102,15 @@ def frame(dtype, lanes):
 
     def kernel(context, start, stop):
         w = simd.words(context)
-        value, depth, height, width, out_depth, out_height, out_width = S(simd.real(w[2])), w[3], w[4], w[5], w[6], w[7], w[8]
+        value, depth, height, width, out_depth, out_height, out_width = (
+            S(simd.real(w[2])),
+            w[3],
+            w[4],
+            w[5],
+            w[6],
+            w[7],
+            w[8],
+        )
         above, before = w[10], w[11]
         first, last = max(before, 0), min(before + width, out_width)
         for unit in range(start, stop):
@@ -123,7 +131,8 @@ def frame(dtype, lanes):
 
 def pad_constant(x: Array, *, widths: tuple[tuple[int, int], ...], value: float) -> Plan | None:
     """Plan ``ops.pad_constant``: ``value`` around the last three dimensions, as they are counted without those left."""
-    sizes, pads = [], []
+    sizes: list[int] = []
+    pads: list[tuple[int, int]] = []
     for n, pair in zip(x.shape, widths, strict=True):
         if sizes and pair == (0, 0) and pads[-1] == (0, 0):
             sizes[-1] *= n
@@ -144,6 +153,7 @@ def pad_constant(x: Array, *, widths: tuple[tuple[int, int], ...], value: float)
         return None
     sizes, pads = [1] * (3 - len(sizes)) + sizes, [(0, 0)] * (3 - len(pads)) + pads
     made = [n + a + b for n, (a, b) in zip(sizes, pads, strict=True)]
-    context = (inp(0), out(0), bits(float(value)), *sizes, *made, *[a for a, _ in pads])
+    before = [a for a, _ in pads]
+    context: tuple[int | Ref, ...] = (inp(0), out(0), bits(float(value)), *sizes, *made, *before)
     call = Call(frame(x.dtype, host.lanes(x.dtype)), context, lead * made[0] * made[1], max(1, GRAIN // made[2]))
     return Plan((Spec(shape, x.dtype),), (call,))

@@ -16,7 +16,7 @@ from autograd_core.kernels import host
 from autograd_core.kernels.lazy import simd
 from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, out, scratch
 from autograd_core.kernels.runner import range_kernel
-from autograd_core.kernels.runs import eraser, is_flat, served
+from autograd_core.kernels.runs import eraser, served
 
 BLOCK = 128  # points; a multiple of every number of lanes
 WORK = 65536  # taps of a chunk
@@ -64,9 +64,10 @@ def clasper(dtype, lanes):
 @functools.cache
 def axis_taps(dtype, lanes):
     """Device function that writes, for a vector of coordinates of one dimension, the pixels that they touch (-1
-    outside), their weights, the derivatives of these, and the slope of positions in pixels."""
+    outside), their weights, the derivatives of these, and the slope of positions in pixels.
+    """
     S, V, H = simd.scalar(dtype), simd.vector(dtype, lanes), simd.scalar(np.int32)
-    clasp, fma = clasper(dtype, lanes), simd.fma
+    clasp = clasper(dtype, lanes)
 
     @simd.device
     def keep(pixels, k, at, n):
@@ -161,8 +162,17 @@ def filler(dtype, lanes, sloped):
             for d in range(3 - rank, 3):
                 own = d * 4 * BLOCK + i
                 at = simd.gather_where(points, simd.iota(W) * H(rank) + H(i * rank + 2 - d), inside, V)
-                fill(at, w[DEPTH + d], each, mode, align != 0, simd.advance(pixels, own), simd.advance(factors, own),
-                     simd.advance(slopes, own), simd.advance(scales, d * BLOCK + i))
+                fill(
+                    at,
+                    w[DEPTH + d],
+                    each,
+                    mode,
+                    align != 0,
+                    simd.advance(pixels, own),
+                    simd.advance(factors, own),
+                    simd.advance(slopes, own),
+                    simd.advance(scales, d * BLOCK + i),
+                )
             tap, plane, whole, falling = 0, simd.full(H(0), W), simd.full(S(1), V), simd.full(S(0), V)
             for a in range(1 if rank == 2 else each):
                 if rank == 3:
@@ -171,19 +181,24 @@ def filler(dtype, lanes, sloped):
                     whole, falling = simd.load(factors, own, V), simd.load(slopes, own, V)
                 for b in range(each):
                     own = (4 + b) * BLOCK + i
-                    line, factor, slope = simd.load(pixels, own, W), simd.load(factors, own, V), simd.load(slopes, own, V)
+                    line, factor, slope = (
+                        simd.load(pixels, own, W),
+                        simd.load(factors, own, V),
+                        simd.load(slopes, own, V),
+                    )
                     row = (plane * H(w[HEIGHT]) + line) * H(w[WIDTH])
                     row = simd.where((plane < H(0)) | (line < H(0)), H(-1), row)
                     for c in range(each):
                         own = (8 + c) * BLOCK + i
                         pixel, last = simd.load(pixels, own, W), simd.load(factors, own, V)
-                        place = tap * BLOCK + i
-                        simd.store(offsets, place, simd.where((row < H(0)) | (pixel < H(0)), H(-1), row + pixel))
-                        simd.store(weights, place, whole * factor * last)
+                        place, outside = tap * BLOCK + i, (row < H(0)) | (pixel < H(0))
+                        simd.store(offsets, place, simd.where(outside, H(-1), row + pixel))
+                        simd.store(weights, place, simd.where(outside, 0, whole * factor * last))
                         if sloped:
-                            simd.store(steps, place, falling * factor * last)
-                            simd.store(steps, TAPS * BLOCK + place, whole * slope * last)
-                            simd.store(steps, 2 * TAPS * BLOCK + place, whole * factor * simd.load(slopes, own, V))
+                            steeper = whole * factor * simd.load(slopes, own, V)
+                            simd.store(steps, place, simd.where(outside, 0, falling * factor * last))
+                            simd.store(steps, TAPS * BLOCK + place, simd.where(outside, 0, whole * slope * last))
+                            simd.store(steps, 2 * TAPS * BLOCK + place, simd.where(outside, 0, steeper))
                         tap += 1
         return offsets, weights, steps, scales
 
@@ -299,7 +314,9 @@ def slopes_at_points(dtype, lanes):
 # ------------------------------------------------------------------------------------------------------------ plans
 
 
-def _context(x: Array, grid: Array, refs: tuple, mode: str, padding_mode: str, align_corners: bool, group: int) -> tuple:
+def _context(
+    x: Array, grid: Array, refs: tuple, mode: str, padding_mode: str, align_corners: bool, group: int
+) -> tuple:
     """The words of a call."""
     rank, points = len(x.shape) - 2, math.prod(grid.shape[1:-1])
     size = (1,) * (3 - rank) + x.shape[2:]

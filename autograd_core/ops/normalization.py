@@ -136,7 +136,8 @@ def standardize(input, weight, bias, *, dims, eps, centred, seen=None):
     """
     wide, x = np.float32 if input.dtype == np.float16 else input.dtype, input
     if seen is not None:
-        x, weight, bias = input.reshape(seen[0]), *[v if v is None else v.reshape(seen[1]) for v in (weight, bias)]
+        x = input.reshape(seen[0])
+        weight, bias = [v if v is None else v.reshape(seen[1]) for v in (weight, bias)]
     count, mean = prod([x.shape[d] for d in dims]), None
     if centred:
         mean = np.add.reduce(x, dims, wide, None, True) / count

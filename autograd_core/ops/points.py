@@ -161,7 +161,9 @@ def _backward_formula(g, input, grid, *, mode, padding_mode, align_corners, need
     vjp=(),
     kernel=Kernel("sampling:grid_sample_backward", above=0),
     composite=_backward_formula,
-    samples=[sample(real(1, 2, 2, 3), real(1, 2, 3, 4), real(1, 2, 3, 2), mode="bilinear", needs=(True, True), **SETTINGS)],
+    samples=[
+        sample(real(1, 2, 2, 3), real(1, 2, 3, 4), real(1, 2, 3, 2), mode="bilinear", needs=(True, True), **SETTINGS)
+    ],
 )
 def sample_at_backward(g, input, grid, *, mode, padding_mode, align_corners, needs):
     """The gradients of `sample_at` in input and grid (None where not needed)."""

@@ -56,7 +56,10 @@ def _max_settings(function, shape, kernel_size, stride, padding, dilation, ceil_
     """The settings of `max_pool`."""
     found = _windows(function, shape, kernel_size, stride, padding, dilation)
     _output(function, shape, *found, ceil_mode)
-    return {**dict(zip(("kernel_size", "stride", "padding", "dilation"), found, strict=True)), "ceil_mode": bool(ceil_mode)}
+    return {
+        **dict(zip(("kernel_size", "stride", "padding", "dilation"), found, strict=True)),
+        "ceil_mode": bool(ceil_mode),
+    }
 
 
 def _output(function, shape, kernel, stride, padding, dilation, ceil_mode):
@@ -67,7 +70,9 @@ def _output(function, shape, kernel, stride, padding, dilation, ceil_mode):
 
 
 def _max_pool(rank, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
-    settings = _max_settings(f"max_pool{rank}d", tuple(input.shape), *_frozen(kernel_size, stride, padding, dilation), ceil_mode)
+    settings = _max_settings(
+        f"max_pool{rank}d", tuple(input.shape), *_frozen(kernel_size, stride, padding, dilation), ceil_mode
+    )
     alone = input.ndim == rank + 1
     if alone:
         input = ops.unsqueeze(input, 0)
@@ -106,7 +111,7 @@ def _averages(function, shape, kernel_size, stride, padding, ceil_mode, count_in
 
 
 def _edges(size, kernel, stride, padding, out, count_include_pad):
-    """First elements of windows along one dim, ends, and elements counted: of the image or of the padded image."""
+    """First elements of windows along one dim, ends, and elements counted (of the image or of the padded image)."""
     start = np.arange(out) * stride - padding
     low, high = np.maximum(start, 0), np.minimum(start + kernel, size)
     return low, high, np.minimum(start + kernel, size + padding) - start if count_include_pad else high - low
@@ -121,8 +126,10 @@ def _means(size, low, high, counts):
 
 
 def _avg_pool(rank, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None):
-    settings, divisor, tables = _averages(f"avg_pool{rank}d", tuple(input.shape), *_frozen(kernel_size, stride, padding),
-                                          ceil_mode, count_include_pad, divisor_override)  # fmt: skip
+    windows = _frozen(kernel_size, stride, padding)
+    settings, divisor, tables = _averages(
+        f"avg_pool{rank}d", tuple(input.shape), *windows, ceil_mode, count_include_pad, divisor_override
+    )
     kind = numpy_dtype(input.dtype)
     if tables is not None and kind.kind == "f":
         return ops.weighted_sum(input, tables=tables)
@@ -156,7 +163,8 @@ def _adaptive_max(rank, input, output_size, return_indices):
     if alone:
         input = ops.unsqueeze(input, 0)
     plane = tuple(input.shape[2:])
-    if all(o and n % o == 0 for n, o in zip(plane, out, strict=True)) and plane[-1] <= NARROW * out[-1]:
+    even = all([o and n % o == 0 for n, o in zip(plane, out, strict=True)])
+    if even and plane[-1] <= NARROW * out[-1]:
         each, none = tuple([n // o for n, o in zip(plane, out, strict=True)]), (0,) * rank
         found = ops.max_pool(input, kernel_size=each, stride=each, padding=none, dilation=(1,) * rank, ceil_mode=False)
         return _pair(found, alone, return_indices)

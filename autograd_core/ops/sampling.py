@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
 
 import numpy as np
 
@@ -281,6 +280,15 @@ def upsample_bilinear(input, size=None, scale_factor=None):
 # ---------------------------------------------------------------------------------------------------- rearranging
 
 
+def _exchanged(split, order):
+    return tuple([split[d] for d in order])
+
+
+@functools.lru_cache(KEPT)
+def _inverse(order):
+    return tuple([order.index(d) for d in range(len(order))])
+
+
 @op(
     view,
     namespace="internal",
@@ -295,15 +303,6 @@ def upsample_bilinear(input, size=None, scale_factor=None):
 def rearrange(input, *, split, order, shape):
     """The dims of ``input``, seen as ``split``, in another ``order``; the result in ``shape``."""
     return input.reshape(split).transpose(order).reshape(shape)
-
-
-def _exchanged(split, order):
-    return tuple([split[d] for d in order])
-
-
-@functools.lru_cache(KEPT)
-def _inverse(order):
-    return tuple([order.index(d) for d in range(len(order))])
 
 
 def _image(name, shape):
@@ -338,7 +337,8 @@ def _unshuffled(shape, r):
             f"pixel_unshuffle: height and width must be multiples of downscale_factor={r}, got {height}, {width}"
         )
     k = len(lead)
-    return {"split": (*lead, channels, height // r, r, width // r, r), "order": (*range(k + 1), k + 2, k + 4, k + 1, k + 3),
+    order = (*range(k + 1), k + 2, k + 4, k + 1, k + 3)
+    return {"split": (*lead, channels, height // r, r, width // r, r), "order": order,
             "shape": (*lead, channels * r * r, height // r, width // r)}  # fmt: skip
 
 
