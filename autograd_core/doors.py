@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ SIMPLE = re.compile(r"-?input|(abs|floor|ceil|trunc|rint|sqrt)\(input\)|input [-
 DEAR = 1 << 12
 """Bytes from which the loop of a special function is used: its body takes twenty passes or a microsecond an element."""
 
-SPECIAL = re.compile(r"(erfc|erfcx|erfinv|log_ndtr|ndtri?|lgamma|digamma|trigamma|zeta|igammac?|i[01]e?)\(")
+SPECIAL = re.compile(r"(erf|erfc|erfcx|erfinv|log_ndtr|ndtri?|lgamma|digamma|trigamma|zeta|igammac?|i[01]e?)\(")
 """How the ``scalar`` expressions of functions begin that NumPy lacks."""
 
 
@@ -102,9 +101,7 @@ def fused_runner(record):
 
 def fused_from(record):
     """Bytes from which the fused loop of an operation is thought of."""
-    if SPECIAL.match(record.scalar):
-        return DEAR if find_spec("scipy") else 0  # what serves small arrays
-    return ONE_PASS if SIMPLE.fullmatch(record.scalar) else DEAR if record.scalar == "erf(input)" else LARGE
+    return ONE_PASS if SIMPLE.fullmatch(record.scalar) else DEAR if SPECIAL.match(record.scalar) else LARGE
 
 
 # ---------------------------------------------------------------------------------------------------- doors

@@ -6,6 +6,7 @@ import itertools
 import math
 
 import numpy as np
+import scipy.special
 
 
 def gemm(a, b, bias=None, residual=None, alpha=1.0, activation=""):
@@ -37,15 +38,17 @@ def erf(x):
     return np.where(np.abs(whole) > 6.4, np.sign(whole), total)
 
 
-STEPS = {
+SPECIAL = {"lgamma": "gammaln", "digamma": "psi", "igamma": "gammainc", "igammac": "gammaincc"}
+SPECIAL |= {name: name for name in ("erfc", "erfcx", "erfinv", "log_ndtr", "ndtr", "ndtri", "polygamma", "zeta", "i0",
+                                    "i0e", "i1", "i1e")}  # fmt: skip
+STEPS = {name: getattr(scipy.special, theirs) for name, theirs in SPECIAL.items()} | {
     "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.true_divide, "&": np.bitwise_and, "|": np.bitwise_or,
     "^": np.bitwise_xor, "<": np.less, "<=": np.less_equal, "==": np.equal, "!=": np.not_equal, ">": np.greater,
     ">=": np.greater_equal, "neg": np.negative, "not": np.invert, "<<": np.left_shift, ">>": np.right_shift,
     "convert": np.asarray, "full": np.asarray,
     "where": np.where, "minimum": np.minimum, "maximum": np.maximum, "abs": np.abs, "pow": np.power, "asin": np.arcsin,
     "acos": np.arccos, "atan": np.arctan, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
-    "atan2": np.arctan2, "erf": erf, "erfc": np.vectorize(math.erfc), "hypot": np.hypot,
-    "lgamma": np.vectorize(lambda x: math.inf if x <= 0 and x % 1 == 0 else math.lgamma(x)),
+    "atan2": np.arctan2, "erf": erf, "trigamma": lambda x: scipy.special.polygamma(1, x), "hypot": np.hypot,
     "gelu_slope": lambda x: 0.5 * (1 + erf(x / 2**0.5)) + x * np.exp(-x * x / 2) / (2 * math.pi) ** 0.5,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "rsqrt": lambda x: 1 / np.sqrt(x),
 }  # fmt: skip

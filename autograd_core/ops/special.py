@@ -7,7 +7,7 @@ ones by SciPy; where that is not installed, loops serve arrays of all sizes.
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -22,20 +22,33 @@ from .samples import distinct, positive, real, sample
 ROOT_TWO_PI = math.sqrt(2 * math.pi)
 
 
+SCIPY = {"lgamma": "gammaln", "digamma": "psi", "igamma": "gammainc", "igammac": "gammaincc"}
+"""SciPy's names, where they are others."""
+
+
+def of_small(known, *arrays):
+    """The function of that name in the type of its (last) array: by SciPy if it is installed, else by a loop."""
+    found = np.asarray(_small(known)(*arrays))
+    return found if found.dtype == arrays[-1].dtype else found.astype(arrays[-1].dtype)
+
+
 @cache
-def _scipy(known):
+def _small(known):
     try:
         from scipy import special
     except ImportError:
-        raise ImportError(f"{known} of arrays that are not float32 or float64, or are empty, needs SciPy: "
-                          "pip install 'autograd-core[special]'") from None  # fmt: skip
-    return getattr(special, known)
+        return partial(_by_loop, known)
+    return getattr(special, SCIPY.get(known, known))
 
 
-def by_scipy(known, *arrays):
-    """A function of ``scipy.special`` in the type of its (last) array: for arrays too small for a loop."""
-    found = np.asarray(_scipy(known)(*arrays))
-    return found if found.dtype == arrays[-1].dtype else found.astype(arrays[-1].dtype)
+def _by_loop(known, *arrays):
+    from ..kernels.elementwise import plan_loop
+    from ..kernels.plan import execute
+    from ..symbolic import loop_from_text
+
+    kind, names = "float64" if arrays[-1].dtype == np.float64 else "float32", ("x", "y")[: len(arrays)]
+    loop = loop_from_text(f"found = {known}({', '.join(names)})", dict.fromkeys(names, kind), {}, ["found"])
+    return execute(partial(plan_loop, loop=loop), [np.asarray(a, kind) for a in arrays])
 
 
 def _no_rule(known):
@@ -53,7 +66,7 @@ def _no_rule(known):
     aliases=["special.gammaln"], scalar="lgamma(input)")  # fmt: skip
 def lgamma(input):
     """Logarithm of the absolute value of the gamma function."""
-    found = by_scipy("gammaln", input)
+    found = of_small("lgamma", input)
     np.copyto(found, np.inf, where=input == -np.inf)
     return found
 
@@ -62,7 +75,7 @@ def lgamma(input):
     aliases=["special.digamma", "special.psi"], scalar="digamma(input)")  # fmt: skip
 def digamma(input):
     """Derivative of `lgamma`."""
-    return by_scipy("psi", input)
+    return of_small("digamma", input)
 
 
 def _order(arrays, settings):
@@ -97,11 +110,11 @@ def _trigamma(x):
 def polygamma(input, *, n):
     """The ``n``-th derivative of `digamma`."""
     if n == 0:
-        return by_scipy("psi", input)
+        return of_small("digamma", input)
     if n == 1:
         return _trigamma(input.astype(np.float64)).astype(input.dtype)
     sign = 1.0 if n % 2 else -1.0
-    return by_scipy("zeta", np.float64(n + 1), input) * (sign * math.factorial(n))
+    return of_small("zeta", np.float64(n + 1), input) * (sign * math.factorial(n))
 
 
 def _polygamma_method(self, n):
@@ -135,7 +148,7 @@ def _gamma_density(input, other):
     aliases=["special.gammainc"])  # fmt: skip
 def igamma(input, other):
     """Regularised lower incomplete gamma function: the gamma distribution of shape ``input`` up to ``other``."""
-    return by_scipy("gammainc", input, other)
+    return of_small("igamma", input, other)
 
 
 @op(elementwise, vjp=[_no_rule("igammac"), lambda g, input, other: -g * _gamma_density(input, other)],
@@ -144,7 +157,7 @@ def igamma(input, other):
     aliases=["special.gammaincc"])  # fmt: skip
 def igammac(input, other):
     """Regularised upper incomplete gamma function: 1 - igamma(input, other)."""
-    return by_scipy("gammaincc", input, other)
+    return of_small("igammac", input, other)
 
 
 @op(elementwise, vjp=[_no_rule("zeta"), lambda g, input, other: g * -input * ops.special.zeta(input + 1, other)],
@@ -152,7 +165,7 @@ def igammac(input, other):
     scalar="zeta(input, other)")  # fmt: skip
 def zeta(input, other):
     """Hurwitz zeta function: the sum of (k + other) ** -input over k = 0, 1, 2 ..."""
-    return by_scipy("zeta", input, other)
+    return of_small("zeta", input, other)
 
 
 # ---------------------------------------------------------------------------------------------------- Bessel
@@ -162,14 +175,14 @@ def zeta(input, other):
     scalar="i0(input)")
 def i0(input):
     """Modified Bessel function of the first kind and order 0."""
-    return by_scipy("i0", input)
+    return of_small("i0", input)
 
 
 @op(elementwise, vjp=[lambda g, input, out: g * (ops.special.i1e(input) - ops.sign(input) * out)],
     samples=[distinct(3, 4)], namespace="special", scalar="i0e(input)")  # fmt: skip
 def i0e(input):
     """exp(-|input|) * i0(input)."""
-    return by_scipy("i0e", input)
+    return of_small("i0e", input)
 
 
 def _over(out, input):
@@ -182,14 +195,14 @@ def _over(out, input):
     namespace="special", scalar="i1(input)")  # fmt: skip
 def i1(input):
     """Modified Bessel function of the first kind and order 1."""
-    return by_scipy("i1", input)
+    return of_small("i1", input)
 
 
 @op(elementwise, samples=[distinct(3, 4)], namespace="special", scalar="i1e(input)",
     vjp=[lambda g, input, out: g * (ops.special.i0e(input) - ops.sign(input) * out - _over(out, input))])  # fmt: skip
 def i1e(input):
     """exp(-|input|) * i1(input)."""
-    return by_scipy("i1e", input)
+    return of_small("i1e", input)
 
 
 # ---------------------------------------------------------------------------------------------------- others
@@ -199,7 +212,7 @@ def i1e(input):
     samples=[positive(3, 4, low=0.05, high=0.95)], scalar="ndtri(input)")  # fmt: skip
 def ndtri(input):
     """Inverse of the normal distribution function, on [0, 1]."""
-    return by_scipy("ndtri", input)
+    return of_small("ndtri", input)
 
 
 @op(elementwise, vjp=[lambda g, input: g * (-ops.log(input) - 1)], samples=[positive(3, 4)], namespace="special",
