@@ -353,6 +353,31 @@ def reduced(function, x, dims):
     return out
 
 
+def nll(logs, target, weight=None, ignore_index=-100):
+    """(loss of each sample, its weight) of log-probabilities (N, C, ...) and classes (N, ...)."""
+    losses, weights = np.zeros(target.shape), np.zeros(target.shape)
+    for place in np.ndindex(target.shape):
+        y = target[place]
+        if y != ignore_index:
+            weights[place] = 1 if weight is None else weight[y]
+            losses[place] = -weights[place] * logs[(place[0], y, *place[1:])]
+    return losses, weights
+
+
+def label_hinges(scores, target):
+    """The losses of samples and, by the scores, the derivatives of these: the classes of a sample end with a -1."""
+    losses, slopes = np.zeros(len(scores)), np.zeros(scores.shape)
+    for row, (x, own) in enumerate(zip(scores.astype(float), target.tolist(), strict=True)):
+        classes = own[: own.index(-1)] if -1 in own else own
+        for y in classes:
+            for j in set(range(len(x))) - set(classes):
+                if 1 - x[y] + x[j] > 0:
+                    losses[row] += (1 - x[y] + x[j]) / len(x)
+                    slopes[row, j] += 1 / len(x)
+                    slopes[row, y] -= 1 / len(x)
+    return losses, slopes
+
+
 def norm(differences, p):
     """The norm of order ``p`` of a list of differences."""
     sizes = [abs(float(d)) for d in differences]
@@ -625,3 +650,14 @@ def framed(x, widths, value):
 def rearranged(x, split, order, shape):
     """The dims of x, seen as ``split``, in another order."""
     return x.reshape(split).transpose(order).reshape(shape)
+
+
+def bag_sums(table, indices, starts, weights, mean, padding_idx):
+    """The weighted sum or the mean of the rows of each bag, in float64."""
+    out = np.zeros((len(starts) - 1, table.shape[1]))
+    for bag in range(len(out)):
+        places = [k for k in range(starts[bag], starts[bag + 1]) if indices[k] != padding_idx]
+        for k in places:
+            out[bag] += table[indices[k]].astype(np.float64) * (1 if weights is None else weights[k])
+        out[bag] /= max(len(places), 1) if mean else 1
+    return out

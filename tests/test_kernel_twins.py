@@ -15,6 +15,7 @@ from autograd_core.kernels import chances, draws, elements, indexing, moves
 from autograd_core.kernels.plan import execute
 
 TWINS = {
+    "bags": ("sums maxima spread dots", "bag_sums"),
     "adaptive_pool": ("window_maxima draw_windows", "largest_of_boxes"),
     "attention": ("pack_rows pack_panels forward backward row_dots unpad", "attention"),
     "chances": ("poisson choose", "poisson"),
@@ -24,7 +25,8 @@ TWINS = {
     "conv_prepare": ("frame_images pack_weights", "convolution"),
     "conv_weight": ("turn_gradients weight_sums combine weight_dots add_chunks", "convolution_weight"),
     "conv_winograd": ("transform_weights transform_images correlate_tiles correlate_panels", "convolution"),
-    "cross_entropy": ("rows columns finish rows_backward columns_backward", "cross_entropy"),
+    "cross_entropy": (
+        "rows columns finish rows_backward columns_backward picked picked_backward", "cross_entropy"),
     "ctc": ("forward reduce_losses backward", "ctc"),
     "distances": ("pack pairs shares pulls", "norm"),
     "definite": ("factor_corner extend_rows take_off", "cholesky"),
@@ -41,6 +43,7 @@ TWINS = {
     "normalize_columns": (
         "add_parts column_parts column_moments columns column_products columns_backward", "standardize"),
     "order": ("sort_lines top_lines mode_lines", "ordered"),
+    "multilabel": ("hinges", "label_hinges"),
     "norms": ("segments roots products", "norm"),
     "pool": ("maxima sums spread place", "max_pool"),
     "recurrent_steps": ("pack scan scan_back begin sum_biases lay_rows lay_before", "recurrent"),

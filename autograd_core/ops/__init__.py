@@ -9,6 +9,7 @@ from . import (
     arithmetic,
     assembly,
     attention,
+    bags,
     bits,
     choices,
     compare,
