@@ -38,10 +38,13 @@ COPIED, PICKED, PAIRED, SUMMED = range(4)
 
 @functools.cache
 def adder(dtype, lanes):
-    """Device function: the weighted sum of rows of a volume, by the taps [a, b) of depth and [c, d) of height."""
+    """Device function: the weighted sum of rows of a volume, by the taps [a, b) of depth and [c, d) of height.
+
+    ``roomy``: there is room for whole vectors, which may be read element by element at once, unlike parts of them.
+    """
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
 
-    def add_up(volume, target, width, height, z, wz, a, b, y, wy, c, d):
+    def add_up(volume, target, roomy, width, height, z, wz, a, b, y, wy, c, d):
         four = width // (4 * lanes) * (4 * lanes)
         for i in range(0, four, 4 * lanes):
             p = simd.full(S(0), V)
@@ -62,7 +65,10 @@ def adder(dtype, lanes):
                 for j in range(c, d):
                     row = simd.advance(volume, (z[k] * height + y[j]) * width)
                     total += simd.load_part(row, i, width - i, V) * S(simd.real(wz[k]) * simd.real(wy[j]))
-            simd.store_part(target, i, total, width - i)
+            if roomy:
+                simd.store(target, i, total)
+            else:
+                simd.store_part(target, i, total, width - i)
 
     return simd.device(add_up)
 
@@ -134,7 +140,7 @@ def weighted_rows(dtype, lanes):
     def kernel(context, start, stop):
         w = simd.words(context)
         height, width, out_height, out_width = w[HEIGHT], w[WIDTH], w[OUT_HEIGHT], w[OUT_WIDTH]
-        own = simd.advance(simd.pointer(w[LINES], S), start // w[GROUP] * width)
+        own = simd.advance(simd.pointer(w[LINES], S), start // w[GROUP] * (-(-width // lanes) * lanes))
         zs, ys = simd.words(context + w[PLANES]), simd.words(context + w[ROWS])
         same = simd.advance(ys, out_height + 1)
         z, y = simd.advance(zs, 2 * w[OUT_DEPTH] + 1), simd.advance(ys, 2 * out_height + 1)
@@ -165,10 +171,10 @@ def weighted_rows(dtype, lanes):
             if b - a == 1 and d - c == 1 and wz[a] == one and wy[c] == one:
                 line = simd.advance(image, (z[a] * height + y[c]) * width)
             elif kind == COPIED:
-                add_up(image, target, width, height, z, wz, a, b, y, wy, c, d)
+                add_up(image, target, False, width, height, z, wz, a, b, y, wy, c, d)
                 continue
             else:
-                add_up(image, own, width, height, z, wz, a, b, y, wy, c, d)
+                add_up(image, own, True, width, height, z, wz, a, b, y, wy, c, d)
             if kind == PICKED:
                 pick(line, target, columns, 0, begin)
                 pick(line, target, columns, end, out_width)
@@ -259,6 +265,7 @@ def weighted_sum(x: Array, *, tables: tuple[Any, ...]) -> Plan | None:
     context = (inp(0), out(0), scratch(0), *size, *sizes, grain, places[0], places[1], kind, places[2], *run,
                *planes, *rows, *columns)  # fmt: skip
     ends = tuple(n if m is None else m for n, m in zip(shape[-3:], made, strict=True))
-    call = Call(weighted_rows(x.dtype, host.lanes(x.dtype)), context, count, grain)
+    lanes = host.lanes(x.dtype)
+    call = Call(weighted_rows(x.dtype, lanes), context, count, grain)
     result = Spec((*shape[:-3], *ends)[2:], x.dtype)
-    return Plan((result,), (call,), (-(-count // grain) * size[2] * x.dtype.itemsize,))
+    return Plan((result,), (call,), (-(-count // grain) * -(-size[2] // lanes) * lanes * x.dtype.itemsize,))
