@@ -11,27 +11,9 @@ from ..registry import Kernel, composite, index, op
 from ..shapes import cast_all, common_dtype, normalize_dim
 from .reduce import nonempty, one_dim_setting, selection_gradient, split_evenly
 from .samples import distinct, integer, real, sample
+from .scattering import line_starts
 
-# -------------------------------------------------------------------------------------------------- picking along a dim
-
-
-@op(index, namespace="internal", vjp=[lambda g, indices, dim: ops.take_along(g, indices, dim=dim), None],
-    samples=[sample(real(3, 2), np.array([[0, 1], [2, 1], [3, 0]]), dim=1, size=4)])  # fmt: skip
-def put_along(input, indices, *, dim, size):
-    """Zeros with ``size`` places along ``dim``, and ``input`` at ``indices``, no two of which are equal in a line."""
-    shape = list(input.shape)
-    shape[dim] = size
-    out = np.zeros(shape, input.dtype)
-    np.put_along_axis(out, indices, input, dim)
-    return out
-
-
-@op(index, namespace="internal", samples=[sample(real(3, 4), np.array([[0, 1], [2, 1], [3, 0]]), dim=1)],
-    vjp=[lambda g, indices, dim, input_shape: put_along(g, indices, dim=dim, size=input_shape[dim]), None])  # fmt: skip
-def take_along(input, indices, *, dim):
-    """The elements at ``indices`` along ``dim``, no two of which are equal in one line."""
-    return np.take_along_axis(input, indices, dim)
-
+# ---------------------------------------------------------------------------------------------------- shared
 
 LARGE = 1024  # elements from which a kernel sorts faster than NumPy
 
@@ -53,9 +35,17 @@ def _ordered_gradient(gs, indices, dim, input_shape):
 def order_of(input, dim, descending=False):
     """Indices that sort along ``dim``, stable; NaN counts as the largest value."""
     if not descending:
-        return np.argsort(input, axis=dim, kind="stable")
-    turned = np.argsort(np.flip(input, dim), axis=dim, kind="stable")
-    return np.flip(input.shape[dim] - 1 - turned, dim)
+        return input.argsort(dim, "stable")
+    back = (*[slice(None)] * dim, slice(None, None, -1))
+    return (input.shape[dim] - 1 - input[back].argsort(dim, "stable"))[back]
+
+
+def _pick(input, indices, dim):
+    """The elements at ``indices``, which exist, along ``dim``."""
+    if input.size >= LARGE:
+        return ops.gather.record.run(input, indices, dim=dim)
+    step, starts = prod(input.shape[dim + 1 :]), line_starts(indices.shape, dim, input.shape)
+    return input.reshape(-1).take((indices if step == 1 else indices * step) + starts)
 
 
 # ---------------------------------------------------------------------------------------------------- sorting
@@ -78,7 +68,7 @@ def sort(input, *, dim, descending, stable):
     if found is not NotImplemented:
         return found
     indices = order_of(input, dim, descending)
-    return np.take_along_axis(input, indices, dim), indices
+    return _pick(input, indices, dim), indices
 
 
 @op(index, signature="input, dim=-1, descending=False, stable=False", prepare=_sort_settings,
@@ -122,15 +112,9 @@ def topk(input, *, k, dim, largest, sorted):
     found = _by_kernel("topk", input, k=k, dim=dim, largest=largest, sorted=sorted)
     if found is not NotImplemented:
         return found
-    size = input.shape[dim]
-    if 0 < k < size // 8:  # cut first, then sort what is left
-        cut = np.argpartition(input, size - k if largest else k - 1, axis=dim)
-        cut = np.take(cut, np.arange(size - k, size) if largest else np.arange(k), axis=dim)
-        order = order_of(np.take_along_axis(input, cut, dim), dim, largest)
-        indices = np.take_along_axis(cut, order, dim)
-    else:
-        indices = np.take(order_of(input, dim, largest), np.arange(k), axis=dim)
-    return np.take_along_axis(input, indices, dim), indices
+    first = (*[slice(None)] * dim, slice(0, k))
+    indices = order_of(input, dim, largest)[first]
+    return _pick(input, indices, dim), indices
 
 
 def _kth_settings(arrays, settings):
@@ -141,9 +125,14 @@ def _kth_settings(arrays, settings):
     return settings
 
 
-def _pick(input, indices, dim, keepdim):
+def _one(dim, place):
+    """The index that takes the slice at ``place`` along ``dim``."""
+    return (*[slice(None)] * dim, slice(place, place + 1))
+
+
+def _pick_one(input, indices, dim, keepdim):
     """Values and indices of one element a line, given ``indices`` of size 1 along ``dim``."""
-    values = np.take_along_axis(input, indices, dim)
+    values = _pick(input, indices, dim)
     return (values, indices) if keepdim else (values.squeeze(dim), indices.squeeze(dim))
 
 
@@ -160,7 +149,7 @@ def kthvalue(input, *, k, dim, keepdim):
     """The ``k``-th smallest element along ``dim`` and its index."""
     if input.ndim == 0:
         return input.copy(), np.zeros((), np.int64)
-    return _pick(input, np.take(np.argpartition(input, k - 1, axis=dim), [k - 1], axis=dim), dim, keepdim)
+    return _pick_one(input, input.argpartition(k - 1, dim)[_one(dim, k - 1)], dim, keepdim)
 
 
 # ---------------------------------------------------------------------------------------------------- median, mode
@@ -178,14 +167,14 @@ def median_along(input, *, dim, keepdim, ignore_nan):
     size, absent = input.shape[dim], input != input
     if not absent.any():
         middle = (size - 1) // 2
-        return _pick(input, np.take(np.argpartition(input, middle, axis=dim), [middle], axis=dim), dim, keepdim)
+        return _pick_one(input, input.argpartition(middle, dim)[_one(dim, middle)], dim, keepdim)
     order, missing = order_of(input, dim), np.count_nonzero(absent, axis=dim, keepdims=True)
     if ignore_nan:
         middle = np.maximum(size - missing - 1, 0) // 2
     else:
         middle = np.where(missing > 0, size - missing, (size - 1) // 2)
     shape = [1 if d == dim else n for d, n in enumerate(input.shape)]
-    return _pick(input, np.take_along_axis(order, np.broadcast_to(middle, shape), dim), dim, keepdim)
+    return _pick_one(input, _pick(order, np.broadcast_to(middle, shape), dim), dim, keepdim)
 
 
 @op(index, namespace="internal", vjp=[split_evenly], samples=[sample(distinct(3, 5), ignore_nan=False)])
@@ -228,13 +217,13 @@ def mode(input, *, dim, keepdim):
     if found is not NotImplemented:
         return found
     order = order_of(input, dim)
-    ranked = np.take_along_axis(input, order, dim)
-    size, along = input.shape[dim], [-1 if d == dim else 1 for d in range(input.ndim)]
-    place = np.arange(size).reshape(along)
-    changes = np.take(ranked, range(1, size), dim) != np.take(ranked, range(size - 1), dim)
-    new = np.concatenate([np.ones_like(np.take(ranked, [0], dim), bool), changes], dim)
-    run = place - np.maximum.accumulate(np.where(new, place, 0), axis=dim)  # how many equal ones stand before
-    return _pick(input, np.take_along_axis(order, np.argmax(run, axis=dim, keepdims=True), dim), dim, keepdim)
+    ranked, ranks = _pick(input, order, dim).swapaxes(dim, -1), order.swapaxes(dim, -1)
+    places = np.arange(input.shape[dim])
+    run = np.zeros(ranked.shape, np.int64)  # how many equal ones stand before
+    begins = np.where(ranked[..., 1:] != ranked[..., :-1], places[1:], 0)
+    np.subtract(places[1:], np.maximum.accumulate(begins, -1), out=run[..., 1:])
+    longest = _pick(ranks, run.argmax(-1, keepdims=True), ranks.ndim - 1)
+    return _pick_one(input, longest.swapaxes(dim, -1), dim, keepdim)
 
 
 # ---------------------------------------------------------------------------------------------------- quantiles
@@ -464,13 +453,18 @@ def bucketize(input, boundaries, *, out_int32, right):
 
 
 FEW = 16  # values that are compared with one after the other
+SMALL = 1024  # pairs that are compared at once
 
 
 @op(index, signature="elements, test_elements, *, assume_unique=False, invert=False", promote=False,
     samples=[sample(integer(3, 4), np.array([1, 3])), sample(integer(3, 4), 2, invert=True)])  # fmt: skip
 def isin(elements, test_elements, *, assume_unique, invert):
     """Whether each element is among ``test_elements``."""
-    if np.size(test_elements) <= FEW and isinstance(elements, np.ndarray):
+    size = np.size(test_elements)
+    if size * np.size(elements) <= SMALL:
+        found = (np.asarray(elements)[..., None] == np.reshape(test_elements, -1)).any(-1)
+        return np.logical_not(found) if invert else found
+    if size <= FEW and isinstance(elements, np.ndarray):
         found = np.zeros(elements.shape, bool)
         for value in np.ravel(test_elements):
             found |= elements == value

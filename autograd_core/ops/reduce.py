@@ -259,7 +259,7 @@ def selection_gradient(g, indices, dim, keepdim, shape):
     if not keepdim:
         line = (*shape[:dim], 1, *shape[dim + 1 :])
         g, indices = ops.reshape(g, line), ops.reshape(indices, line)
-    return ops.put_along(g, indices, dim=dim, size=shape[dim])
+    return ops.scatter_in_zeros(g, indices, shape=tuple(shape), dim=dim)
 
 
 def _along(name, pick, extreme):
@@ -275,7 +275,8 @@ def _along(name, pick, extreme):
         if input.ndim == 0:
             return input.copy(), np.zeros((), np.int64)
         nonempty(name, input, (dim,))
-        return extreme.reduce(input, axis=dim, keepdims=keepdim), pick(input, axis=dim, keepdims=keepdim)
+        indices = pick(input, axis=dim, keepdims=keepdim)
+        return extreme.reduce(input, axis=dim, keepdims=keepdim), indices
 
     return along
 
@@ -294,7 +295,7 @@ def _of_all(name, extreme):
 
 
 max_of_all, min_of_all = _of_all("max", np.maximum), _of_all("min", np.minimum)
-max_along, min_along = _along("max", np.argmax, np.maximum), _along("min", np.argmin, np.minimum)
+max_along, min_along = _along("max", np.ndarray.argmax, np.maximum), _along("min", np.ndarray.argmin, np.minimum)
 THREE_FORMS = [distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(3, 4), dim=0, keepdim=True),
                sample(real(3, 4), real(4))]  # fmt: skip
 
@@ -339,13 +340,13 @@ def _place(name, pick, input, dim, keepdim):
 @op(reduction, kernel=Kernel("reduce:argmax", above=LARGE), **WHERE)
 def argmax(input, *, dim, keepdim):
     """Index of the largest element along ``dim`` (in the flattened input by default); the first among equals."""
-    return _place("argmax", np.argmax, input, dim, keepdim)
+    return _place("argmax", np.ndarray.argmax, input, dim, keepdim)
 
 
 @op(reduction, kernel=Kernel("reduce:argmin", above=LARGE), **WHERE)
 def argmin(input, *, dim, keepdim):
     """Index of the smallest element along ``dim`` (in the flattened input by default); the first among equals."""
-    return _place("argmin", np.argmin, input, dim, keepdim)
+    return _place("argmin", np.ndarray.argmin, input, dim, keepdim)
 
 
 # ---------------------------------------------------------------------------------------------------- all, any

@@ -127,7 +127,8 @@ def logcumsumexp(input, *, dim):
 
 
 RUNNING = {"signature": "input, dim", "prepare": one_dim_setting, "outputs": "values indices",
-           "vjp": [lambda gs, indices, dim: ops.scatter_add(ops.zeros_like(gs[0]), dim, indices, gs[0])],
+           "vjp": [lambda gs, indices, dim, input_shape: gs[0] if not input_shape else ops.scatter_in_zeros(
+               gs[0], indices, shape=tuple(input_shape), dim=dim)],
            "samples": [sample(distinct(3, 4), 1), sample(distinct(2, 3, 2), -2), sample(real(), 0)]}  # fmt: skip
 
 
@@ -135,9 +136,10 @@ def _running_extreme(extreme, input, dim):
     if input.ndim == 0:
         return input.copy(), np.zeros((), np.int64)
     values = extreme.accumulate(input, axis=dim)
-    places = np.arange(input.shape[dim]).reshape([-1 if d == dim else 1 for d in range(input.ndim)])
-    reached = (input == values) | (input != input)
-    return values, np.maximum.accumulate(np.where(reached, places, 0), axis=dim)
+    places = np.arange(input.shape[dim]).reshape((-1,) + (1,) * (input.ndim - 1 - dim))
+    reached = input == values
+    reached |= input != input
+    return values, np.maximum.accumulate(reached * places, dim)
 
 
 @op(reduction, kernel=Kernel("scan:cummax", above=LARGE), **RUNNING)

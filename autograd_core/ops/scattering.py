@@ -42,12 +42,12 @@ def _places(rows, dim, shape):
     """The numbers, in flat order, of the elements of an array of ``shape`` that ``rows`` names along ``dim``."""
     check_bounds(rows, shape[dim] if shape else 1, 0)
     step = prod(shape[dim + 1 :])
-    start = (_starts if rows.size <= SOME else _starts.__wrapped__)(rows.shape, dim, shape)
+    start = (line_starts if rows.size <= SOME else line_starts.__wrapped__)(rows.shape, dim, shape)
     return (rows if step == 1 else rows * step) + start
 
 
 @lru_cache(256)
-def _starts(shape, dim, whole):
+def line_starts(shape, dim, whole):
     """Where an index of 0 along ``dim`` leads, in the flat order of a whole, from each place of an index."""
     total, stride = np.zeros((1,) * len(shape), np.int64), 1
     for d in reversed(range(len(whole))):
