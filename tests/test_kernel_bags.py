@@ -1,5 +1,7 @@
 """Bags of rows of a table: kernels against a slow twin, gradients against the plain operations."""
 
+from itertools import pairwise
+
 import naive
 import numpy as np
 import pytest
@@ -58,7 +60,7 @@ def test_small_and_large_bags_agree_with_a_loop(mode, width):
 
     def plain(table, weights):
         parts = []
-        for first, last in zip(STARTS, STARTS[1:], strict=False):
+        for first, last in pairwise(STARTS):
             rows = table[indices[first:last]] * (1 if weights is None else weights[first:last, None])
             empty = ag.zeros(1, width, dtype=ag.float64)
             parts.append((rows if last > first else empty).amax(0) if mode == "max" else getattr(rows, mode)(0)
