@@ -7,12 +7,14 @@ import math
 import numpy as np
 
 from .. import ops
-from ..registry import composite, elementwise, op
+from ..modes import state
+from ..registry import Kernel, composite, elementwise, network, op
 from ..shapes import broadcast_shapes
 from .distances import inner_products
 from .loss import logistic_nll, reduced, reduction_of
 from .pointwise import term, total
 from .samples import boolean, integer, positive, real, sample
+from .second_order import gradient_of
 
 # ---------------------------------------------------------------------------------------------------- margins
 
@@ -158,20 +160,68 @@ def _without_batch(loss, alone, reduction, name):
     return reduced(ops.squeeze(loss, 0) if alone else loss, reduction, name)
 
 
-@op(composite, namespace="nn.functional", samples=[sample(real(2, 4), np.array([[3, 0, -1, 1], [1, -1, 0, 0]]))])
-def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
-    """Hinge loss between each target class and each other class, divided by the number of classes.
+LABELS = np.array([[3, 0, -1, 1], [1, -1, 0, 0]])
 
-    ``target`` (N, C) lists the classes of each sample, up to the first -1.
-    """
-    input, target, alone = _rows("multilabel_margin_loss", input, target, False)
+
+def _labels(input, target):
+    """For each class of each sample, up to the first negative one: its row, itself, and the excess of all classes."""
+    rows, places = np.nonzero(np.minimum.accumulate(target, 1) >= 0)
+    own = target[rows, places]
+    excess = 1 - input[rows, own][:, None] + input[rows]
+    among = np.zeros(input.shape, bool)
+    among[rows, own] = True
+    return rows, own, np.where(among[rows] | (excess <= 0), 0, excess)
+
+
+def _are_classes(input, target):
+    return bool(np.maximum.reduce(target, None) < input.shape[1])
+
+
+@op(network, namespace="internal", kernel=Kernel("multilabel:losses", above=256, when=_are_classes),
+    vjp=[lambda g, input, target: ops.label_hinge_backward(g, input, target)],
+    samples=[sample(real(2, 4), LABELS)])  # fmt: skip
+def label_hinge(input, target):
+    """The sums over classes y of a sample and all others j of max(0, 1 - x[y] + x[j]), over the number of classes."""
+    rows, _, excess = _labels(input, target)
+    found = np.zeros(input.shape[:1], input.dtype)
+    np.add.at(found, rows, np.add.reduce(excess, 1))
+    return found / input.shape[1]
+
+
+@op(network, namespace="internal", vjp=(),
+    kernel=Kernel("multilabel:gradient", above=256, by=1, when=lambda g, input, target: _are_classes(input, target)),
+    composite=lambda g, input, target: gradient_of(lambda x: _label_formula(x, target), (g,), (input,), (True,))[0],
+    samples=[sample(real(2), real(2, 4), LABELS)])  # fmt: skip
+def label_hinge_backward(g, input, target):
+    """The gradient of `label_hinge`."""
+    rows, own, excess = _labels(input, target)
+    shares = (excess != 0) * (g / input.shape[1])[rows][:, None]
+    found = np.zeros(input.shape, input.dtype)
+    np.add.at(found, rows, shares)
+    np.subtract.at(found, (rows, own), np.add.reduce(shares, 1))
+    return found
+
+
+def _label_formula(input, target):
+    """`label_hinge` in the op language."""
     classes = input.shape[1]
     listed = ops.cumprod(ops.to(target >= 0, np.int64), 1) > 0
     safe = ops.where(listed, target, 0)
     among = ops.any((ops.unsqueeze(safe, 2) == np.arange(classes)) & ops.unsqueeze(listed, 2), 1)
     excess = ops.clamp_min(1 - ops.unsqueeze(ops.gather(input, 1, safe), 2) + ops.unsqueeze(input, 1), 0)
     counted = ops.unsqueeze(listed, 2) & ~ops.unsqueeze(among, 1)
-    loss = ops.sum(ops.where(counted, excess, 0.0), (1, 2)) / classes
+    return ops.sum(ops.where(counted, excess, 0.0), (1, 2)) / classes
+
+
+@op(composite, namespace="nn.functional", samples=[sample(real(2, 4), LABELS)])
+def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
+    """Hinge loss between each target class and each other class, divided by the number of classes.
+
+    ``target`` (N, C) lists the classes of each sample, up to the first -1.
+    """
+    input, target, alone = _rows("multilabel_margin_loss", input, target, False)
+    steered = state.watch is not None and state.watch.steers
+    loss = _label_formula(input, target) if steered else ops.label_hinge(input, target)
     return _without_batch(loss, alone, reduction_of(size_average, reduce, reduction), "multilabel_margin_loss")
 
 
