@@ -62,6 +62,8 @@ def _joined(gs, sizes, dim, shape):
     samples=[sample(real(5, 2), (2, 3), 0)], namespace="internal", onnx="Split")  # fmt: skip
 def split_at(input, *, sizes, dim):
     """Consecutive parts of ``sizes`` along ``dim``."""
+    if dim == 0:
+        return tuple([input[end - n : end] for n, end in zip(sizes, accumulate(sizes), strict=True)])
     before = (slice(None),) * dim
     return tuple([input[(*before, slice(end - n, end))] for n, end in zip(sizes, accumulate(sizes), strict=True)])
 
@@ -87,6 +89,8 @@ def _one_dim(arrays, settings):
 )
 def unbind(input, *, dim=0):
     """A tuple of all slices along ``dim``."""
+    if dim == 0 and input.ndim > 1:
+        return tuple(input)
     before = (slice(None),) * dim
     return tuple([input[(*before, i, ...)] for i in range(input.shape[dim])])
 
@@ -109,13 +113,19 @@ def split(tensor, split_size_or_sections, dim=0):
     """Parts of one size (the last may be smaller), or of a list of sizes."""
     if not hasattr(split_size_or_sections, "__index__"):
         return split_with_sizes(tensor, split_size_or_sections, dim)
-    if not tensor.ndim:
+    shape = tensor.shape
+    if not shape:
         raise RuntimeError("split: expects at least a 1-dimensional tensor")
-    step, size = int(split_size_or_sections), tensor.shape[normalize_dim(dim, tensor.ndim)]
-    if step < 0 or (step == 0 and size):
+    step, dim = int(split_size_or_sections), normalize_dim(dim, len(shape))
+    if step < 0 or (step == 0 and shape[dim]):
         raise RuntimeError(f"split: split_size must be positive, got {step}")
+    return ops.split_at(tensor, _equal(shape[dim], step), dim)
+
+
+def _equal(size, step):
+    """Sizes of parts of ``step`` elements, of which the last may be smaller."""
     count = max(1, ceil(size / step)) if step else 1
-    return split_with_sizes(tensor, [step] * (count - 1) + [size - step * (count - 1)], dim)
+    return (step,) * (count - 1) + (size - step * (count - 1),)
 
 
 @op(composite, samples=[sample(real(5, 2), 3), sample(real(5, 4), 2, 1)])
@@ -123,10 +133,12 @@ def chunk(input, chunks, dim=0):
     """At most ``chunks`` parts of equal size (the last may be smaller) along ``dim``."""
     if chunks <= 0:
         raise RuntimeError(f"chunk: expects chunks to be greater than 0, got {chunks}")
-    if not input.ndim:
+    shape = input.shape
+    if not shape:
         raise RuntimeError("chunk: expects at least a 1-dimensional tensor")
-    size = input.shape[normalize_dim(dim, input.ndim)]
-    return split(input, ceil(size / chunks), dim) if size else split_with_sizes(input, [0] * chunks, dim)
+    dim = normalize_dim(dim, len(shape))
+    size = shape[dim]
+    return ops.split_at(input, _equal(size, ceil(size / chunks)) if size else (0,) * chunks, dim)
 
 
 @op(composite, samples=[sample(real(5, 2), 3), sample(real(5, 2), (1, 3)), sample(real(5, 4), 2, 1)])

@@ -71,7 +71,12 @@ def contiguous(input, memory_format=LAYOUTS["contiguous_format"]):
 
 
 def _shape_setting(arrays, settings):
-    return {"shape": infer_size(as_shape(settings["shape"]), arrays[0].size)}
+    shape, size = settings["shape"], arrays[0].size
+    if len(shape) == 1 and shape[0].__class__ is tuple:
+        shape = shape[0]
+    if prod(shape) == size and shape.__class__ is tuple and shape and min(shape) > 0:  # sizes as they should be
+        return {"shape": shape}
+    return {"shape": infer_size(as_shape(shape), size)}
 
 
 @op(views, signature="input, *shape", prepare=_shape_setting, vjp=[lambda g, input_shape: ops.reshape(g, input_shape)],
@@ -84,8 +89,11 @@ def reshape(input, *, shape):
 
 def same_memory(first, second):
     """Whether two tensors or arrays look at the same memory."""
-    first, second = (t.array if isinstance(t, Tensor) else t for t in (first, second))
-    return not first.size or np.may_share_memory(first, second)
+    if isinstance(first, Tensor):
+        first = first.array
+    if isinstance(second, Tensor):
+        second = second.array
+    return first.base is second or not first.size or np.may_share_memory(first, second)
 
 
 @op(composite, samples=[sample(real(3, 4), 2, 6), sample(real(3, 4), (12,))])
@@ -130,7 +138,7 @@ def flatten(input, start_dim=0, end_dim=-1):
 @op(composite, samples=ONE)
 def ravel(input):
     """All elements in one dimension."""
-    return ops.reshape(input, (-1,) if prod(input.shape) else (0,))
+    return ops.reshape(input, (prod(input.shape),))
 
 
 @op(composite, samples=[sample(real(3, 4), 1, (2, 2)), sample(real(3, 4), 0, (-1, 1))])
@@ -147,20 +155,24 @@ def unflatten(input, dim, sizes):
 @op(composite, samples=[real(1, 3, 1), sample(real(1, 3, 1), 0), sample(real(1, 3, 1), (0, 1))], onnx="Squeeze")
 def squeeze(input, dim=None):
     """Without its dimensions of size 1, or only without those named in ``dim`` (an int or several)."""
-    dims = (normalize_dim(dim, input.ndim),) if hasattr(dim, "__index__") else (
-        range(input.ndim) if dim is None else normalize_dims(dim, input.ndim) if len(dim) else ())  # fmt: skip
-    return ops.reshape(input, tuple([n for i, n in enumerate(input.shape) if n != 1 or i not in dims]))
+    shape = input.shape
+    if dim is None:
+        return ops.reshape(input, tuple([n for n in shape if n != 1]))
+    dims = (normalize_dim(dim, len(shape)),) if hasattr(dim, "__index__") else (
+        normalize_dims(dim, len(shape)) if len(dim) else ())  # fmt: skip
+    return ops.reshape(input, tuple([n for i, n in enumerate(shape) if n != 1 or i not in dims]))
 
 
 @op(composite, samples=[sample(real(3, 4), 0), sample(real(3, 4), -1)], onnx="Unsqueeze")
 def unsqueeze(input, dim):
     """A new dimension of size 1 at ``dim``."""
-    dim, shape = normalize_dim(dim, input.ndim + 1), tuple(input.shape)
-    return ops.reshape(input, (*shape[:dim], 1, *shape[dim:]))
+    shape = list(input.shape)
+    shape.insert(normalize_dim(dim, len(shape) + 1), 1)
+    return ops.reshape(input, tuple(shape))
 
 
 def _expand_setting(arrays, settings):
-    shape, own = as_shape(settings["size"]), np.shape(arrays[0])
+    shape, own = as_shape(settings["size"]), arrays[0].shape
     if len(shape) < len(own):
         raise RuntimeError(f"the number of sizes ({len(shape)}) must be at least the number of dimensions ({len(own)})")
     new = len(shape) - len(own)
@@ -232,7 +244,11 @@ def unbroadcast(g, shape):
 
 
 def _permutation(arrays, settings):
-    dims, ndim = as_shape(settings["dims"]), arrays[0].ndim
+    dims, ndim = settings["dims"], arrays[0].ndim
+    if len(dims) == 1 and dims[0].__class__ is tuple:
+        dims = dims[0]
+    if dims.__class__ is not tuple or len(dims) != ndim or ndim < 2:
+        dims = as_shape(dims)
     if len(dims) != ndim:
         raise RuntimeError(f"dims must name all {ndim} dimensions of the input, got {dims}")
     return {"dims": normalize_dims(dims, ndim)}
@@ -284,6 +300,11 @@ def adjoint(input):
 @op(composite, samples=[sample(CUBE, 0, 2), sample(CUBE, (0, 1), (-1, 0))], aliases=["moveaxis"])
 def movedim(input, source, destination):
     """Dimensions moved from ``source`` to ``destination`` (ints or sequences); the others keep their order."""
+    if type(source) is int and type(destination) is int and input.ndim:
+        order = list(range(input.ndim))
+        start, end = normalize_dim(source, input.ndim, "source"), normalize_dim(destination, input.ndim, "destination")
+        order.insert(end, order.pop(start))
+        return ops.permute(input, tuple(order))
     source, destination = ((d,) if hasattr(d, "__index__") else tuple(d) for d in (source, destination))
     if len(source) != len(destination):
         raise RuntimeError(f"movedim: source {source} and destination {destination} differ in length")
