@@ -99,11 +99,13 @@ def draw_windows(dtype):
 # ------------------------------------------------------------------------------------------------------------ plans
 
 
-def _maxima(x: Array, windows: tuple[int, ...], tables: tuple[int | Ref, ...], shared: tuple[int, ...]) -> Call:
-    """The call that finds the maxima of the planes (the dims behind the second)."""
+def _maxima(
+    x: Array, windows: tuple[int, ...], each: int, tables: tuple[int | Ref, ...], shared: tuple[int, ...]
+) -> Call:
+    """The call that finds the maxima of the planes (the dims behind the second), ``each`` of so many elements."""
     size, planes = three(x.shape[2:], 1), math.prod(x.shape[:2])
     context = (inp(0), out(0), out(1), *tables, *size[1:], math.prod(size), *three(windows, 1), *shared)
-    return Call(window_maxima(x.dtype, host.lanes(x.dtype)), context, planes, grain(math.prod(size)))
+    return Call(window_maxima(x.dtype, host.lanes(x.dtype)), context, planes, grain(each))
 
 
 def _outputs(x: Array, windows: tuple[int, ...]) -> tuple[Spec, Spec]:
@@ -118,7 +120,7 @@ def adaptive_max_pool(x: Array, *, output_size: tuple[int, ...]) -> Plan | None:
     shared: list[int] = []
     for n, o in zip(three(x.shape[2:], 1), three(output_size, 1), strict=True):
         shared += [i * n // o for i in range(o)] + [-(-(i + 1) * n // o) for i in range(o)]
-    return Plan(_outputs(x, output_size), (_maxima(x, output_size, (0, 0), tuple(shared)),))
+    return Plan(_outputs(x, output_size), (_maxima(x, output_size, math.prod(x.shape[2:]), (0, 0), tuple(shared)),))
 
 
 def fractional_max_pool(x: Array, samples: Array, *, kernel_size: tuple[int, ...],
@@ -134,5 +136,6 @@ def fractional_max_pool(x: Array, samples: Array, *, kernel_size: tuple[int, ...
         facts += [max(own, -1), n - k, o, bits((n - k) / (o - 1) if o > 1 else 0.0), k]
     words = 2 * sum(three(output_size, 1))
     draw = Call(draw_windows(samples.dtype), (inp(1), scratch(0), words, rank, *facts), planes, max(1, 4096 // words))
-    return Plan(_outputs(x, output_size), (draw, _maxima(x, output_size, (scratch(0), words), ())),
-                (planes * words * 8,))  # fmt: skip
+    each = math.prod(output_size) * max(math.prod(kernel_size), host.lanes(x.dtype))
+    found = _maxima(x, output_size, each, (scratch(0), words), ())
+    return Plan(_outputs(x, output_size), (draw, found), (planes * words * 8,))

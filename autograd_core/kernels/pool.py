@@ -16,6 +16,7 @@ from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, is_c_ordere
 from autograd_core.kernels.runner import range_kernel
 
 CHUNK = 16384  # elements of a chunk at least
+MANY = 1 << 40  # more elements than a row has: the loads need no masks
 MOST_STRIDE = 8  # vectors that are loaded for one vector of windows
 
 (SOURCE, TARGET, INDICES, DEPTH, HEIGHT, WIDTH, OUT_DEPTH, OUT_HEIGHT, OUT_WIDTH, TAPS_D, TAPS_H, TAPS_W,
@@ -47,6 +48,7 @@ def maxima(dtype, lanes, stride, indexed):
                 for column in range(0, w[OUT_WIDTH], lanes):
                     best, winner = simd.full(lowest, V), simd.full(H(-1), W)
                     first = column * stride - w[BEFORE_W]
+                    inner = first >= 0 and first + (w[TAPS_W] - 1) * w[STEP_W] + stride * lanes <= w[WIDTH]
                     for kd in range(w[TAPS_D]):
                         d = from_d + kd * w[STEP_D]
                         for kh in range(w[TAPS_H]):
@@ -56,7 +58,10 @@ def maxima(dtype, lanes, stride, indexed):
                                 line = simd.advance(source, offset)
                                 for kw in range(w[TAPS_W]):
                                     x = first + kw * w[STEP_W]
-                                    v = conv_tiles.load_every(line, x, w[WIDTH], lowest, stride, V)
+                                    if inner:
+                                        v = conv_tiles.load_every(simd.advance(line, x), 0, MANY, lowest, stride, V)
+                                    else:
+                                        v = conv_tiles.load_every(line, x, w[WIDTH], lowest, stride, V)
                                     wins = (v > best) | (v != v)
                                     if indexed:
                                         at = simd.iota(W) * H(stride) + H(x)
@@ -90,11 +95,16 @@ def sums(dtype, lanes, stride):
                 for column in range(0, w[OUT_WIDTH], lanes):
                     total = simd.full(zero, V)
                     first = column * stride - w[BEFORE_W]
+                    inner = first >= 0 and first + w[TAPS_W] - 1 + stride * lanes <= w[WIDTH]
                     for d in range(max(from_d, 0), min(from_d + w[TAPS_D], w[DEPTH])):
                         for h in range(max(from_h, 0), min(from_h + w[TAPS_H], w[HEIGHT])):
                             line = simd.advance(source, (d * w[HEIGHT] + h) * w[WIDTH])
                             for kw in range(w[TAPS_W]):
-                                total += conv_tiles.load_every(line, first + kw, w[WIDTH], zero, stride, V)
+                                if inner:
+                                    place = simd.advance(line, first + kw)
+                                    total += conv_tiles.load_every(place, 0, MANY, zero, stride, V)
+                                else:
+                                    total += conv_tiles.load_every(line, first + kw, w[WIDTH], zero, stride, V)
                     simd.store_part(target, row * w[OUT_WIDTH] + column, total, w[OUT_WIDTH] - column)
 
     return kernel
