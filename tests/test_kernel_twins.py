@@ -34,6 +34,8 @@ TWINS = {
     "elementwise": ("combine", "fused_loop"),
     "embedding": ("gather scatter", "gather"),
     "factors": ("lay order_rows factor_block apply_block", "eliminated"),
+    "fourier_lines": ("lines", "signal"),
+    "fourier_long": ("begin columns rows finish", "half_spectrum"),
     "gemm": ("multiply pack pack_columns", "gemm"),
     "elements": ("take_each put_each", "put"),
     "householder": ("factor_columns reflect_rest form", "reflected"),
@@ -151,6 +153,64 @@ def test_joins_of_many_chunks():
         expected = np.zeros_like(x)
         expected[::-2, 1::2] = x[:35, :500]
         np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("kind", ["C", "F", "gaps", "reversed"])
+def test_flips(kind):
+    x = strided_like(np.random.default_rng(0).random((3, 130, 7), np.float32), kind)
+    for dims in ((2,), (0, 1), (0, 1, 2)):
+        for _, got in run_everywhere(moves.flip, (x,), lanes=(16,), dims=dims):
+            np.testing.assert_array_equal(got, np.flip(x, dims))
+            assert got.strides == np.empty_like(x).strides or kind not in ("C", "F")
+
+
+def test_slices_written():
+    x, part = np.random.default_rng(0).random((2, 40, 6, 50), np.float32)
+    for index in ((slice(None), slice(1, None, 3)), (slice(None, None, -2), 4), (..., 5, slice(7))):
+        value = part[index].copy()
+        expected = x.copy()
+        expected[index] = value
+        planner = functools.partial(moves.write_slice, index=index)
+        for _, got in run_everywhere(planner, (x, value), lanes=(16,)):
+            np.testing.assert_array_equal(got, expected)
+
+
+UFUNCS = {"set": None, "add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
+
+
+@pytest.mark.parametrize("how", UFUNCS)
+def test_slices_and_elements_combined(how):
+    """As NumPy's ufuncs at indices, NaN included; places that are set twice keep the last."""
+    rng = np.random.default_rng(0)
+    x, source = rng.standard_normal((6, 300, 9), np.float32), rng.standard_normal((6, 40, 9), np.float32)
+    x[0, 5, 1] = source[1, 7, 2] = np.nan
+    index, each = rng.integers(-300, 300, 40), rng.integers(0, 300, (6, 40, 9))
+    places = np.broadcast_to(np.arange(6)[:, None, None], each.shape), each, np.broadcast_to(np.arange(9), each.shape)
+    kernels = ((functools.partial(indexing.put_slices, how=how), (x, source, index), (slice(None), index)),
+               (SCATTERS[how], (x, each, source), places))  # fmt: skip
+    for planner, given, at in kernels:
+        expected = x.copy()
+        if how == "set":
+            expected[at] = source
+        else:
+            UFUNCS[how].at(expected, at, source)
+        for _, got in run_everywhere(planner, given, lanes=(16,), dim=1):
+            np.testing.assert_array_equal(got, expected)
+
+
+SCATTERS = {"set": elements.scatter_set, "add": elements.scatter_sum, "multiply": elements.scatter_prod,
+            "maximum": elements.scatter_max, "minimum": elements.scatter_min}  # fmt: skip
+
+
+def test_elements_of_a_smaller_index_and_strided_arrays():
+    rng = np.random.default_rng(0)
+    x, index = strided_like(rng.random((7, 9, 11)), "gaps"), rng.integers(0, 9, (5, 20, 11))[:, :, ::2]
+    pairs = list(naive.along(index, 1))
+    for _, got in run_everywhere(elements.gather, (x, index), lanes=(16,), dim=1):
+        np.testing.assert_array_equal(got, naive.take(x, pairs, index.shape))
+    g = strided_like(rng.random(index.shape), "F")
+    for _, got in run_everywhere(elements.scatter_in_zeros, (g, index), lanes=(16,), shape=x.shape, dim=1):
+        np.testing.assert_allclose(got, naive.put(g, pairs, x.shape), rtol=1e-12)
 
 
 def test_moves_that_are_not_served():

@@ -15,8 +15,8 @@ GRAIN = 16384  # elements of a chunk
 
 
 @range_kernel
-def move(itemsize, contiguous):
-    """Copy rows, the last dimension; a unit is a row.
+def move(itemsize, step):
+    """Copy rows; a unit is a row. ``step`` is 1 or -1 where rows are read so, and written forwards; 0 for any others.
 
     Context: source, target, length of a row, steps along it (source, target), dimensions, then length and strides
     (source, target) of each, all in elements.
@@ -33,9 +33,9 @@ def move(itemsize, contiguous):
                 following = rest // w[at]
                 i, rest = rest - following * w[at], following
                 source, target = simd.advance(source, i * w[at + 1]), simd.advance(target, i * w[at + 2])
-            if contiguous:
+            if step != 0:
                 for i in range(length):
-                    target[i] = source[i]
+                    target[i] = source[i * step]
             else:
                 for i in range(length):
                     target[i * target_step] = source[i * source_step]
@@ -43,17 +43,28 @@ def move(itemsize, contiguous):
     return kernel
 
 
+SHORT = 8  # rows shorter than this are not worth a unit where there are longer ones
+
+
 def copying(source: Ref, a: Array, target: Ref, strides: Sequence[int]) -> Call | None:
-    """The call that copies ``a`` to where ``strides`` (in bytes) look; None where strides are no whole elements."""
+    """The call that copies ``a`` to where ``strides`` (in bytes) look; None where strides are no whole elements.
+
+    A row is the dimension with the smallest stride in the target, or the longest one where that is short.
+    """
     size = a.dtype.itemsize
     if size not in (1, 2, 4, 8) or any([s % size for s in (*a.strides, *strides)]) or 0 in a.shape:
         return None
-    sizes, steps = collapsed(a.shape, [[s // size for s in a.strides], [s // size for s in strides]], -1)
-    length, sizes = (sizes[-1], sizes[:-1]) if sizes else (1, [])
-    along = [s[-1] if s else 1 for s in steps]
+    order = sorted(range(len(strides)), key=lambda d: -abs(strides[d]))
+    given = [[s[d] // size for d in order] for s in (a.strides, strides)]
+    sizes, steps = collapsed([a.shape[d] for d in order], given, -1)
+    if not sizes:
+        sizes, steps = [1], [[1], [1]]
+    row = len(sizes) - 1 if sizes[-1] >= SHORT else sizes.index(max(sizes))
+    length, along = sizes.pop(row), [s.pop(row) for s in steps]
     outer = [x for d, n in enumerate(sizes) for x in (n, steps[0][d], steps[1][d])]
     context: tuple[int | Ref, ...] = (source, target, length, *along, len(sizes), *outer)
-    return Call(move(size, along == [1, 1]), context, math.prod(sizes), max(1, GRAIN // length))
+    step = along[0] if along[1] == 1 and along[0] in (1, -1) else 0
+    return Call(move(size, step), context, math.prod(sizes), max(1, GRAIN // length))
 
 
 def _plan(arrays: Sequence[Array | None], shape: tuple[int, ...], parts: Sequence[tuple[int, tuple[int, ...]]],
@@ -126,3 +137,18 @@ def write_slice(x: Array, value: Array, *, index: tuple) -> Plan | None:
     calls = (copying(inp(0), x, out(0), dense(x.shape, x.dtype.itemsize)),
              copying(inp(1), value, out(0, offset), part.strides))  # fmt: skip
     return None if None in calls else Plan((Spec(x.shape, x.dtype),), calls)  # type: ignore[arg-type]
+
+
+def flip(x: Array, *, dims: tuple[int, ...]) -> Plan | None:
+    """Plan ``ops.flip``: a copy in reverse order along ``dims``, laid as ``x`` is where that has no gaps."""
+    if 0 in x.shape or not x.dtype.isnative:
+        return None
+    order = sorted(range(len(x.shape)), key=lambda d: -x.strides[d])
+    packed = dense([x.shape[d] for d in order], x.dtype.itemsize)
+    strides = tuple([packed[order.index(d)] for d in range(len(order))])
+    if any([n > 1 and s != t for n, s, t in zip(x.shape, x.strides, strides, strict=True)]):
+        strides = dense(x.shape, x.dtype.itemsize)
+    turned = [-s if d in dims else s for d, s in enumerate(x.strides)]
+    first = sum([(n - 1) * s for d, (n, s) in enumerate(zip(x.shape, x.strides, strict=True)) if d in dims])
+    call = copying(inp(0, first), Array(x.shape, tuple(turned), x.dtype), out(0), strides)
+    return None if call is None else Plan((Spec(x.shape, x.dtype, strides),), (call,))

@@ -8,13 +8,15 @@ import numpy as np
 
 from .. import ops
 from ..inplace import write_out
-from ..registry import composite, op
+from ..registry import Kernel, composite, index, op
 from ..registry import view as views
 from ..shapes import as_shape, normalize_dim, normalize_dims, promote
 from ..tensor import Tensor
+from .index import FULL, write
 from .samples import real, sample
-from .shape import listed, ravel, same_memory
+from .shape import listed, ravel
 
+BACKWARDS = slice(None, None, -1)
 ONE = [real(3, 4)]
 CUBE = real(2, 3, 4)
 
@@ -140,49 +142,80 @@ def column_stack(tensors, *, out=None):
     return cat(columns, 1, out=out)
 
 
+def _corners(shapes):
+    """(first row, first column, rows, columns) of each block; vectors and numbers are rows."""
+    row = column = 0
+    for shape in shapes:
+        rows, columns = shape if len(shape) == 2 else (1, prod(shape))
+        yield row, column, rows, columns
+        row, column = row + rows, column + columns
+
+
+def _blocks_vjp(g, tensors_shapes):
+    corners = zip(_corners(tensors_shapes), tensors_shapes, strict=True)
+    parts = [(g[r : r + m, c : c + n], shape) for (r, c, m, n), shape in corners]
+    return tuple([part if len(shape) == 2 else ops.reshape(part, shape) for part, shape in parts])
+
+
+@op(index, vjp=_blocks_vjp, promote=promote, samples=[sample(real(2, 3), real(1, 2)), sample(real(2), real())],
+    namespace="internal", out=False)  # fmt: skip
+def blocks(*tensors):
+    """See `block_diag`."""
+    corners = [*_corners([t.shape for t in tensors])]
+    out = np.zeros((corners[-1][0] + corners[-1][2], corners[-1][1] + corners[-1][3]), tensors[0].dtype)
+    for tensor, (r, c, m, n) in zip(tensors, corners, strict=True):
+        out[r : r + m, c : c + n] = tensor
+    return out
+
+
 @op(composite, samples=[sample(real(2, 3), real(1, 2)), sample(real(2), real())])
 def block_diag(*tensors):
     """A matrix with the given ones along its diagonal and zeros elsewhere; vectors count as rows."""
     for number, t in enumerate(tensors):
         if t.ndim > 2:
             raise RuntimeError(f"block_diag: expected tensors with 2 or fewer dimensions, tensor {number} has {t.ndim}")
-    blocks = [ops.reshape(t, (1, prod(t.shape))) if t.ndim < 2 else t for t in tensors]
-    if not blocks:
-        return ops.zeros((1, 0))
-    widths = [b.shape[1] for b in blocks]
-    rows = []
-    for number, block in enumerate(blocks):
-        sides = [np.zeros((block.shape[0], n), block.dtype) for n in (sum(widths[:number]), sum(widths[number + 1 :]))]
-        rows.append(cat([sides[0], block, sides[1]], 1))
-    return cat(rows, 0)
+    return ops.blocks(*tensors) if tensors else ops.zeros((1, 0))
 
 
 # ---------------------------------------------------------------------------------------------------- repeated, turned
 
 
-@op(composite, samples=[sample(real(2, 3), 2, 1), sample(real(3), (2, 2))], onnx="Tile")
-def repeat(input, *repeats):
+def _repeat_setting(arrays, settings):
+    counts, ndim = as_shape(settings["repeats"]), arrays[0].ndim
+    if len(counts) < ndim:
+        raise RuntimeError(f"the number of counts ({len(counts)}) must be at least that of dimensions ({ndim})")
+    if any([n < 0 for n in counts]):
+        raise RuntimeError(f"counts must not be negative, got {counts}")
+    return {"repeats": counts}
+
+
+def _spread(shape, repeats):
+    """The shape of repetitions with a dimension of their own before each dimension that is repeated."""
+    shape = (1,) * (len(repeats) - len(shape)) + tuple(shape)
+    return [n for pair in zip(repeats, shape, strict=True) for n in pair]
+
+
+def _repeat_vjp(g, input_shape, repeats):
+    wide = ops.reshape(g, _spread(input_shape, repeats))
+    return ops.reshape(ops.sum(wide, tuple(range(0, 2 * len(repeats), 2))), input_shape)
+
+
+@op(views, vjp=[_repeat_vjp], signature="input, *repeats", prepare=_repeat_setting, out=False, onnx="Tile",
+    samples=[sample(real(2, 3), 2, 1), sample(real(3), (2, 2))])  # fmt: skip
+def repeat(input, *, repeats):
     """The whole tensor repeated along each dimension; more counts than dimensions add dimensions in front."""
-    counts, shape = as_shape(repeats), tuple(input.shape)
-    if len(counts) < len(shape):
-        raise RuntimeError(
-            f"repeat: the number of counts ({len(counts)}) must be at least that of dimensions ({len(shape)})"
-        )
-    if any(n < 0 for n in counts):
-        raise RuntimeError(f"repeat: counts must not be negative, got {counts}")
-    shape = (1,) * (len(counts) - len(shape)) + shape
-    pairs = tuple([n for s in shape for n in (1, s)])
-    wide = tuple([n for c, s in zip(counts, shape, strict=True) for n in (c, s)])
-    spread = ops.expand(ops.reshape(input, pairs), wide)
-    found = ops.reshape(spread, tuple([c * s for c, s in zip(counts, shape, strict=True)]))
-    return ops.clone(found) if same_memory(found, input) else found
+    wide = _spread(input.shape, repeats)
+    out = np.empty([c * n for c, n in zip(wide[::2], wide[1::2], strict=True)], input.dtype)
+    one = [m for n in wide[1::2] for m in (1, n)]
+    out.reshape(wide)[...] = input.reshape(one)
+    return out
 
 
 @op(composite, samples=[sample(real(2, 3), 2), sample(real(2, 3), (2, 1, 2))])
 def tile(input, *dims):
     """As `repeat`; fewer counts than dimensions leave the first ones alone."""
     counts = as_shape(dims)
-    return repeat(input, (1,) * (input.ndim - len(counts)) + counts)
+    return ops.repeat(input, (1,) * (input.ndim - len(counts)) + counts)
 
 
 @op(composite, samples=[sample(real(2, 3), 2), sample(real(2, 3), 2, 1)])
@@ -196,22 +229,41 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
             np.arange(input.shape[0]) if not isinstance(input, Tensor) else ops.arange(input.shape[0]),
             input,
         )
-    if isinstance(repeats, Tensor):
-        repeats = repeats.numpy()
-    repeats = np.asarray(repeats)
+    repeats = repeats.numpy() if isinstance(repeats, Tensor) else np.asarray(repeats)
     if repeats.dtype.kind not in "iu" or repeats.ndim > 1:
         raise RuntimeError(
             f"repeat_interleave: repeats must be 0-d or 1-d integers, got {repeats.dtype}{list(repeats.shape)}"
         )
-    if (repeats < 0).any():
+    if repeats.size and repeats.min() < 0:
         raise RuntimeError("repeat_interleave: repeats can not be negative")
     if dim is None:
         input, dim = ravel(input), 0
-    input = input if input.ndim else ops.reshape(input, (1,))
-    size = input.shape[normalize_dim(dim, input.ndim)]
-    if repeats.ndim and repeats.size not in (1, size):
+    input, dim = input if input.ndim else ops.reshape(input, (1,)), normalize_dim(dim, input.ndim)
+    if repeats.size == 1:
+        return ops.repeat_each(input, count=int(repeats.reshape(())), dim=dim)
+    size = input.shape[dim]
+    if repeats.size != size:
         raise RuntimeError(f"repeat_interleave: repeats must have one count for each of {size}, got {repeats.size}")
-    return ops.index_select(input, dim, np.repeat(np.arange(size), repeats))
+    return ops.take_slices(input, np.repeat(np.arange(size), repeats), dim=dim)
+
+
+def _each_vjp(g, input_shape, count, dim):
+    wide = ops.reshape(g, (*input_shape[: dim + 1], count, *input_shape[dim + 1 :]))
+    if not 0 < count <= 8:
+        return ops.sum(wide, dim + 1)
+    first, *others = ops.unbind(wide, dim + 1)  # a few long sums are quicker than many short ones
+    for other in others:
+        first = first + other
+    return first
+
+
+@op(views, vjp=[_each_vjp], out=False, namespace="internal", samples=[sample(real(2, 3), count=2, dim=1)])
+def repeat_each(input, *, count, dim):
+    """Each slice along ``dim`` repeated ``count`` times, next to one another."""
+    shape = input.shape
+    out = np.empty((*shape[: dim + 1], count, *shape[dim + 1 :]), input.dtype)
+    write(out, np.expand_dims(input, dim + 1))
+    return out.reshape((*shape[:dim], shape[dim] * count, *shape[dim + 1 :]))
 
 
 def _roll_setting(arrays, settings):
@@ -228,7 +280,16 @@ def _roll_setting(arrays, settings):
     samples=[sample(real(3, 4), 1), sample(real(3, 4), (1, -2), (0, 1))])  # fmt: skip
 def roll(input, *, shifts, dims):
     """Elements moved along ``dims`` (in flat order without) by ``shifts``; what falls off comes in at the other end."""
-    return input.copy() if not input.ndim else np.roll(input, shifts, dims) if dims else np.roll(input, shifts[0])
+    if not input.size:
+        return input.copy()
+    if not dims:
+        return roll(input.reshape(-1), shifts=shifts, dims=(0,)).reshape(input.shape)
+    if len(dims) > 1:
+        return np.roll(input, shifts, dims)
+    before, cut, out = (slice(None),) * dims[0], shifts[0] % input.shape[dims[0]], np.empty(input.shape, input.dtype)
+    out[(*before, slice(cut, None))] = input[(*before, slice(None, input.shape[dims[0]] - cut))]
+    out[(*before, slice(None, cut))] = input[(*before, slice(input.shape[dims[0]] - cut, None))]
+    return out
 
 
 def _flip_setting(arrays, settings):
@@ -237,10 +298,11 @@ def _flip_setting(arrays, settings):
 
 
 @op(views, signature="input, *dims", prepare=_flip_setting, vjp=[lambda g, dims: ops.flip(g, dims)],
+    kernel=Kernel("moves:flip", above=16384),
     samples=[sample(real(3, 4), (0, -1)), sample(real(3, 4), 1)], out=False)  # fmt: skip
 def flip(input, *, dims):
     """Elements in reverse order along ``dims``, as a copy."""
-    return np.flip(input, dims).copy()
+    return input[tuple([BACKWARDS if d in dims else FULL for d in range(input.ndim)])].copy("K")
 
 
 @op(composite, samples=ONE)

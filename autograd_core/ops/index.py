@@ -184,14 +184,18 @@ def in_zeros(input, *, shape, spec):
 def write_slice(input, value, *, index):
     """A copy of the input with ``value`` at a basic index."""
     out = np.array(input, order="C")
-    part = out[(*index, ...)]
-    if part.size < SOME or part.shape[-1] > 8:
-        part[...] = value
-        return out
-    value = np.broadcast_to(value, part.shape)
-    for k in range(part.shape[-1]):  # NumPy's inner loop is the last dimension, however short it is
-        part[..., k] = value[..., k]
+    write(out[index if ... in index else (*index, ...)], value)
     return out
+
+
+def write(target, value):
+    """``target[...] = value``, with a long inner loop where the last dimension, NumPy's choice, is short."""
+    if target.size < SOME or target.shape[-1] > 8:
+        target[...] = value
+        return
+    value = np.broadcast_to(value, target.shape)
+    for k in range(target.shape[-1]):
+        target[..., k] = value[..., k]
 
 
 # ---------------------------------------------------------------------------------------------------- whole slices
