@@ -160,6 +160,16 @@ def window_spread(g, size, kernel_size, stride, padding, ceil_mode):
     return x
 
 
+def fold(columns, size, kernel, stride, padding, dilation):
+    """Columns (N, C * taps, positions) added up into images, tap by tap."""
+    count, rows = window_count(size, kernel, stride, padding, dilation), np.prod(kernel, dtype=int)
+    given = columns.reshape(len(columns), columns.shape[1] // rows, *kernel, *count).astype(float)
+    out = np.zeros((*given.shape[:2], *size))
+    for window, tap, pixel in meetings(size, kernel, stride, padding, dilation, count):
+        out[(slice(None), slice(None), *pixel)] += given[(slice(None), slice(None), *tap, *window)]
+    return out
+
+
 def place_at(x, indices, size):
     """Planes of zeros with the elements of x (N, C, ...) added at flat indices, one by one."""
     planes = np.zeros((*x.shape[:2], np.prod(size, dtype=int)))
@@ -341,6 +351,22 @@ def choose(weights, marks):
         above = [i for i, s in enumerate(sums) if s > marks[row, j] * sums[-1]]
         found[row, j] = min([*above, max(i for i, x in enumerate(weights[row]) if x > 0)])
     return found
+
+
+def signal(x, points):
+    """The real signal of so many points whose half spectrum the last dimension holds, a sum at a time."""
+    out = np.zeros((*x.shape[:-1], points))
+    for j, k in np.ndindex(points, x.shape[-1]):
+        often = 1 if k == 0 or 2 * k == points else 2
+        out[..., j] += often * (x[..., k] * np.exp(2j * math.pi * (j * k % points) / points)).real
+    return out
+
+
+def half_spectrum(g):
+    """The adjoint of `signal`."""
+    points = g.shape[-1]
+    waves = signal(np.eye(points // 2 + 1), points)
+    return g @ waves.T
 
 
 def reduced(function, x, dims):
@@ -661,3 +687,17 @@ def bag_sums(table, indices, starts, weights, mean, padding_idx):
             out[bag] += table[indices[k]].astype(np.float64) * (1 if weights is None else weights[k])
         out[bag] /= max(len(places), 1) if mean else 1
     return out
+
+
+def eigen(A):
+    """(ascending eigenvalues, vectors as columns) of a symmetric matrix, by Jacobi's rotations."""
+    A, V = A.astype(np.float64), np.eye(len(A))
+    while np.linalg.norm(np.triu(A, 1)) > 1e-14 * np.linalg.norm(A):
+        for i in range(len(A)):
+            for j in range(i + 1, len(A)):
+                angle = 0.5 * math.atan2(2 * A[i, j], A[j, j] - A[i, i])
+                G = np.eye(len(A))
+                G[[i, j], [i, j]], G[i, j], G[j, i] = math.cos(angle), math.sin(angle), -math.sin(angle)
+                A, V = G.T @ A @ G, V @ G
+    order = np.argsort(np.diag(A))
+    return np.diag(A)[order], V[:, order]

@@ -60,6 +60,17 @@ def test_sums_of_windows_and_their_adjoint(case, dtype):
         np.testing.assert_allclose(got, expected, tolerance, tolerance)
 
 
+@pytest.mark.parametrize(("size", "kernel", "stride", "padding", "dilation"), [
+    ((9, 40), (3, 3), (1, 1), (1, 1), (1, 1)), ((7, 23), (2, 4), (2, 3), (1, 2), (2, 1)), ((4, 5), (2, 3), (1, 2), (0, 2), (1, 2)),
+])  # fmt: skip
+def test_columns_are_added_up(size, kernel, stride, padding, dilation):
+    static = {"size": size, "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    positions = np.prod(naive.window_count(size, kernel, stride, padding, dilation))
+    x = values((2, 3 * np.prod(kernel), positions), "normal")
+    for _, got in run_everywhere(pool.plan_fold, (x,), **static):
+        np.testing.assert_allclose(got, naive.fold(x, **static), 1e-5, 1e-5)
+
+
 def test_elements_are_added_at_their_indices():
     x = values((2, 3, 9, 5), "normal")
     indices = np.random.default_rng(1).integers(0, 20, x.shape)

@@ -47,10 +47,10 @@ TWINS = {
     "order": ("sort_lines top_lines mode_lines", "ordered"),
     "multilabel": ("hinges", "label_hinges"),
     "norms": ("segments roots products", "norm"),
-    "pool": ("maxima sums spread place", "max_pool"),
+    "pool": ("maxima sums spread fold place", "max_pool"),
     "recurrent_steps": ("pack scan scan_back begin sum_biases lay_rows lay_before", "recurrent"),
     "reduce": (
-        "reduce_rows reduce_columns log_sum_rows log_sum_columns place_rows place_columns variance_runs scale_variance",
+        "reduce_rows reduce_columns log_sum_rows log_sum_columns place_rows place_columns variance_runs moment_parts scale_variance",
         "reduced"),
     "searching": ("search_lines", "insertion_point"),
     "scan": ("scan_rows scan_columns extreme_rows extreme_columns", "running"),
@@ -58,6 +58,7 @@ TWINS = {
     "resample": ("weighted_rows", "weighted_sum"),
     "sampling": ("values_at_points spread_from_points slopes_at_points", "grid_sample"),
     "softmax": ("rows_forward rows_backward columns_forward columns_backward", "softmax"),
+    "symmetric": ("tridiagonalise join_reflections diagonalise", "eigen"),
     "triangular": ("substitute", "substituted"),
 }  # fmt: skip
 """By file: its kernels, and the twin of what their planners compute."""

@@ -14,6 +14,7 @@ from autograd_core.kernels import host
 from autograd_core.kernels.lazy import conv_tiles, simd
 from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, is_c_ordered, out
 from autograd_core.kernels.runner import range_kernel
+from autograd_core.kernels.runs import eraser
 
 CHUNK = 16384  # elements of a chunk at least
 MANY = 1 << 40  # more elements than a row has: the loads need no masks
@@ -141,6 +142,42 @@ def spread(dtype, lanes, stride):
 
 
 @range_kernel
+def fold(dtype, lanes):
+    """Columns (every tap of the window at every position) added back into planes.
+
+    Context: columns, planes, size of a plane (2), positions (2), taps (2), stride (2), padding (2), dilation (2).
+    """
+    S = simd.scalar(dtype)
+    erase = eraser(dtype, lanes)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        height, width, rows, columns = w[2], w[3], w[4], w[5]
+        stride = w[9]
+        for plane in range(start, stop):
+            target = simd.advance(simd.pointer(w[1], S), plane * height * width)
+            erase(target, height * width)
+            for tap in range(w[6] * w[7]):
+                kh = tap // w[7]
+                source = simd.advance(simd.pointer(w[0], S), (plane * w[6] * w[7] + tap) * rows * columns)
+                across = (tap - kh * w[7]) * w[13] - w[11]
+                first = max(0, -(across // stride))
+                last = min(columns, (width - 1 - across) // stride + 1)
+                for i in range(rows):
+                    h = i * w[8] + kh * w[12] - w[10]
+                    if 0 <= h < height:
+                        line, given = simd.advance(target, h * width + across), simd.advance(source, i * columns)
+                        if stride == 1:
+                            for j in range(first, last):
+                                line[j] += given[j]
+                        else:
+                            for j in range(first, last):
+                                line[j * stride] += given[j]
+
+    return kernel
+
+
+@range_kernel
 def place(dtype, lanes):
     """Planes of zeros with elements added at flat indices. Context: elements, indices, target, their count, size."""
     S, V, L = simd.scalar(dtype), simd.vector(dtype, lanes), simd.scalar(np.int64)
@@ -245,6 +282,20 @@ def plan_window_spread(input: Array, *, size: tuple[int, ...], kernel_size: tupl
     shape = (*input.shape[:2], *size)
     kernel = spread(input.dtype, host.lanes(input.dtype), step)
     call = Call(kernel, (inp(0), out(0), 0, *words), math.prod(shape[:2]), grain(math.prod(size)))
+    return Plan((Spec(shape, input.dtype),), (call,))
+
+
+def plan_fold(input: Array, *, size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...],
+              padding: tuple[int, ...], dilation: tuple[int, ...]) -> Plan | None:
+    """Plan ``ops.col2im`` of two dimensions: columns (N, C * taps, positions) added back into images."""
+    taps = math.prod(kernel)
+    if not served(input, 1) or len(size) != 2 or 0 in input.shape:
+        return None
+    positions = tuple(window_count(*every, False) for every in zip(size, kernel, stride, padding, dilation, strict=True))
+    shape = (input.shape[0], input.shape[1] // taps, *size)
+    context = (inp(0), out(0), *size, *positions, *kernel, *stride, *padding, *dilation)
+    call = Call(fold(input.dtype, host.lanes(input.dtype)), context, math.prod(shape[:2]),
+                grain(taps * math.prod(positions)))
     return Plan((Spec(shape, input.dtype),), (call,))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from itertools import product
@@ -13,6 +14,7 @@ from ..registry import Kernel, composite, network, op
 from ..shapes import numpy_dtype
 from .samples import real, sample
 from .second_order import gradient_of
+from .weighted import KEPT
 
 
 def _to_pixels(at, size, align_corners):
@@ -175,6 +177,25 @@ def sample_at_backward(g, input, grid, *, mode, padding_mode, align_corners, nee
     return tuple([part.astype(a.dtype, copy=False) if need else None for part, a, need in every])
 
 
+@functools.lru_cache(KEPT)
+def _check(image, grid, mode, padding_mode):
+    """Raise where shapes and modes do not go together."""
+    if mode not in ("bilinear", "nearest", "bicubic"):
+        raise ValueError(f"grid_sample: mode must be 'bilinear', 'nearest' or 'bicubic', got {mode!r}")
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise ValueError(f"grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got {padding_mode!r}")
+    rank = len(image) - 2
+    if rank not in (2, 3) or len(grid) != len(image) or grid[0] != image[0] or grid[-1] != rank:
+        raise RuntimeError(
+            f"grid_sample: input (N, C, H, W) needs grid (N, h, w, 2), (N, C, D, H, W) needs (N, d, h, w, 3), "
+            f"got shapes {list(image)} and {list(grid)}"
+        )
+    if mode == "bicubic" and rank != 2:
+        raise RuntimeError("grid_sample: mode 'bicubic' needs a 4-d input")
+    if 0 in image[1:]:
+        raise RuntimeError(f"grid_sample: input must have no empty dimension but the batch, got shape {list(image)}")
+
+
 @op(composite, namespace="nn.functional", samples=[
     sample(real(1, 2, 3, 4), real(1, 2, 3, 2, low=-1.2, high=1.2), align_corners=False),
     sample(real(1, 1, 2, 3, 3), real(1, 2, 2, 2, 3), align_corners=True),
@@ -187,25 +208,20 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
     the first pixel to that of the last. ``mode``: 'bilinear', 'nearest', 'bicubic' (images). ``padding_mode``:
     'zeros', 'border', 'reflection'.
     """
-    if mode not in ("bilinear", "nearest", "bicubic"):
-        raise ValueError(f"grid_sample: mode must be 'bilinear', 'nearest' or 'bicubic', got {mode!r}")
-    if padding_mode not in ("zeros", "border", "reflection"):
-        raise ValueError(f"grid_sample: padding_mode must be 'zeros', 'border' or 'reflection', got {padding_mode!r}")
-    rank = input.ndim - 2
-    if rank not in (2, 3) or grid.ndim != input.ndim or grid.shape[0] != input.shape[0] or grid.shape[-1] != rank:
-        raise RuntimeError(
-            f"grid_sample: input (N, C, H, W) needs grid (N, h, w, 2), (N, C, D, H, W) needs (N, d, h, w, 3), "
-            f"got shapes {list(input.shape)} and {list(grid.shape)}"
-        )
-    if mode == "bicubic" and rank != 2:
-        raise RuntimeError("grid_sample: mode 'bicubic' needs a 4-d input")
-    if 0 in input.shape[1:]:
-        raise RuntimeError(
-            f"grid_sample: input must have no empty dimension but the batch, got shape {list(input.shape)}"
-        )
+    _check(input.shape, grid.shape, mode, padding_mode)
     if align_corners is None:
         warnings.warn("grid_sample: align_corners is False by default; pass it to silence this", stacklevel=2)
     return ops.sample_at(input, grid, mode=mode, padding_mode=padding_mode, align_corners=bool(align_corners))
+
+
+@functools.lru_cache(16)
+def _regular(size, align_corners, dtype):
+    """The points (..., x, 1) of a regular grid of ``size`` as rows."""
+    axes = [np.linspace(-1, 1, n) * (1 if align_corners else (n - 1) / n) if n > 1 else np.zeros(1) for n in size]
+    mesh = np.meshgrid(*axes, indexing="ij")
+    points = np.stack([*reversed(mesh), np.ones_like(mesh[0])], -1).reshape(-1, len(size) + 1).astype(dtype)
+    points.flags.writeable = False
+    return points
 
 
 @op(
@@ -226,8 +242,6 @@ def affine_grid(theta, size, align_corners=None):
         raise ValueError(f"affine_grid: sizes must be positive, got {tuple(size)}")
     if align_corners is None:
         warnings.warn("affine_grid: align_corners is False by default; pass it to silence this", stacklevel=2)
-    axes = [np.linspace(-1, 1, n) * (1 if align_corners else (n - 1) / n) if n > 1 else np.zeros(1) for n in size[2:]]
-    mesh = np.meshgrid(*axes, indexing="ij")
-    points = np.stack([*reversed(mesh), np.ones_like(mesh[0])], -1).reshape(-1, rank + 1).astype(dtype)
+    points = _regular(tuple(size[2:]), bool(align_corners), dtype)
     found = ops.matmul(points, ops.transpose(theta, 1, 2))
     return ops.reshape(found, (theta.shape[0], *size[2:], rank))

@@ -14,7 +14,7 @@ from .. import ops
 from ..modes import state
 from ..registry import composite, op
 from ..shapes import get_default_dtype, numpy_dtype
-from .conv import per_dim, with_batch
+from .conv import per_dim
 from .pool import pool_size
 from .samples import distinct, sample
 from .weighted import KEPT, Table, window_means
@@ -187,36 +187,48 @@ def _lp_pool(rank, input, norm_type, kernel_size, stride, ceil_mode):
     return (ops.sign(out) * ops.relu(ops.abs(out)) * prod(kernel)) ** (1.0 / norm_type)
 
 
-def _fractional(rank, input, kernel_size, output_size, output_ratio, return_indices, samples):
-    function = f"fractional_max_pool{rank}d"
-    input, alone = with_batch(input, rank, function)
-    size = tuple(input.shape[2:])
+@functools.lru_cache(KEPT)
+def _fractional_settings(function, shape, kernel_size, output_size, output_ratio):
+    """The settings of `fractional_max_pool`."""
+    rank = int(function[-2])
+    if len(shape) not in (rank + 1, rank + 2):
+        raise RuntimeError(f"{function}: input must have {rank + 1} or {rank + 2} dims, got shape {list(shape)}")
+    size = shape[len(shape) - rank :]
     kernel = per_dim(kernel_size, rank, "kernel_size", function, 1)
     if (output_size is None) == (output_ratio is None):
         raise ValueError(
             f"{function}: give one of output_size and output_ratio, got {output_size!r} and {output_ratio!r}"
         )
     if output_size is None:
-        ratio = tuple(output_ratio) if isinstance(output_ratio, (tuple, list)) else (output_ratio,) * rank
+        ratio = output_ratio if isinstance(output_ratio, tuple) else (output_ratio,) * rank
         if not all(0 < r < 1 for r in ratio):
             raise ValueError(f"{function}: output_ratio must lie between 0 and 1, got {output_ratio!r}")
         output_size = tuple([int(n * r) for n, r in zip(size, ratio, strict=True)])
     out = per_dim(output_size, rank, "output_size", function, 1)
-    if 0 in input.shape[1:] or any(o + k - 1 > n for o, k, n in zip(out, kernel, size, strict=True)):
-        raise RuntimeError(
-            f"{function}: kernel_size {kernel} and output_size {out} do not fit input {list(input.shape)}"
-        )
+    if 0 in shape[len(shape) - rank - 1 :] or any(o + k - 1 > n for o, k, n in zip(out, kernel, size, strict=True)):
+        raise RuntimeError(f"{function}: kernel_size {kernel} and output_size {out} do not fit input {list(shape)}")
+    return {"kernel_size": kernel, "output_size": out}
+
+
+def _fractional(rank, input, kernel_size, output_size, output_ratio, return_indices, samples):
+    function = f"fractional_max_pool{rank}d"
+    given = _frozen(kernel_size, output_size, output_ratio)
+    settings = _fractional_settings(function, tuple(input.shape), *given)
+    alone = input.ndim == rank + 1
+    if alone:
+        input = ops.unsqueeze(input, 0)
+    batch, channels = input.shape[:2]
     if samples is None:
-        samples = ops.rand(input.shape[0], input.shape[1], rank, dtype=input.dtype)
-    if samples.shape[0] > input.shape[0] == 1:
+        samples = ops.rand(batch, channels, rank, dtype=input.dtype)
+    if samples.shape[0] > batch == 1:
         samples = samples[:1]  # the module draws for the channels of an image without a batch, too
-    if tuple(samples.shape) != (*input.shape[:2], rank):
+    if samples.shape != (batch, channels, rank):
         raise RuntimeError(
-            f"{function}: _random_samples must have shape {[*input.shape[:2], rank]}, got {list(samples.shape)}"
+            f"{function}: _random_samples must have shape {[batch, channels, rank]}, got {list(samples.shape)}"
         )
     if rank == 2:  # PyTorch keeps the draw for the width first in two dimensions, and last in three
         samples = ops.flip(samples, (2,))
-    return _pair(ops.fractional_max_pool(input, samples, kernel_size=kernel, output_size=out), alone, return_indices)
+    return _pair(ops.fractional_max_pool(input, samples, **settings), alone, return_indices)
 
 
 @functools.lru_cache(KEPT)
