@@ -7,7 +7,7 @@ from kernel_kit import run_everywhere, strided_like
 import autograd_core as ag
 from autograd_core.errors import LinAlgError
 from autograd_core.gradient_check import gradcheck, gradgradcheck
-from autograd_core.kernels import definite, factors, householder, triangular
+from autograd_core.kernels import definite, factors, householder, symmetric, triangular
 from autograd_core.kernels.plan import execute
 
 SHAPES = [(1, 1), (3, 3), (4, 9), (9, 4), (33, 33), (40, 33), (33, 50)]
@@ -163,6 +163,51 @@ def test_columns_of_zeros_are_not_reflected():
     np.testing.assert_array_equal(R, A)
 
 
+# ---------------------------------------------------------------------------------------------------- eigenvalues
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 18])
+def test_eigenvalues_and_vectors(n):
+    A = normal(n, n)
+    A += A.T
+    values, vectors = naive.eigen(A)
+    for upper in (False, True):
+        spoiled = np.where(np.tri(n, k=-1) > 0, np.nan, A) if upper else np.where(np.tri(n, k=-1).T > 0, np.nan, A)
+        for _, (found, V, wrong) in run_everywhere(symmetric.eigen, (spoiled,), lanes=LANES, upper=upper, vectors=True):
+            assert wrong == 0
+            close(found, values)
+            close(V * np.sign((V * vectors).sum(0)).astype(V.dtype), vectors, 4000)
+        for _, got in run_everywhere(symmetric.eigen, (spoiled,), lanes=LANES, upper=upper, vectors=False):
+            assert got[2] == 0
+            close(got[0], values)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["ones", "zeros", "identity", "graded", "huge", "tiny"])
+def test_eigenvalues_of_difficult_matrices(kind, dtype):
+    n, limits = 40, np.finfo(dtype)
+    A = normal(2, n, n, dtype=np.float64)
+    A += A.mT
+    factors_of_kinds = {"zeros": 0, "huge": limits.max / 1e4, "tiny": limits.tiny * 1e4}
+    A = (A / np.abs(A).max() * factors_of_kinds.get(kind, 1)).astype(dtype)
+    if kind in ("ones", "identity"):
+        A[:] = 1 if kind == "ones" else np.eye(n)
+    if kind == "graded":
+        scale = np.logspace(0, -18, n)
+        A = (A * scale * scale[:, None]).astype(dtype)
+    wide = A / dtype(max(np.abs(A).max(), limits.tiny))
+    top = np.abs(A).max() if A.any() else 1
+    for vectors in (True, False):
+        values, V, wrong = execute(symmetric.eigen, (A,), upper=False, vectors=vectors)
+        assert not wrong.any()
+        bound = 4 * n * limits.eps
+        np.testing.assert_allclose(values / top, np.linalg.eigvalsh(wide), rtol=0, atol=bound * n)
+        if vectors:
+            V = V.astype(np.float64)
+            np.testing.assert_allclose(V.mT @ V, np.broadcast_to(np.eye(n), A.shape), rtol=0, atol=bound)
+            np.testing.assert_allclose(wide @ V, V * (values / top)[:, None, :], rtol=0, atol=bound * n)
+
+
 # ---------------------------------------------------------------------------------------------------- backward errors
 
 
@@ -228,6 +273,7 @@ FUNCTIONS = {
     "lu_solve": (lambda A, B: ag.linalg.lu_solve(*ag.linalg.lu_factor(A), B, adjoint=True), 2),
     "cholesky_solve": (lambda A, B: ag.cholesky_solve(B, A, True), 2), "cholesky_inverse": (
         lambda A, B: ag.cholesky_inverse(A), 1), "lstsq": (lambda A, B: ag.linalg.lstsq(A[:, :22], B).solution, 2),
+    "eigh": (lambda A, B: ag.linalg.eigh(A + A.mT).eigenvalues ** 3, 1),
     "solve_triangular": (lambda A, B: ag.linalg.solve_triangular(A, B.mT, upper=True, left=False), 2),
 }  # fmt: skip
 

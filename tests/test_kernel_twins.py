@@ -49,9 +49,7 @@ TWINS = {
     "norms": ("segments roots products", "norm"),
     "pool": ("maxima sums spread fold place", "max_pool"),
     "recurrent_steps": ("pack scan scan_back begin sum_biases lay_rows lay_before", "recurrent"),
-    "reduce": (
-        "reduce_rows reduce_columns log_sum_rows log_sum_columns place_rows place_columns variance_runs moment_parts scale_variance",
-        "reduced"),
+    "reduce": ("reduce_rows reduce_columns log_sum_rows log_sum_columns place_rows place_columns", "reduced"),
     "searching": ("search_lines", "insertion_point"),
     "scan": ("scan_rows scan_columns extreme_rows extreme_columns", "running"),
     "rearrange": ("exchange frame", "rearranged"),
@@ -60,6 +58,7 @@ TWINS = {
     "softmax": ("rows_forward rows_backward columns_forward columns_backward", "softmax"),
     "symmetric": ("tridiagonalise join_reflections diagonalise", "eigen"),
     "triangular": ("substitute", "substituted"),
+    "variance": ("variance_runs moment_parts scale_variance", "variance"),
 }  # fmt: skip
 """By file: its kernels, and the twin of what their planners compute."""
 

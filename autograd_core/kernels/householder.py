@@ -27,7 +27,7 @@ GROUP = 8  # columns whose products with a reflection are worked out at a time
  BLOCKS) = range(18)  # fmt: skip
 
 
-def _reflector(dtype, lanes: int):
+def reflector(dtype, lanes: int):
     """Device functions of one reflection: (beta, tau) of a column, which becomes v; the rest of the block reflected."""
     S, X = simd.scalar(dtype), simd.vector(dtype, lanes)
     products = simd.tile(X, 1, min(GROUP, lanes))
@@ -43,16 +43,17 @@ def _reflector(dtype, lanes: int):
         column[begin] = S(1)
         if largest == S(0):
             return alpha, S(0)
-        largest = simd.maximum(largest, abs(alpha))
+        largest = simd.maximum(largest, abs(alpha))  # in units of it nothing overflows
         for i in range(begin + 1, end, lanes):
             x = simd.load(column, i, X) / largest
+            simd.store(column, i, x)
             below = simd.fma(x, x, below)
         first = alpha / largest
-        beta = -simd.copysign(largest * simd.sqrt(simd.reduce_add(below) + first * first), alpha)
-        factor = simd.full(S(1) / (alpha - beta), X)
+        beta = -simd.copysign(simd.sqrt(simd.reduce_add(below) + first * first), first)
+        factor = simd.full(S(1) / (first - beta), X)
         for i in range(begin + 1, end, lanes):
             simd.store(column, i, simd.load(column, i, X) * factor)
-        return beta, (beta - alpha) / beta
+        return beta * largest, (beta - first) / beta
 
     @simd.device
     def reflect_columns(v, ld, begin, end, first, last, tau):
@@ -73,22 +74,12 @@ def _reflector(dtype, lanes: int):
     return reflection, reflect_columns
 
 
-@range_kernel
-def factor_columns(dtype, lanes):
-    """Eliminate a block of columns; a unit is a matrix.
-
-    Context: matrices, distance and number of their rows, first column and width of the block, memory for V by columns,
-    distance of those, their number (the width and some zeros), distance between the V of matrices and of blocks, memory
-    for T by columns, its distance between matrices.
-    """
-    S, X = simd.scalar(dtype), simd.vector(dtype, lanes)
-    square, dots, side = simd.tile(X, lanes, 1), simd.tile(X, 4, min(4, lanes)), min(4, lanes)
-    take, _ = carriers(S, square)
-    reflection, reflect_columns = _reflector(dtype, lanes)
+def joiner(dots):
+    """Device function that fills T of I - V T V^T, given what stands on its diagonal, the factors tau."""
+    side = dots.vectors
 
     @simd.device
     def triangle(v, t, ld, depth, rows):
-        """T of I - V T V^T, whose diagonal holds the factors tau, from the products of the columns of V."""
         grams = simd.advance(t, depth * depth)
         for j in range(0, depth, 4):
             for i in range(0, j + 4, side):
@@ -101,6 +92,22 @@ def factor_columns(dtype, lanes):
                 amount = -tau * grams[c * depth + k]
                 for i in range(k + 1):
                     column[i] += amount * t[k * depth + i]
+
+    return triangle
+
+
+@range_kernel
+def factor_columns(dtype, lanes):
+    """Eliminate a block of columns; a unit is a matrix.
+
+    Context: matrices, distance and number of their rows, first column and width of the block, memory for V by columns,
+    distance of those, their number (the width and some zeros), distance between the V of matrices and of blocks, memory
+    for T by columns, its distance between matrices.
+    """
+    S, X = simd.scalar(dtype), simd.vector(dtype, lanes)
+    take, _ = carriers(S, simd.tile(X, lanes, 1))
+    triangle = joiner(simd.tile(X, 4, min(4, lanes)))
+    reflection, reflect_columns = reflector(dtype, lanes)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -129,7 +136,7 @@ def factor_columns(dtype, lanes):
     return kernel
 
 
-def _reflecting(Tile, width: int):
+def reflecting(Tile, width: int):
     """Device function that takes (I - V T V^T) times a panel of rows side by side, or the same with T transposed."""
     step = Tile.rows
 
@@ -157,7 +164,7 @@ def reflect_rest(dtype, lanes, rows, vectors):
     Context: that of `factor_columns`, panels, memory for panels, elements of one.
     """
     S, X, width = simd.scalar(dtype), simd.vector(dtype, lanes), vectors * lanes
-    reflect = _reflecting(simd.tile(X, rows, vectors), width)
+    reflect = reflecting(simd.tile(X, rows, vectors), width)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -190,7 +197,7 @@ def form(dtype, lanes, rows, vectors):
     of blocks, all but the last as wide as `BLOCK`.
     """
     S, X, width = simd.scalar(dtype), simd.vector(dtype, lanes), vectors * lanes
-    reflect = _reflecting(simd.tile(X, rows, vectors), width)
+    reflect = reflecting(simd.tile(X, rows, vectors), width)
 
     def kernel(context, start, stop):
         w = simd.words(context)

@@ -103,6 +103,18 @@ def _uplo(name, UPLO):
     return UPLO.upper()
 
 
+def _eigen(A, UPLO, vectors):
+    """Values and vectors (or None) by the kernels, where they serve the size and converge."""
+    if A.size >= SMALL and A.shape[-1] >= 16:
+        from ..kernels import symmetric
+
+        if A.shape[-1] <= symmetric.most(A.dtype):
+            values, found, wrong = by_kernel("symmetric:eigen", A, upper=UPLO == "U", vectors=vectors)
+            if not wrong.any() and np.isfinite(values).all():
+                return values, found
+    return None
+
+
 @op(contraction, namespace="linalg", outputs="eigenvalues eigenvectors", vjp=_eigh_gradient, signature='A, UPLO="L"',
     samples=SQUARE)  # fmt: skip
 def eigh(A, *, UPLO):
@@ -111,14 +123,16 @@ def eigh(A, *, UPLO):
     The gradient is that of a symmetric input; it is infinite or NaN for the vectors of equal eigenvalues.
     """
     matrices("linalg.eigh", A, squares=True)
-    return tuple(np.linalg.eigh(A, _uplo("linalg.eigh", UPLO)))
+    found = _eigen(A, _uplo("linalg.eigh", UPLO), True)
+    return tuple(np.linalg.eigh(A, UPLO.upper())) if found is None else found
 
 
 @op(contraction, namespace="internal", samples=[sample(definite(3, 3), UPLO="L")])
 def eigenvalues_of(A, *, UPLO):
     """Eigenvalues of symmetric matrices without a gradient, for which vectors are needed."""
     matrices("linalg.eigvalsh", A, squares=True)
-    return np.linalg.eigvalsh(A, _uplo("linalg.eigvalsh", UPLO))
+    found = _eigen(A, _uplo("linalg.eigvalsh", UPLO), False)
+    return np.linalg.eigvalsh(A, UPLO.upper()) if found is None else found[0]
 
 
 def _wants_gradient(x):
