@@ -58,7 +58,7 @@ TWINS = {
     "softmax": ("rows_forward rows_backward columns_forward columns_backward", "softmax"),
     "symmetric": ("tridiagonalise join_reflections diagonalise", "eigen"),
     "triangular": ("substitute", "substituted"),
-    "variance": ("variance_runs moment_parts scale_variance", "variance"),
+    "variance": ("variance_runs moment_parts scale_variance", "reduced"),
 }  # fmt: skip
 """By file: its kernels, and the twin of what their planners compute."""
 

@@ -1,4 +1,4 @@
-"""Reductions over dims of C-ordered arrays: sum, mean, largest, smallest, variance, and the place of the largest.
+"""Reductions over dims of C-ordered arrays: sums, products, counts, extremes and their places, log-sum-exp.
 
 The array is seen as (before, n, after), reduced over n; two separate groups of reduced dims take two rounds. Long n is
 cut into segments of a fixed size, whose results are reduced in another round: the sums of a segment run in many lanes,
@@ -13,11 +13,9 @@ import numpy as np
 from autograd_core.kernels import host
 from autograd_core.kernels.assembly import Assembly
 from autograd_core.kernels.lazy import simd, vmath
-from autograd_core.kernels.normalize import blocks_of
-from autograd_core.kernels.normalize_columns import column_moments, column_parts
 from autograd_core.kernels.plan import Array, Plan, Ref, Spec, bits, inp, is_c_ordered, out
 from autograd_core.kernels.runner import range_kernel
-from autograd_core.kernels.runs import moments_of, row_max, row_sum_exp, served
+from autograd_core.kernels.runs import row_max, row_sum_exp, served
 
 GRAIN = 16384  # elements of a chunk
 ROW = 16384  # elements of a segment of a row
@@ -254,41 +252,10 @@ def log_sum_columns(dtype, lanes):
     return kernel
 
 
-@range_kernel
-def variance_runs(dtype, lanes):
-    """Variance times a factor, or its root; a unit is a row or channel.
-
-    Context: x, out, runs, n, step from run to run, step from unit to unit, factor, whether to take the root.
-    """
-    S, moments = simd.scalar(dtype), moments_of(dtype, lanes, True)
-
-    def kernel(context, start, stop):
-        w = simd.words(context)
-        for unit in range(start, stop):
-            found = moments(simd.advance(simd.pointer(w[0], S), unit * w[5]), w[2], w[3], w[4])[1] * S(simd.real(w[6]))
-            simd.pointer(w[1], S)[unit] = simd.sqrt(found) if w[7] != 0 else found
-
-    return kernel
-
-
-@range_kernel
-def scale_variance(dtype):
-    """x * factor, or its root; context: x, out, factor, whether to take the root."""
-    S = simd.scalar(dtype)
-
-    def kernel(context, start, stop):
-        w = simd.words(context)
-        for i in range(start, stop):
-            found = simd.pointer(w[0], S)[i] * S(simd.real(w[2]))
-            simd.pointer(w[1], S)[i] = simd.sqrt(found) if w[3] != 0 else found
-
-    return kernel
-
-
 # ------------------------------------------------------------------------------------------------------------ the plans
 
 
-def _groups(shape: tuple[int, ...], dims: tuple[int, ...]) -> list[tuple[int, bool]]:
+def groups_of(shape: tuple[int, ...], dims: tuple[int, ...]) -> list[tuple[int, bool]]:
     """(size, whether reduced) of groups of neighbouring dims."""
     groups: list[tuple[int, bool]] = []
     for i, size in enumerate(shape):
@@ -301,13 +268,14 @@ def _groups(shape: tuple[int, ...], dims: tuple[int, ...]) -> list[tuple[int, bo
     return groups
 
 
-def _result(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tuple[int, ...]:
+def result_shape(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tuple[int, ...]:
+    """The shape of what is left of ``shape``."""
     return tuple(1 if i in dims else n for i, n in enumerate(shape) if keepdim or i not in dims)
 
 
 def _reduce(x: Array, dim: tuple[int, ...] | None, keepdim: bool, kind: str) -> Plan | None:
     dims = tuple(range(len(x.shape))) if dim is None else dim
-    groups = _groups(x.shape, dims)
+    groups = groups_of(x.shape, dims)
     known = "fdilq" if kind == "count" else "fd"
     if x.dtype.char not in known or not is_c_ordered(x) or 0 in x.shape or not any(reduced for _, reduced in groups):
         return None
@@ -327,7 +295,7 @@ def _reduce(x: Array, dim: tuple[int, ...] | None, keepdim: bool, kind: str) -> 
         types = dtype, result if done else partial
         _add_round(work, types, step, source, target, (before, n, after), length, segments, bits(count))
         source, dtype, kind = target, partial, "sum" if kind in ("count", "present", "nansum") else kind
-    return work.plan((Spec(_result(x.shape, dims, keepdim), result),))
+    return work.plan((Spec(result_shape(x.shape, dims, keepdim), result),))
 
 
 def _add_round(work: Assembly, types: tuple[np.dtype, np.dtype], kind: str, source: Ref, target: Ref,
@@ -385,7 +353,7 @@ def amin(x: Array, *, dim: tuple[int, ...] | None = None, keepdim: bool = False)
 
 def logsumexp(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Plan | None:
     """Plan log(sum(exp(x))) over ``dim``, neighbours of one another, of a C-ordered array."""
-    groups = _groups(x.shape, dim)
+    groups = groups_of(x.shape, dim)
     if not served(x) or 0 in x.shape or [reduced for _, reduced in groups].count(True) != 1:
         return None
     at, lanes = [reduced for _, reduced in groups].index(True), host.lanes(x.dtype)
@@ -396,7 +364,7 @@ def logsumexp(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Plan | None:
     else:
         work.call(log_sum_columns(x.dtype, lanes), (inp(0), out(0), n, after, blocks), before * blocks,
                   max(1, GRAIN // (n * lanes)))
-    return work.plan((Spec(_result(x.shape, dim, keepdim), x.dtype),))
+    return work.plan((Spec(result_shape(x.shape, dim, keepdim), x.dtype),))
 
 
 def _place(x: Array, dim: int | tuple[int, ...] | None, keepdim: bool, kind: str, values: bool) -> Plan | None:
@@ -405,7 +373,7 @@ def _place(x: Array, dim: int | tuple[int, ...] | None, keepdim: bool, kind: str
     dims = tuple(range(len(x.shape))) if dim is None else (dim,) if isinstance(dim, int) else dim
     first, last = dims[0], dims[-1] + 1
     before, n, after = math.prod(x.shape[:first]), math.prod(x.shape[first:last]), math.prod(x.shape[last:])
-    shape, lanes = _result(x.shape, dims, keepdim), host.lanes(x.dtype)
+    shape, lanes = result_shape(x.shape, dims, keepdim), host.lanes(x.dtype)
     outputs = [Spec(shape, x.dtype)] * values + [Spec(shape, np.int64)]
     work, arrays = Assembly(), (inp(0), out(0) if values else 0, out(int(values)), n)
     if after == 1 and n < SHORT:
@@ -437,41 +405,3 @@ def max_along(x: Array, *, dim: int, keepdim: bool) -> Plan | None:
 def min_along(x: Array, *, dim: int, keepdim: bool) -> Plan | None:
     """Plan the smallest along ``dim`` and its first place."""
     return _place(x, dim, keepdim, "min", values=True)
-
-
-def _variance(x: Array, dim: tuple[int, ...], correction: float, keepdim: bool, root: bool) -> Plan | None:
-    groups = _groups(x.shape, dim)
-    kinds = [reduced for _, reduced in groups]
-    count = math.prod(n for n, reduced in groups if reduced)
-    if not served(x) or 0 in x.shape or count <= correction or kinds not in (
-            [True], [False, True], [True, False], [True, False, True]):
-        return None
-    work, lanes = Assembly(), host.lanes(x.dtype)
-    sizes, factor = [n for n, _ in groups], bits(count / (count - correction))
-    if kinds[-1]:
-        n = sizes[-1]
-        runs, units = (sizes[0] if len(sizes) == 3 else 1), math.prod(sizes[:-1])
-        units //= runs
-        work.call(variance_runs(x.dtype, lanes), (inp(0), out(0), runs, n, units * n, n, factor, int(root)), units,
-                  max(1, GRAIN // (runs * n)))
-    else:
-        samples, n = sizes
-        block, blocks = blocks_of(samples, n)
-        size = x.dtype.itemsize
-        parts, room = work.memory(blocks * 2 * n * size), work.memory(4 * n * size)
-        held = [Ref(room.kind, room.index, i * n * size) for i in range(4)]
-        work.call(column_parts(x.dtype, lanes, True, n < lanes), (inp(0), parts, n, block, samples), blocks)
-        work.call(column_moments(x.dtype, lanes, True), (parts, *held, n, blocks, block, samples, bits(0)),
-                  -(-n // lanes), 64)
-        work.call(scale_variance(x.dtype), (held[1], out(0), factor, int(root)), n, 4096)
-    return work.plan((Spec(_result(x.shape, dim, keepdim), x.dtype),))
-
-
-def var(x: Array, *, dim: tuple[int, ...], unbiased: bool | None, keepdim: bool, correction: float) -> Plan | None:
-    """Plan the variance over ``dim`` of a C-ordered array."""
-    return _variance(x, dim, correction, keepdim, False)
-
-
-def std(x: Array, *, dim: tuple[int, ...], unbiased: bool | None, keepdim: bool, correction: float) -> Plan | None:
-    """Plan the standard deviation over ``dim`` of a C-ordered array."""
-    return _variance(x, dim, correction, keepdim, True)

@@ -424,13 +424,13 @@ SPREAD = {"signature": "input, dim=None, unbiased=None, keepdim=False, *, correc
                       sample(real(2, 3, 4), (0, 2), keepdim=True)]}  # fmt: skip
 
 
-@op(reduction, kernel=Kernel("reduce:var", above=LARGE), vjp=[_var_gradient], **SPREAD)
+@op(reduction, kernel=Kernel("variance:var", above=LARGE), vjp=[_var_gradient], **SPREAD)
 def var(input, *, dim, unbiased, keepdim, correction):
     """Variance over ``dim``: sum (x - mean)² / (count - correction), with ``correction`` 1 unless said otherwise."""
     return _var(input, dim, correction, keepdim)
 
 
-@op(reduction, kernel=Kernel("reduce:std", above=LARGE), vjp=[_std_gradient], **SPREAD)
+@op(reduction, kernel=Kernel("variance:std", above=LARGE), vjp=[_std_gradient], **SPREAD)
 def std(input, *, dim, unbiased, keepdim, correction):
     """Standard deviation: the root of `var`; its gradient is 0 where the deviation is."""
     return np.sqrt(_var(input, dim, correction, keepdim))
