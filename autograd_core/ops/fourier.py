@@ -27,6 +27,25 @@ def _fitted(x, sizes, dims):
     return np.pad(cut, widths) if any(w for _, w in widths) else cut
 
 
+LARGE = 1 << 14
+"""Elements from which a kernel is worth loading."""
+
+
+def _by_kernel(x, sizes, dims, scale, back):
+    """Either map by its kernel; None where the array is small or of a kind that it does not serve."""
+    if x.size < LARGE or x.dtype.char not in "fd":
+        return None
+    from ..kernels import fourier
+    from ..kernels.plan import execute
+
+    tables = fourier.tables(x.shape, sizes, dims, back, x.dtype)
+    if tables is None:
+        return None
+    found = execute(fourier.plan_fourier, (np.ascontiguousarray(x), tables), sizes=sizes, dims=dims, scale=scale,
+                    back=back)  # fmt: skip
+    return None if found is NotImplemented else found
+
+
 @op(contraction, namespace="internal", promote=False,
     samples=[sample(real(3, 5), sizes=(3, 8), dims=(0, 1), scale=1.0)],
     vjp=[lambda g, input_shape, sizes, dims, scale: ops.half_from_signal(
@@ -35,6 +54,9 @@ def signal_from_half(input, *, sizes, dims, scale):
     """``scale`` times the signal (a plain sum) whose spectrum has ``input`` as its half along the last of ``dims``."""
     half = (*sizes[:-1], sizes[-1] // 2 + 1)
     spectrum = _fitted(input, half, dims)
+    found = _by_kernel(spectrum, sizes, dims, scale, False)
+    if found is not None:
+        return found
     if len(dims) > 1:
         spectrum = np.fft.ifftn(spectrum, axes=dims[:-1], norm="forward")
     return np.fft.irfft(spectrum, sizes[-1], dims[-1], "forward") * input.dtype.type(scale)
@@ -47,6 +69,9 @@ def signal_from_half(input, *, sizes, dims, scale):
 def half_from_signal(input, *, sizes, dims, scale):
     """The adjoint: the real part of the half spectrum, with what stands for two conjugate frequencies counted twice."""
     size = input.shape[dims[-1]]
+    found = _by_kernel(input, tuple(input.shape[d] for d in dims), dims, scale, True)
+    if found is not None:
+        return _fitted(found, sizes, dims)
     spectrum = np.fft.rfft(input, axis=dims[-1])
     twice = np.full(size // 2 + 1, 2 * scale, input.dtype)
     twice[0] = scale
