@@ -342,9 +342,9 @@ def _pick(level, op, args, static):
 
 def _take(level, op, args, static):
     """Slices that indices name which are the same for all samples."""
-    if not level.mine(args[0]) or level.mine(args[1]):
+    if not level.mine(args[0]) or level.mine(args[1]) or not args[0].ndim:
         return None
-    return call_record(op, [args[0].full, args[1]], {"dim": static["dim"] + 1})
+    return call_record(op, [args[0].full, args[1]], {"dim": static["dim"] % args[0].ndim + 1})
 
 
 def _gather(level, op, args, static):
@@ -391,7 +391,8 @@ _RULES = {
     "matmul": _matrices, "mm": _matrices, "bmm": _matrices, "mv": _matrices, "dot": _matrices, "linear": _linear,
     "convolution": _convolution, "permute": _permute, "expand": _expand, "masked_fill": _masked_fill,
     **dict.fromkeys(("inv", "svd", "eigh", "cholesky", "qr", "det", "slogdet", "lu_factor", "matrix_exp"), _leading),
-    "slice_view": _slice, "pick": _pick, "take_slices": _take, "gather": _gather, "join": _cat, "pile": _stack,
+    "slice_view": _slice, "pick": _pick, "take_slices": _take, "index_select": _take,
+    "gather": _gather, "join": _cat, "pile": _stack,
     **dict.fromkeys(("reshape", "transpose", "movedim", "softmax", "log_softmax", "cumsum", "cumprod", "logcumsumexp",
                      "flip", "sort", "topk", "to", "clone", "alias", "roll", "diagonal", "split_at", "unbind", "tril",
                      "triu", "argsort", "kthvalue", "median_along"), _shifted),

@@ -171,13 +171,13 @@ def pick(x: Array, *indices: Array | None, spec: tuple) -> Plan | None:
 
 
 def _putting(shape: tuple[int, ...], source: Array, number: int, first: int, indices: Sequence[Array | None],
-             how: str) -> Call | None:  # fmt: skip
-    """The call that puts argument ``number`` into the output; the arrays of indices follow it."""
+             rows: int, how: str) -> Call | None:  # fmt: skip
+    """The call that puts argument ``number`` into the output; the arrays of indices are arguments ``rows`` and on."""
     found, kind = Slices.of(shape, first, indices), element(how, source.dtype)
     if kind is None or source.shape != found.shape or not is_c_ordered(source):
         return None
     run = min(found.length, max(64, GRAIN // found.positions))
-    context = (inp(number), out(0), *found[1:4], run, *_words(shape, first, len(indices), number + 1))
+    context = (inp(number), out(0), *found[1:4], run, *_words(shape, first, len(indices), rows))
     return Call(put(kind, len(indices), how), context, found.outers * -(-found.length // run),
                 max(1, GRAIN // (found.positions * run)))  # fmt: skip
 
@@ -185,18 +185,28 @@ def _putting(shape: tuple[int, ...], source: Array, number: int, first: int, ind
 def in_zeros(g: Array, *indices: Array | None, shape: tuple[int, ...], spec: tuple) -> Plan | None:
     """Plan ``ops.in_zeros`` at an index as :func:`pick` serves it."""
     first = _first(shape, spec, indices)
-    call = None if first is None else _putting(tuple(shape), g, 0, first, indices, "add")
+    call = None if first is None else _putting(tuple(shape), g, 0, first, indices, 1, "add")
     return None if call is None else Plan((Spec(tuple(shape), g.dtype),), (call,), (), (0,))
 
 
 def place(x: Array, source: Array, *indices: Array | None, spec: tuple, how: str) -> Plan | None:
     """Plan ``ops.place`` at an index as :func:`pick` serves it: a copy of ``x`` with slices put into it."""
+    return _placing(x, source, indices, spec, how, 1, 2)
+
+
+def _placing(x: Array, source: Array, indices: Sequence[Array | None], spec: tuple, how: str, at: int,
+             rows: int) -> Plan | None:  # fmt: skip
+    """The plan of slices put into a copy of ``x``; ``at`` and ``rows``: arguments source and the first indices."""
     first = _first(x.shape, spec, indices)
     if first is None or source.dtype != x.dtype:
         return None
     calls = (copying(inp(0), x, out(0), dense(x.shape, x.dtype.itemsize)),
-             _putting(x.shape, source, 1, first, indices, how))  # fmt: skip
+             _putting(x.shape, source, at, first, indices, rows, how))  # fmt: skip
     return None if None in calls else Plan((Spec(x.shape, x.dtype),), calls)  # type: ignore[arg-type]
+
+
+def _index(x: Array, index: Array, source: Array, dim: int, how: str) -> Plan | None:
+    return _placing(x, source, (index,), _along(dim), how, 2, 1) if len(index.shape) == 1 else None
 
 
 def _along(dim: int) -> tuple:
@@ -216,6 +226,21 @@ def slices_in_zeros(g: Array, index: Array, *, shape: tuple[int, ...], dim: int)
 def put_slices(x: Array, source: Array, index: Array, *, dim: int, how: str) -> Plan | None:
     """Plan ``ops.put_slices``."""
     return place(x, source, index, spec=_along(dim), how=how)
+
+
+def index_select(x: Array, index: Array, *, dim: int) -> Plan | None:
+    """Plan ``ops.index_select``."""
+    return take_slices(x, index, dim=dim) if len(index.shape) == 1 else None
+
+
+def index_add(x: Array, index: Array, source: Array, *, dim: int, alpha: float) -> Plan | None:
+    """Plan ``ops.index_add``."""
+    return _index(x, index, source, dim, "add") if alpha == 1 else None
+
+
+def index_copy(x: Array, index: Array, source: Array, *, dim: int) -> Plan | None:
+    """Plan ``ops.index_copy``."""
+    return _index(x, index, source, dim, "set")
 
 
 def checked(name: str, shapes: Sequence[tuple[int, ...] | None], static: dict) -> list[Checked]:

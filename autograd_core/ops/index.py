@@ -377,7 +377,9 @@ def get_item(self, item):
     if kind is int and not self.array.ndim:
         raise IndexError("invalid index of a 0-d tensor; use tensor.item() to get its number")
     if kind is int or kind is slice:
-        return ops.slice_view(self, (item,))
+        return ops.slice_view(self, (item, ...))
+    if kind is Tensor and item.array.dtype == np.int64 and item.array.ndim and self.array.ndim:
+        return ops.take_slices(self, item, dim=0)
     basic, spec, arrays = parse(item, self.array.ndim)
     part = self if basic is None else ops.slice_view(self, basic)
     return _picked(part, spec, arrays) if arrays else part

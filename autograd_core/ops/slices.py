@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 
 import numpy as np
 
 from .. import ops
-from ..registry import composite, index, op
+from ..registry import Kernel, composite, index, op
 from ..shapes import can_cast, dtype_of, normalize_dim
-from .index import ARRAY, FULL, check_bounds, check_integers, values_of, written
+from .index import ARRAY, FULL, MANY, SOME, check_bounds, check_integers, values_of, within, written
 from .samples import Values, integer, real, sample
 
 # ---------------------------------------------------------------------------------------------------- along a dimension
@@ -25,33 +26,6 @@ def along(name, input, dim, rows, least=0):
     return dim
 
 
-def _lines(function, input, *given):
-    """``function`` of an input with a dimension to pick along, and a 1-d index: 0-d ones for as long as it takes."""
-    *others, index = given
-    index = ops.reshape(index, (1,)) if index.ndim == 0 else index
-    if input.ndim:
-        return function(input, *others, index)
-    return ops.reshape(function(ops.reshape(input, (1,)), *others, index), ())
-
-
-SLICES = [sample(real(3, 4), 0, integer(5, high=3)), sample(real(3, 4), -1, integer(2, high=4))]
-
-
-@op(composite, out=True, samples=SLICES)
-def index_select(input, dim, index):
-    """The slices along ``dim`` that the 1-d ``index`` names."""
-    dim = along("index_select", input, dim, index)
-    return _lines(lambda x, i: ops.take_slices(x, i, dim=dim), input, index)
-
-
-def replace_slices(name, input, dim, index, source, how):
-    """A copy of the input with the slices of ``source`` set or added where the 1-d ``index`` says."""
-    dim = along(name, input, dim, index)
-    if source.ndim:
-        check_source(name, input, dim, index, source)
-    return _lines(lambda x, s, i: ops.put_slices(x, s, i, dim=dim, how=how), input, source, index)
-
-
 def check_source(name, input, dim, index, source):
     """Raise unless ``source`` has the slices that ``index`` names."""
     want = list(input.shape)
@@ -63,20 +37,97 @@ def check_source(name, input, dim, index, source):
         raise RuntimeError(f"{name}: source must have shape {want or [1]}, got {list(source.shape)}")
 
 
+def _setting(name, arrays, settings):
+    """``dim`` from the front, where the arrays are such as can be picked and put, whatever the indices' values."""
+    input, index, *source = arrays
+    dim, shape = settings["dim"], input.shape
+    if type(dim) is not int or not 0 <= dim < len(shape):
+        dim = normalize_dim(dim, len(shape))
+    if index.ndim > 1:
+        raise IndexError(f"index must be 1-d, got shape {list(index.shape)}")
+    if index.dtype.kind not in "iu":
+        check_integers(name, index)
+    if source and (source[0].dtype != input.dtype or source[0].shape != (*shape[:dim], index.size, *shape[dim + 1 :])):
+        check_source(name, input, dim, index, source[0])
+    return {**settings, "dim": dim}
+
+
+def _lines(function, input, *given):
+    """``function`` of an input with a dimension to pick along, and a 1-d index: 0-d ones for as long as it takes."""
+    *others, index = given
+    index = ops.reshape(index, (1,)) if index.ndim == 0 else index
+    if input.ndim:
+        return function(input, *others, index)
+    return ops.reshape(function(ops.reshape(input, (1,)), *others, index), ())
+
+
+def _taken(g, index, dim):
+    return _lines(lambda x, i: ops.take_slices(x, i, dim=dim), g, index)
+
+
+def _put(input, source, index, dim, how):
+    return _lines(lambda x, s, i: ops.put_slices(x, s, i, dim=dim, how=how), input, source, index)
+
+
+def _checked(input, index, dim):
+    check_bounds(index, input.shape[dim] if input.ndim else 1, 0)
+
+
+def _limits(input, *_, dim, **__):
+    return 1, input.shape[dim], 0
+
+
+def _in_zeros(g, index, input_shape, dim):
+    shape = input_shape or (1,)
+    picked = (*shape[:dim], prod(index.shape), *shape[dim + 1 :])
+    found = ops.slices_in_zeros(ops.reshape(g, picked), ops.reshape(index, (-1,)), shape=shape, dim=dim)
+    return ops.reshape(found, input_shape)
+
+
+def _selects(input, index, *, dim):
+    size = input.shape[dim]
+    return size > 0 and index.size * (input.size // size) >= MANY and within(index, 0, size)
+
+
+@op(index, signature="input, dim, index", prepare=partial(_setting, "index_select"), vjp=[_in_zeros],
+    kernel=Kernel("indexing:index_select", above=64, when=_selects, indices=_limits),
+    samples=[sample(real(3, 4), 0, integer(5, high=3)), sample(real(3, 4), -1, integer(2, high=4))])  # fmt: skip
+def index_select(input, index, *, dim):
+    """The slices along ``dim`` that the 1-d ``index`` names."""
+    _checked(input, index, dim)
+    return input.take(index, dim) if input.ndim and index.ndim else _taken(input, index, dim)
+
+
+def _puts(input, index, source, *, dim, alpha=1):
+    size = input.shape[dim]
+    return alpha == 1 and source.size >= SOME and within(index, 0, size)
+
+
 PLACED = [sample(real(3, 4), 0, integer(2, high=3), real(2, 4)), sample(real(3, 4), 1, integer(1, high=4), real(3, 1))]
 UNIQUE = [sample(real(3, 4), 0, np.array([2, 0]), real(2, 4)), sample(real(3, 4), 1, np.array([1]), real(3, 1))]
 
 
-@op(composite, out=True, samples=PLACED, inplace=True)
-def index_add(input, dim, index, source, *, alpha=1):
+@op(index, signature="input, dim, index, source, *, alpha=1", prepare=partial(_setting, "index_add"), inplace=True,
+    vjp=[lambda g: g, None, lambda g, index, dim, alpha: _taken(g if alpha == 1 else g * alpha, index, dim)],
+    kernel=Kernel("indexing:index_add", above=64, when=_puts, indices=_limits), samples=PLACED)  # fmt: skip
+def index_add(input, index, source, *, dim, alpha):
     """A copy of the input with ``alpha`` times the slices of ``source`` added to those that ``index`` names."""
-    return replace_slices("index_add", input, dim, index, source if alpha == 1 else source * alpha, "add")
+    _checked(input, index, dim)
+    return _put(input, source if alpha == 1 else source * input.dtype.type(alpha), index, dim, "add")
 
 
-@op(composite, out=True, samples=UNIQUE, inplace=True)
-def index_copy(input, dim, index, source):
+@op(index, signature="input, dim, index, source", prepare=partial(_setting, "index_copy"), inplace=True,
+    vjp=[lambda g, index, dim: _put(g, np.zeros((), g.dtype), index, dim, "set"), None, _taken],
+    kernel=Kernel("indexing:index_copy", above=64, when=lambda *given, dim: given[2].size >= MANY and _puts(
+        *given, dim=dim), indices=_limits), samples=UNIQUE)  # fmt: skip
+def index_copy(input, index, source, *, dim):
     """A copy of the input with the slices that ``index`` names replaced by those of ``source``."""
-    return replace_slices("index_copy", input, dim, index, source, "set")
+    _checked(input, index, dim)
+    if not input.ndim or not index.ndim:
+        return _put(input, source, index, dim, "set")
+    out = np.array(input, order="C")
+    out[(*(FULL,) * dim, index) if dim else index] = source
+    return out
 
 
 @op(
@@ -90,11 +141,10 @@ def index_fill(input, dim, index, value):
         raise RuntimeError(f"index_fill: value must be a number or a 0-d tensor, got shape {list(value.shape)}")
     dim = along("index_fill", input, dim, index, None)
     if getattr(value, "requires_grad", False):  # each place counts once, however often it is named
-        mask = _lines(lambda x, i: ops.put_slices(x, True, i, dim=dim, how="set"), np.zeros(input.shape, bool), index)
-        return ops.masked_fill(input, mask, value)
+        return ops.masked_fill(input, _put(np.zeros(input.shape, bool), True, index, dim, "set"), value)
     if not can_cast(np.asarray(values_of(value)).dtype, values_of(input).dtype):
         raise RuntimeError(f"index_fill: value {value} cannot be converted to type {input.dtype}")
-    return _lines(lambda x, i: ops.put_slices(x, value, i, dim=dim, how="set"), input, index)
+    return _put(input, value, index, dim, "set")
 
 
 @op(composite, samples=[sample(real(3, 4), (np.array([0, 2]), np.array([1, 1])), real(2))], inplace=True)
