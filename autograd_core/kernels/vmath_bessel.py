@@ -105,8 +105,8 @@ def _bessel(name):
             a = absolute(x)
             found = close(a)
             if any_lane(a > border):
-                half = exp(where(a > 2e3, 2e3, a) * 0.5)  # in two factors: the first may overflow too early
-                found = where(a > border, half * (half * beyond(where(a > 2e3, 2e3, a))), found)
+                half = exp(a * 0.5)  # exp(a) may overflow too early
+                found = where(a > border, half * (half * beyond(a)), found)
             return copysign(found, x) if order else found
 
         @simd.device

@@ -215,7 +215,7 @@ def _zeta(name):
             k += 1
             term = exp(-s * (log1p(k * r) if exact else log(q + k) - first))
             needed = needed & (term > 1e-17)
-            total += term
+            total += where(needed, term, 0)
         a, r = q + k, 1 / (q + k)
         rest = term * (a / (s - 1) - 0.5 + s * r * euler_maclaurin(s, r * r))
         power = libm_pow(q, -s) if exact else exp(s * -first)
@@ -235,7 +235,7 @@ def _zeta(name):
             weight = where(below, where(even, weight * 0 + 1, -1), 0) if part == 0 else -weight
         total = where(below & (rint(s) != s), np.nan, total)
         total = where((q == 0) | (below & ~(p > 0)) | (s == 1), np.inf, total)
-        return where(s < 1, np.nan, total)
+        return where(s >= 1, total, np.nan)
 
     @simd.device
     def polygamma(n, x):

@@ -51,7 +51,7 @@ TOLERANCE = {"float32": (1e-10, 1e-10), "float64": (1e-17, 4e-16)}
 """What a further term of the series, and of the fraction, may change; rounding errors of the latter are above 1e-16."""
 
 MOST_TERMS = 1000  # never met: orders for which it would be are near their peak, or nothing is left of them
-HUGE, TINY = 1e100, 1e-100
+HUGE, TINY = 2.0**332, 2.0**-332
 
 
 def _peak():
@@ -75,7 +75,10 @@ def _peak():
 
 
 def _sums(name):
-    """The power series and the continued fraction, where ``needed``, to the digits of one precision."""
+    """The power series and the continued fraction, where ``needed``, to the digits of one precision.
+
+    Lanes that have them keep what they have while others go on: a result depends on no neighbour.
+    """
     last, last_fraction = TOLERANCE[name]
 
     @simd.device
@@ -84,8 +87,7 @@ def _sums(name):
         top, bottom, power, n = x * 0 + 1, x * 0 + 1, x, 0
         while n < MOST_TERMS and any_lane(needed):
             n += 1
-            top = top * (a + n) + power
-            bottom *= a + n
+            top, bottom = where(needed, top * (a + n) + power, top), where(needed, bottom * (a + n), bottom)
             needed = needed & (power > top * last)
             factor = where(bottom > HUGE, TINY, x * 0 + 1)
             top, bottom, power = top * factor, bottom * factor, power * x * factor
@@ -102,10 +104,10 @@ def _sums(name):
             z += 2
             new_top, new_bottom = top * z - top_before * (y * n), bottom * z - bottom_before * (y * n)
             one, other = new_top * bottom, top * new_bottom
-            needed = needed & (absolute(one - other) > absolute(one) * last_fraction)
             factor = where(absolute(new_bottom) > HUGE, TINY, x * 0 + 1)
             top_before, bottom_before = top * factor, bottom * factor
-            top, bottom = new_top * factor, new_bottom * factor
+            top, bottom = where(needed, new_top * factor, top), where(needed, new_bottom * factor, bottom)
+            needed = needed & (absolute(one - other) > absolute(one) * last_fraction)
         return top / bottom
 
     return series, fraction
@@ -161,8 +163,8 @@ def _incomplete(name):
         if upper > 0:
             open = open & ~tiny
         left = (at < order) | tiny
-        found = where(left, height * series(order, at, left & open),
-                      height * order * fraction(order, at, open & ~left))  # fmt: skip
+        sums = where(left, series(order, at, left & open), order * fraction(order, at, open & ~left))
+        found = where(height > 0, height * sums, 0)
         found = where(left, 1 - found, found) if upper > 0 else where(left, found, 1 - found)
         if upper > 0 and any_lane(tiny):
             found = where(tiny, small(order, at), found)
