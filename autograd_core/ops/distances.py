@@ -5,21 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from .. import ops
-from ..modes import state
 from ..registry import Kernel, composite, elementwise, op, reduction
 from ..shapes import broadcast_shapes, promote
 from ..tensor import Tensor
 from .norms import norm_gradient, reduce_norm, vector_norm
-from .pointwise import one_loop
+from .pointwise import one_loop, steered
 from .reduce import need_float
 from .samples import positive, real, sample
 from .second_order import gradient_of
 
 USE_MM = "use_mm_for_euclid_dist_if_necessary"
-
-
-def _steered():
-    return state.watch is not None and state.watch.steers
 
 
 def _kind(x):
@@ -30,16 +25,15 @@ def _kind(x):
 
 
 @one_loop
-def _scaled_difference(x1, x2, share, eps):
-    return (x1 - x2 + eps) * share
+def _direction(x1, x2, out, g, eps):
+    return g * ops.where(out == 0, 0, (x1 - x2 + eps) / out)
 
 
 def _distance_gradient(g, x1, x2, out, p, eps, axes, keepdim):
     ndim = max(x1.ndim, x2.ndim)
     if p == 2:
-        share = ops.where(out == 0, 0, g / out)
-        share = share if keepdim or not axes else ops.reshape(share, (*share.shape, *[1] * axes))
-        slope = _scaled_difference(x1, x2, share, eps)
+        out, g = [y if keepdim or not axes else ops.reshape(y, (*y.shape, *[1] * axes)) for y in (out, g)]
+        slope = _direction(x1, x2, out, g, eps)
     else:
         slope = norm_gradient(g, x1 - x2 + eps, out, p, tuple(range(ndim - axes, ndim)), keepdim)
     return slope, -slope
@@ -61,7 +55,7 @@ def distance(x1, x2, *, p, eps, axes, keepdim):
     samples=[sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(4), 1.0, keepdim=True)])  # fmt: skip
 def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
     """The ``p``-norm of x1 - x2 + eps along the last dim."""
-    if _steered() or _kind(x1).char not in "fd" or not (x1.ndim or x2.ndim) or 0 in (*x1.shape, *x2.shape):
+    if steered() or _kind(x1).char not in "fd" or not (x1.ndim or x2.ndim) or 0 in (*x1.shape, *x2.shape):
         return ops.norm(x1 - x2 + eps, p, -1, keepdim)
     return ops.distance(x1, x2, p=float(p), eps=eps, axes=1, keepdim=keepdim)
 
@@ -69,7 +63,7 @@ def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
 @op(composite, samples=[sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(4), 1)])
 def dist(input, other, p=2):
     """The ``p``-norm of input - other, over all elements."""
-    if _steered() or _kind(input).char not in "fd" or 0 in (*input.shape, *other.shape):
+    if steered() or _kind(input).char not in "fd" or 0 in (*input.shape, *other.shape):
         return vector_norm(input - other, p)
     return ops.distance(input, other, p=float(p), eps=0.0, axes=max(input.ndim, other.ndim), keepdim=False)
 
@@ -94,7 +88,7 @@ def products_of_rows(x1, x2):
 
 def inner_products(x1, x2, dim):
     """The sums x1 . x2, x1 . x1 and x2 . x2 along ``dim``, of tensors of one shape."""
-    if dim in (-1, x1.ndim - 1) and _kind(x1).char in "fd" and not _steered():
+    if dim in (-1, x1.ndim - 1) and _kind(x1).char in "fd" and not steered():
         return ops.products_of_rows(x1, x2)
     return ops.sum(x1 * x2, dim), ops.sum(x1 * x1, dim), ops.sum(x2 * x2, dim)
 

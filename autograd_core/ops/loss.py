@@ -13,7 +13,7 @@ from ..registry import Kernel, arithmetic, composite, elementwise, network, op
 from ..shapes import broadcast_shapes, numpy_dtype
 from ..tensor import Tensor
 from .arithmetic import xlogy
-from .pointwise import term, total
+from .pointwise import steered, term, total
 from .samples import integer, positive, real, sample
 from .second_order import gradient_of
 
@@ -407,7 +407,7 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     reduction = reduction_of(size_average, reduce, reduction)
     dim = _class_dim("nll_loss", input, target, weight)
     learned = isinstance(weight, Tensor) and weight.requires_grad  # the fused operation takes weights as constants
-    if learned or (state.watch is not None and state.watch.steers):
+    if learned or steered():
         return _nll_formula(input, target, weight, dim, ignore_index, reduction)
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"nll_loss: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")

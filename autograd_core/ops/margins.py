@@ -7,12 +7,11 @@ import math
 import numpy as np
 
 from .. import ops
-from ..modes import state
 from ..registry import Kernel, composite, elementwise, network, op
 from ..shapes import broadcast_shapes
 from .distances import inner_products
 from .loss import logistic_nll, reduced, reduction_of
-from .pointwise import term, total
+from .pointwise import steered, term, total
 from .samples import boolean, integer, positive, real, sample
 from .second_order import gradient_of
 
@@ -220,8 +219,7 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
     ``target`` (N, C) lists the classes of each sample, up to the first -1.
     """
     input, target, alone = _rows("multilabel_margin_loss", input, target, False)
-    steered = state.watch is not None and state.watch.steers
-    loss = _label_formula(input, target) if steered else ops.label_hinge(input, target)
+    loss = _label_formula(input, target) if steered() else ops.label_hinge(input, target)
     return _without_batch(loss, alone, reduction_of(size_average, reduce, reduction), "multilabel_margin_loss")
 
 

@@ -42,15 +42,20 @@ def norm_gradient(g, input, out, ord, dim, keepdim):
         extreme = ops.logical_or(ops.abs(input) == out, ops.isnan(input))
         share = g / ops.to(ops.sum(extreme, dim, True), dtype=g.dtype)
         return ops.sign(input) * share * ops.to(extreme, dtype=g.dtype)
-    share = (
-        g * ops.pow(out, 1 - ord) if ord < 1 else ops.where(out == 0, 0, g / (out if ord == 2 else out ** (ord - 1)))
-    )
-    return input * share if ord == 2 else _powers(input, share, ord)
+    if ord == 2:
+        return _directions(input, out, g)
+    share = g * ops.pow(out, 1 - ord) if ord < 1 else ops.where(out == 0, 0, g / ops.pow(out, ord - 1))
+    return _powers(input, share, ord)
 
 
 @one_loop
 def _signs(input, g):
     return g * ops.sign(input)
+
+
+@one_loop
+def _directions(input, out, g):
+    return g * ops.where(out == 0, 0, input / out)
 
 
 @one_loop

@@ -21,12 +21,18 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..doors import LARGE, compiled, fused
+from ..bodies import LARGE, fused
+from ..doors import compiled
 from ..modes import state
 from ..registry import Family, arithmetic, op, reduction
 from ..shapes import broadcast_shapes, ndarray
 from ..tensor import Tensor
 from .samples import Sample
+
+
+def steered() -> bool:
+    """Whether every operation is to be seen by itself: then what is fused by hand is better said in small ones."""
+    return state.watch is not None and state.watch.steers
 
 
 def total(term: Callable, reduce: str, name: str, *arrays, count: int | None = None, **settings):
@@ -36,8 +42,8 @@ def total(term: Callable, reduce: str, name: str, *arrays, count: int | None = N
     if reduce not in ("mean", "sum"):
         raise ValueError(f"{name}: reduction must be 'none', 'mean' or 'sum', got {reduce!r}")
     known = [a.array if isinstance(a, Tensor) else a for a in arrays]
-    watch, first = state.watch, known[0]
-    if (watch is not None and watch.steers) or type(first) is not ndarray or first.dtype.char not in "fd":
+    first = known[0]
+    if steered() or type(first) is not ndarray or first.dtype.char not in "fd":
         terms = term(*arrays, **settings)
         if count is not None:
             return ops.sum(terms) / count
@@ -47,7 +53,7 @@ def total(term: Callable, reduce: str, name: str, *arrays, count: int | None = N
     elif count is None:
         shapes = {a.shape for a in known if type(a) is ndarray}
         count = first.size if len(shapes) == 1 else prod(broadcast_shapes(*shapes))
-    if watch is None:  # integers are cast here, which is quicker than to look for the common type of all
+    if state.watch is None:  # integers are cast here, which is quicker than to look for the common type of all
         arrays = tuple([k.astype(first.dtype) if type(k) is ndarray and k.dtype.kind in "iu" else a
                         for a, k in zip(arrays, known, strict=True)])  # fmt: skip
     return TOTALS[term].door({"count": count, **settings}, *arrays)

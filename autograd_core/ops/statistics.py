@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections import namedtuple
 from importlib import import_module
 
 import numpy as np
 
 from .. import ops
-from ..registry import composite, op, reduction
+from ..registry import arithmetic, composite, op, reduction
 from ..shapes import default_dtype, normalize_dim, normalize_dims
+from .pointwise import steered
 from .reduce import need_float
 from .samples import integer, positive, real, sample
 
@@ -79,7 +82,22 @@ def corrcoef(input):
     if c.ndim == 0:
         return c / c
     deviation = ops.sqrt(ops.diagonal(c))
-    return ops.clamp(c / ops.reshape(deviation, (-1, 1)) / deviation, -1, 1)
+    return ops.correlation(c, ops.reshape(deviation, (-1, 1)), deviation)
+
+
+def _kept(g, c, first, second):
+    """The gradient where `correlation` is not cut off."""
+    return ops.where(ops.abs(c / first / second) <= 1, g, 0)
+
+
+@op(arithmetic, namespace="internal", out=False, scalar="min(max(c / first / second, -1), 1)",
+    vjp=[lambda g, c, first, second: _kept(g, c, first, second) / first / second,
+         lambda g, c, first, second: -_kept(g, c, first, second) * c / first / second / first,
+         lambda g, c, first, second: -_kept(g, c, first, second) * c / first / second / second],
+    samples=[sample(real(3, 3), positive(3, 1, low=2), positive(3, low=2))])  # fmt: skip
+def correlation(c, first, second):
+    """c / (first * second), kept between -1 and 1."""
+    return np.clip(c / first / second, -1, 1)
 
 
 # ---------------------------------------------------------------------------------------------------- histograms
@@ -102,9 +120,25 @@ def histc(input, *, bins, min, max):
     if bins < 1:
         raise RuntimeError(f"histc: bins must be > 0, got {bins}")
     low, high = _range("histc", input, min, max)
-    kept = input[(input >= low) & (input <= high)].astype(np.float64)
-    places = np.minimum(((kept - low) * bins / (float(high) - low)).astype(np.int64), bins - 1)
-    return np.bincount(places, minlength=bins).astype(input.dtype)
+    found, low, high = np.zeros(bins, np.int64), float(low), float(high)
+    for part in _parts(input.reshape(-1)):
+        places = part.astype(np.float64)
+        inside = (places >= low) & (places <= high)
+        places = places if inside.all() else places[inside]
+        places -= low
+        places *= bins
+        places /= high - low
+        places = places.astype(np.int64)
+        found += np.bincount(np.minimum(places, bins - 1, out=places), minlength=bins)
+    return found.astype(input.dtype)
+
+
+def _parts(values):
+    """Pieces of a vector that are small enough to stay in the cache while a few passes go over them."""
+    return [values[i : i + PART] for i in range(0, len(values), PART)]
+
+
+PART = 16384
 
 
 @op(reduction, signature="input, weights=None, minlength=0", out=False,
@@ -116,16 +150,20 @@ def bincount(input, weights, *, minlength):
     The result has max(input) + 1 elements, or ``minlength`` if that is more. Counts are int64, sums float32 for float32
     weights and else float64.
     """
-    if input.ndim != 1 or input.dtype.kind not in "iu" or (input.size and input.min() < 0):
-        raise RuntimeError(f"bincount: input must be a vector of integers >= 0, got {input.dtype} {list(input.shape)}")
     if minlength < 0:
         raise RuntimeError(f"bincount: minlength must be >= 0, got {minlength}")
-    if weights is None:
-        return np.bincount(input.astype(np.int64), minlength=minlength)
-    if weights.shape != input.shape:
+    if weights is not None and weights.shape != input.shape:
         raise RuntimeError(f"bincount: weights must have the input's shape {list(input.shape)}, got "
                            f"{list(weights.shape)}")  # fmt: skip
-    sums = np.bincount(input.astype(np.int64), weights, minlength)
+    try:
+        if input.ndim != 1 or input.dtype.kind not in "iu":
+            raise ValueError
+        sums = np.bincount(input.astype(np.int64, copy=False), weights, minlength)
+    except ValueError:  # NumPy looks for negative ones in any case
+        raise RuntimeError("bincount: input must be a vector of integers >= 0, got "
+                           f"{input.dtype} {list(input.shape)}") from None  # fmt: skip
+    if weights is None:
+        return sums
     return sums.astype(weights.dtype if weights.dtype == np.float32 else np.float64, copy=False)
 
 
@@ -146,19 +184,40 @@ def _edges(name, column, bins, limits):
     return edges
 
 
+def _places(column, edges, even):
+    """The bin of each value within the edges; for bins of one width a guess, which the edges at hand put right."""
+    last = len(edges) - 2
+    if not even:
+        return np.minimum(np.searchsorted(edges, column, "right") - 1, last)
+    low, high = float(edges[0]), float(edges[-1])
+    guess = np.subtract(column, low, dtype=np.float64)
+    guess *= (last + 1) / (high - low)
+    places = np.clip(guess, 0, last).astype(np.int64)  # NaN is in no bin, but has a place
+    places -= column < edges[places]
+    places += (column >= edges[places + 1]) & (places < last)
+    return places
+
+
 def _histogram(name, points, bins, limits, weight, density):
     """Counts (or weights) of points (count, dims) in a grid of bins, and its edges; the last bins hold their ends."""
     ends = [None if limits is None else limits[2 * d : 2 * d + 2] for d in range(len(bins))]
     edges = [_edges(name, points[:, d], b, e) for d, (b, e) in enumerate(zip(bins, ends, strict=True))]
-    inside, flat = np.ones(len(points), bool), np.zeros(len(points), np.int64)
-    for d, e in enumerate(edges):
-        column = points[:, d]
-        inside &= (column >= e[0]) & (column <= e[-1])
-        place = np.minimum(np.searchsorted(e, column, "right") - 1, len(e) - 2)
-        flat = flat * (len(e) - 1) + place
     shape = [len(e) - 1 for e in edges]
-    weight = None if weight is None else weight.reshape(-1)[inside]
-    hist = np.bincount(flat[inside], weight, minlength=int(np.prod(shape))).reshape(shape)
+    even = [isinstance(b, (int, np.integer)) for b in bins]
+    weights = itertools.repeat(None) if weight is None else _parts(weight.reshape(-1))
+    hist = np.zeros(int(np.prod(shape)), np.int64 if weight is None else np.float64)
+    for part, own in zip(_parts(points), weights, strict=False):
+        inside, flat = True, np.zeros(len(part), np.int64)
+        for d, e in enumerate(edges):
+            column = part[:, d]
+            if limits is not None or not even[d]:
+                inside &= (column >= e[0]) & (column <= e[-1])
+            flat *= shape[d]
+            flat += _places(column, e, even[d])
+        if inside is not True:
+            flat, own = flat[inside], None if own is None else own[inside]
+        hist += np.bincount(flat, own, minlength=len(hist))
+    hist = hist.reshape(shape)
     if density:
         hist = hist / hist.sum()
         for d, e in enumerate(edges):
@@ -243,9 +302,30 @@ def diff(input, n=1, dim=-1, prepend=None, append=None):
         return ops.clone(input)
     boolean = _kind(out) == "b"
     for _ in range(min(n, out.shape[dim])):
-        after, before = out[_slice(dim, 1, None)], out[_slice(dim, 0, -1)]
-        out = ops.logical_xor(after, before) if boolean else after - before
+        if boolean or steered():
+            after, before = out[_slice(dim, 1, None)], out[_slice(dim, 0, -1)]
+            out = ops.logical_xor(after, before) if boolean else after - before
+        else:
+            out = ops.differences(out, dim=dim)
     return out
+
+
+@op(reduction, namespace="internal", vjp=[lambda g, dim: ops.differences_backward(g, dim=dim)],
+    samples=[sample(real(3, 4), dim=1), sample(real(3, 4), dim=0)])  # fmt: skip
+def differences(input, *, dim):
+    """What each element along ``dim`` has more than the one before."""
+    return ops.sub(input[_slice(dim, 1, None)], input[_slice(dim, 0, -1)])
+
+
+@op(reduction, namespace="internal", vjp=[lambda g, dim: ops.differences(g, dim=dim)],
+    samples=[sample(real(3, 4), dim=1), sample(real(3, 4), dim=0)])  # fmt: skip
+def differences_backward(g, *, dim):
+    """The gradient of `differences`: that of the difference before, less that of the one behind."""
+    found = np.empty((*g.shape[:dim], g.shape[dim] + 1, *g.shape[dim + 1 :]), g.dtype)
+    np.subtract(g[_slice(dim, 0, -1)], g[_slice(dim, 1, None)], out=found[_slice(dim, 1, -1)])
+    found[_slice(dim, -1, None)] = g[_slice(dim, -1, None)]
+    found[_slice(dim, 0, 1)] = -g[_slice(dim, 0, 1)]
+    return found
 
 
 @op(composite, method=False,
@@ -275,12 +355,50 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
         if hasattr(step, "shape") and tuple(step.shape) not in ((input.shape[d],), ()):
             raise RuntimeError(f"gradient: the coordinates of dim {d} must be a vector of {input.shape[d]}, got "
                                f"{list(step.shape)}")  # fmt: skip
-        out.append(_slope(input, d, step, edge_order))
+        if type(step) in (int, float) and step and not steered():
+            values = input if _kind(input) == "f" else ops.to(input, dtype=default_dtype())
+            out.append(ops.slopes(values, dim=d, step=step, edge_order=edge_order))
+        else:
+            out.append(_slope(input, d, step, edge_order))
     return tuple(out)
 
 
+@op(reduction, namespace="internal",
+    vjp=[lambda g, dim, step, edge_order: ops.slopes_backward(g, dim=dim, step=step, edge_order=edge_order)],
+    samples=[sample(real(3, 5), dim=1, step=2, edge_order=1),
+             sample(real(3, 5), dim=0, step=0.5, edge_order=2)])  # fmt: skip
+def slopes(input, *, dim, step, edge_order):
+    """Central differences along ``dim`` over twice the ``step``; at the ends one-sided ones of that order."""
+    found, at = np.empty_like(input), functools.partial(_slice, dim)
+    inner = np.subtract(input[at(2, None)], input[at(0, -2)], out=found[at(1, -1)])
+    inner /= 2 * step
+    found[at(0, 1)] = (input[at(1, 2)] - input[at(0, 1)]) / step
+    found[at(-1, None)] = (input[at(-1, None)] - input[at(-2, -1)]) / step
+    if edge_order == 2:
+        found[at(0, 1)] += (found[at(0, 1)] - (input[at(2, 3)] - input[at(1, 2)]) / step) / 2
+        found[at(-1, None)] += (found[at(-1, None)] - (input[at(-2, -1)] - input[at(-3, -2)]) / step) / 2
+    return found
+
+
+@op(reduction, namespace="internal",
+    vjp=[lambda g, dim, step, edge_order: ops.slopes(g, dim=dim, step=step, edge_order=edge_order)],
+    samples=[sample(real(3, 5), dim=1, step=2, edge_order=1),
+             sample(real(3, 5), dim=0, step=0.5, edge_order=2)])  # fmt: skip
+def slopes_backward(g, *, dim, step, edge_order):
+    """The gradient of `slopes`: each slope pulls at the two or three elements that it was made of."""
+    found, at = np.zeros_like(g), functools.partial(_slice, dim)
+    inner = g[at(1, -1)] / (2 * step)
+    found[at(2, None)] = inner
+    found[at(0, -2)] -= inner
+    first, last = g[at(0, 1)] / step, g[at(-1, None)] / step
+    for places, one, sign in (((0, 1, 2), first, 1), ((-1, -2, -3), last, -1)):
+        for place, factor in zip(places, (-1.5, 2, -0.5) if edge_order == 2 else (-1, 1), strict=False):
+            found[at(place, place + 1 or None)] += sign * factor * one
+    return found
+
+
 def _slope(x, dim, step, edge_order):
-    """Finite differences along one dim, for a constant step or for coordinates."""
+    """Finite differences along one dim, for coordinates or a step that is a tensor."""
     size, column = x.shape[dim], (-1, *[1] * (x.ndim - 1 - dim))
     if hasattr(step, "shape") and step.ndim == 1:
         widths = ops.reshape(diff(step), column)
