@@ -61,7 +61,9 @@ def test_sums_of_windows_and_their_adjoint(case, dtype):
 
 
 @pytest.mark.parametrize(("size", "kernel", "stride", "padding", "dilation"), [
-    ((9, 40), (3, 3), (1, 1), (1, 1), (1, 1)), ((7, 23), (2, 4), (2, 3), (1, 2), (2, 1)), ((4, 5), (2, 3), (1, 2), (0, 2), (1, 2)),
+    ((9, 40), (3, 3), (1, 1), (1, 1), (1, 1)),
+    ((7, 23), (2, 4), (2, 3), (1, 2), (2, 1)),
+    ((4, 5), (2, 3), (1, 2), (0, 2), (1, 2)),
 ])  # fmt: skip
 def test_columns_are_added_up(size, kernel, stride, padding, dilation):
     static = {"size": size, "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}

@@ -12,7 +12,7 @@ import numpy as np
 
 from autograd_core.kernels import host
 from autograd_core.kernels.lazy import conv_tiles, simd
-from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, is_c_ordered, out
+from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, is_c_ordered, out
 from autograd_core.kernels.runner import range_kernel
 from autograd_core.kernels.runs import eraser
 
@@ -291,9 +291,10 @@ def plan_fold(input: Array, *, size: tuple[int, ...], kernel: tuple[int, ...], s
     taps = math.prod(kernel)
     if not served(input, 1) or len(size) != 2 or 0 in input.shape:
         return None
-    positions = tuple(window_count(*every, False) for every in zip(size, kernel, stride, padding, dilation, strict=True))
+    every = zip(size, kernel, stride, padding, dilation, strict=True)
+    positions = tuple(window_count(*each, False) for each in every)
     shape = (input.shape[0], input.shape[1] // taps, *size)
-    context = (inp(0), out(0), *size, *positions, *kernel, *stride, *padding, *dilation)
+    context: tuple[int | Ref, ...] = (inp(0), out(0), *size, *positions, *kernel, *stride, *padding, *dilation)
     call = Call(fold(input.dtype, host.lanes(input.dtype)), context, math.prod(shape[:2]),
                 grain(taps * math.prod(positions)))
     return Plan((Spec(shape, input.dtype),), (call,))

@@ -134,6 +134,8 @@ def standardize(input, weight, bias, *, dims, eps, centred, seen=None):
     norm). ``seen``: the shapes in which the input, and weight and bias, are looked at. Also returns the mean and the
     (biased) variance, with the reduced dims as size 1.
     """
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"standardize: input must be floating-point, got {input.dtype}")
     wide, x = np.float32 if input.dtype == np.float16 else input.dtype, input
     if seen is not None:
         x = input.reshape(seen[0])

@@ -374,7 +374,8 @@ def im2col(input, *, kernel, stride, padding, dilation):
     return seen.reshape(len(input), input.shape[1] * math.prod(kernel), math.prod(seen.shape[2 + len(kernel) :]))
 
 
-@op(view, namespace="internal", kernel=Kernel("pool:plan_fold"), samples=[sample(real(2, 18, 6), size=(4, 6), **COLUMNS)],
+@op(view, namespace="internal", kernel=Kernel("pool:plan_fold"),
+    samples=[sample(real(2, 18, 6), size=(4, 6), **COLUMNS)],
     vjp=[lambda g, kernel, stride, padding, dilation: ops.im2col(
         g, kernel=kernel, stride=stride, padding=padding, dilation=dilation)])  # fmt: skip
 def col2im(input, *, size, kernel, stride, padding, dilation):
