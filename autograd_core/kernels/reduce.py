@@ -56,6 +56,32 @@ def _running_dtype(kind: str, dtype) -> np.dtype:
     return np.dtype(np.float64 if kind == "prod" else dtype)
 
 
+def row_extreme(kind: str, dtype, lanes: int):
+    """Device function: the largest (smallest) of n elements, NaN if one is; that is looked for beside the chain of
+    comparisons, not in it.
+    """
+    V, W, S, where = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype), simd.where
+    _, _, close, neutral = _combine(kind, dtype, lanes)
+    better = simd.device((lambda a, b: where(b > a, b, a)) if kind == "max" else (lambda a, b: where(b < a, b, a)))
+
+    def extreme(x, n):
+        a, absent = simd.full(S(neutral), V), simd.full(S(0), V)
+        b, c, d = a, a, a
+        four = n // (4 * lanes) * (4 * lanes)
+        for i in range(0, four, 4 * lanes):
+            v, u = simd.load(x, i, V), simd.load(x, i + lanes, V)
+            y, z = simd.load(x, i + 2 * lanes, V), simd.load(x, i + 3 * lanes, V)
+            a, b, c, d = better(a, v), better(b, u), better(c, y), better(d, z)
+            absent = where(v != v, v, where(u != u, u, where(y != y, y, where(z != z, z, absent))))
+        for i in range(four, n, lanes):
+            v = where(simd.iota(W) < n - i, simd.load_part(x, i, n - i, V), S(neutral))
+            a, absent = better(a, v), where(v != v, v, absent)
+        nan = simd.reduce_add(absent)
+        return where(nan == nan, close(better(better(a, b), better(c, d))), nan)
+
+    return simd.device(extreme)
+
+
 @range_kernel
 def reduce_rows(kind, dtype, result, lanes):
     """Reduce contiguous segments; a unit is (row, segment). Context: x, out, n, length of a segment, segments of a row,
@@ -64,9 +90,8 @@ def reduce_rows(kind, dtype, result, lanes):
     V, W, S, R = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype), simd.scalar(result)
     A, T = simd.vector(_running_dtype(kind, dtype), lanes), simd.scalar(_running_dtype(kind, dtype))
     lift, join, close, neutral = _combine(kind, dtype, lanes)
-    mean, extreme, where = kind == "mean", kind in ("max", "min"), simd.where
-    if extreme:  # NaN is looked for beside the chain of comparisons, not in it
-        join = simd.device((lambda a, b: where(b > a, b, a)) if kind == "max" else (lambda a, b: where(b < a, b, a)))
+    mean, extreme = kind == "mean", kind in ("max", "min")
+    best = row_extreme(kind, dtype, lanes) if extreme else None
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -75,26 +100,23 @@ def reduce_rows(kind, dtype, result, lanes):
             first = (unit - row * w[4]) * w[3]
             n = min(w[3], w[2] - first)
             x = simd.advance(simd.pointer(w[0], S), row * w[2] + first)
-            a = simd.full(T(neutral), A)
-            b, c, d, absent = a, a, a, simd.full(S(0), V)
-            four = n // (4 * lanes) * (4 * lanes)
-            for i in range(0, four, 4 * lanes):
-                v, u = simd.load(x, i, V), simd.load(x, i + lanes, V)
-                y, z = simd.load(x, i + 2 * lanes, V), simd.load(x, i + 3 * lanes, V)
-                a, b, c, d = join(a, lift(v)), join(b, lift(u)), join(c, lift(y)), join(d, lift(z))
-                if extreme:
-                    absent = where(v != v, v, where(u != u, u, where(y != y, y, where(z != z, z, absent))))
-            for i in range(four, n, lanes):
-                v = simd.load_part(x, i, n - i, V)
-                a = join(a, where(simd.iota(W) < n - i, lift(v), T(neutral)))
-                if extreme:
-                    absent = where(v != v, v, absent)
-            found = close(join(join(a, b), join(c, d)))
+            if extreme:
+                found = best(x, n)
+            else:
+                a = simd.full(T(neutral), A)
+                b, c, d = a, a, a
+                four = n // (4 * lanes) * (4 * lanes)
+                for i in range(0, four, 4 * lanes):
+                    a = join(a, lift(simd.load(x, i, V)))
+                    b = join(b, lift(simd.load(x, i + lanes, V)))
+                    c = join(c, lift(simd.load(x, i + 2 * lanes, V)))
+                    d = join(d, lift(simd.load(x, i + 3 * lanes, V)))
+                for i in range(four, n, lanes):
+                    last = lift(simd.load_part(x, i, n - i, V))
+                    a = join(a, simd.where(simd.iota(W) < n - i, last, T(neutral)))
+                found = close(join(join(a, b), join(c, d)))
             if mean:
                 found /= S(simd.real(w[5]))
-            if extreme:
-                nan = simd.reduce_add(absent)
-                found = where(nan == nan, found, nan)
             simd.pointer(w[1], R)[unit] = R(found)
 
     return kernel
@@ -150,29 +172,25 @@ def reduce_columns(kind, dtype, result, lanes):
 @range_kernel
 def place_rows(kind, dtype, lanes):
     """Extreme of rows and its first place, NaN before all. Context: x, values or 0, indices, n."""
-    V, W, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
-    _, join, close, neutral = _combine(kind, dtype, lanes)
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+    extreme = row_extreme(kind, dtype, lanes)
 
     def kernel(context, start, stop):
         w = simd.words(context)
         n = w[3]
         for row in range(start, stop):
             x = simd.advance(simd.pointer(w[0], S), row * n)
-            a = simd.full(S(neutral), V)
-            b = a
-            two = n // (2 * lanes) * (2 * lanes)
-            for i in range(0, two, 2 * lanes):
-                a, b = join(a, simd.load(x, i, V)), join(b, simd.load(x, i + lanes, V))
-            for i in range(two, n, lanes):
-                a = join(a, simd.where(simd.iota(W) < n - i, simd.load_part(x, i, n - i, V), S(neutral)))
-            best = close(join(a, b))
-            place = 0
-            while place < n - lanes:  # whole vectors that do not hold it
-                v = simd.load(x, place, V)
-                if simd.any_lane((v == best) | (v != v)):
-                    break
-                place += lanes
-            while place < n - 1 and x[place] != best and not simd.lane(simd.full(x[place], V) != x[place], 0):
+            best, place = extreme(x, n), 0
+            if best == best:
+                while place < n - 4 * lanes:  # vectors that do not hold it
+                    near = (simd.load(x, place, V) == best) | (simd.load(x, place + lanes, V) == best)
+                    far = (simd.load(x, place + 2 * lanes, V) == best) | (simd.load(x, place + 3 * lanes, V) == best)
+                    if simd.any_lane(near | far):
+                        break
+                    place += 4 * lanes
+                while place < n - lanes and not simd.any_lane(simd.load(x, place, V) == best):
+                    place += lanes
+            while place < n - 1 and x[place] != best and (best == best or x[place] == x[place]):
                 place += 1
             if w[1] != 0:
                 simd.pointer(w[1], S)[row] = best

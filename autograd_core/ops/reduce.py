@@ -18,8 +18,8 @@ from .pointwise import one_loop
 from .samples import boolean, distinct, integer, real, sample
 
 INT64 = np.dtype(np.int64)
-LARGE = 32768  # elements from which a kernel beats NumPy
-SUMS = 4096  # the same for sums of exponentials
+LARGE = 8192  # elements from which a kernel beats NumPy's one pass
+SOME = 2048  # the same where NumPy takes several passes, or a slow one
 ALL = [tuple(range(ndim)) for ndim in range(65)]  # the dims of an array, by their number
 DIMS = [real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True), sample(real(), 0)]
 
@@ -113,7 +113,7 @@ def _where_present(input, g):
     return ops.where(ops.isnan(input), 0, g)
 
 
-@op(reduction, kernel=Kernel("reduce:nansum", above=LARGE), prepare=dims_setting,
+@op(reduction, kernel=Kernel("reduce:nansum", above=SOME), prepare=dims_setting,
     signature="input, dim=None, keepdim=False, *, dtype=None", samples=DIMS,
     vjp=[lambda g, input, dim, keepdim: _where_present(input, restore(g, dim, keepdim, input.ndim))])  # fmt: skip
 def nansum(input, *, dim, keepdim, dtype):
@@ -122,7 +122,7 @@ def nansum(input, *, dim, keepdim, dtype):
     return add_reduce(np.where(input != input, input.dtype.type(0), input), dim, keepdim, kind)
 
 
-@op(reduction, kernel=Kernel("reduce:count_present", above=LARGE), namespace="internal", prepare=dims_setting,
+@op(reduction, kernel=Kernel("reduce:count_present", above=SOME), namespace="internal", prepare=dims_setting,
     samples=[sample(real(3, 4), 1, False)])  # fmt: skip
 def count_present(input, *, dim, keepdim):
     """The number of elements over ``dim`` that are not NaN."""
@@ -136,11 +136,11 @@ def nanmean(input, dim=None, keepdim=False, *, dtype=None):
     return nansum(input, dim, keepdim, dtype=dtype) / count_present(input, dim=dim, keepdim=keepdim)
 
 
-@op(reduction, signature="input, dim=None", kernel=Kernel("reduce:count_nonzero", above=LARGE), prepare=dims_setting,
+@op(reduction, signature="input, dim=None", kernel=Kernel("reduce:count_nonzero", above=SOME), prepare=dims_setting,
     samples=[integer(3, 4), sample(integer(3, 4), 1)])  # fmt: skip
 def count_nonzero(input, *, dim):
     """The number of elements other than zero."""
-    if input.dtype.char in "ilq" and input.size >= LARGE:
+    if input.dtype.char in "ilq" and input.size >= SOME:
         from ..kernels.plan import execute
         from ..kernels.reduce import count_nonzero as plan
 
@@ -186,7 +186,7 @@ def _prod_gradient(g, input, dim, keepdim):
 
 
 @op(reduction, signature="input, dim=None, keepdim=False, *, dtype=None", prepare=_prod_settings, vjp=[_prod_gradient],
-    kernel=Kernel("reduce:prod", above=LARGE),
+    kernel=Kernel("reduce:prod", above=SOME),
     samples=[real(3, 4), sample(real(3, 4), 1), sample(real(2, 3, 4), -2, True),
              sample(integer(3, 4, low=0, high=2), 1)])  # fmt: skip
 def prod(input, *, dim, keepdim, dtype):
@@ -226,7 +226,7 @@ def split_evenly(g, input, out):
 EXTREMES = [distinct(3, 4), sample(distinct(3, 4), 1), sample(distinct(2, 3, 4), (0, -1), True), sample(real(), 0)]
 
 
-@op(reduction, kernel=Kernel("reduce:amax", above=LARGE), signature="input, dim=(), keepdim=False",
+@op(reduction, kernel=Kernel("reduce:amax", above=SOME), signature="input, dim=(), keepdim=False",
     prepare=dims_setting, vjp=[_even_split], samples=EXTREMES, onnx="ReduceMax")  # fmt: skip
 def amax(input, *, dim, keepdim):
     """Largest value over ``dim`` (an int or several; all by default); the gradient is shared evenly among ties."""
@@ -234,7 +234,7 @@ def amax(input, *, dim, keepdim):
     return np.maximum.reduce(input, axis=dim, keepdims=keepdim)
 
 
-@op(reduction, kernel=Kernel("reduce:amin", above=LARGE), signature="input, dim=(), keepdim=False",
+@op(reduction, kernel=Kernel("reduce:amin", above=SOME), signature="input, dim=(), keepdim=False",
     prepare=dims_setting, vjp=[_even_split], samples=EXTREMES, onnx="ReduceMin")  # fmt: skip
 def amin(input, *, dim, keepdim):
     """Smallest value over ``dim`` (an int or several; all by default); the gradient is shared evenly among ties."""
@@ -266,7 +266,7 @@ def _along(name, pick, extreme):
     """The record of the extreme along one dimension together with its index, for max and min."""
 
     @op(reduction, name=f"{name}_along", namespace="internal", outputs="values indices", prepare=one_dim_setting,
-        kernel=Kernel(f"reduce:{name}_along", above=LARGE),
+        kernel=Kernel(f"reduce:{name}_along", above=SOME),
         vjp=[lambda gs, indices, dim, keepdim, input_shape: selection_gradient(
             gs[0], indices, dim, keepdim, input_shape)],
         samples=[sample(distinct(3, 4), 1, False), sample(distinct(3, 4), 0, True)])  # fmt: skip
@@ -285,7 +285,7 @@ def _of_all(name, extreme):
     """The record of the extreme of all elements, for max and min."""
 
     @op(reduction, name=f"{name}_of_all", namespace="internal", vjp=[split_evenly],
-        kernel=Kernel(f"reduce:a{name}", above=LARGE), samples=[distinct(3, 4)])  # fmt: skip
+        kernel=Kernel(f"reduce:a{name}", above=SOME), samples=[distinct(3, 4)])  # fmt: skip
     def of_all(input):
         """The extreme of all elements."""
         nonempty(name, input, ())
@@ -337,13 +337,13 @@ def _place(name, pick, input, dim, keepdim):
     return pick(input, axis=dim, keepdims=keepdim)
 
 
-@op(reduction, kernel=Kernel("reduce:argmax", above=LARGE), **WHERE)
+@op(reduction, kernel=Kernel("reduce:argmax", above=8 * LARGE), **WHERE)
 def argmax(input, *, dim, keepdim):
     """Index of the largest element along ``dim`` (in the flattened input by default); the first among equals."""
     return _place("argmax", np.ndarray.argmax, input, dim, keepdim)
 
 
-@op(reduction, kernel=Kernel("reduce:argmin", above=LARGE), **WHERE)
+@op(reduction, kernel=Kernel("reduce:argmin", above=8 * LARGE), **WHERE)
 def argmin(input, *, dim, keepdim):
     """Index of the smallest element along ``dim`` (in the flattened input by default); the first among equals."""
     return _place("argmin", np.ndarray.argmin, input, dim, keepdim)
@@ -424,13 +424,13 @@ SPREAD = {"signature": "input, dim=None, unbiased=None, keepdim=False, *, correc
                       sample(real(2, 3, 4), (0, 2), keepdim=True)]}  # fmt: skip
 
 
-@op(reduction, kernel=Kernel("variance:var", above=LARGE), vjp=[_var_gradient], **SPREAD)
+@op(reduction, kernel=Kernel("variance:var", above=SOME), vjp=[_var_gradient], **SPREAD)
 def var(input, *, dim, unbiased, keepdim, correction):
     """Variance over ``dim``: sum (x - mean)² / (count - correction), with ``correction`` 1 unless said otherwise."""
     return _var(input, dim, correction, keepdim)
 
 
-@op(reduction, kernel=Kernel("variance:std", above=LARGE), vjp=[_std_gradient], **SPREAD)
+@op(reduction, kernel=Kernel("variance:std", above=SOME), vjp=[_std_gradient], **SPREAD)
 def std(input, *, dim, unbiased, keepdim, correction):
     """Standard deviation: the root of `var`; its gradient is 0 where the deviation is."""
     return np.sqrt(_var(input, dim, correction, keepdim))
@@ -463,7 +463,7 @@ def _softmax_times(input, out, g):
 
 
 @op(reduction, signature="input, dim, keepdim=False", prepare=dims_setting, promote=_as_float, onnx="ReduceLogSumExp",
-    kernel=Kernel("reduce:logsumexp", above=SUMS),
+    kernel=Kernel("reduce:logsumexp", above=SOME),
     vjp=[lambda g, input, out, dim, keepdim: _softmax_times(
         input, restore(out, dim, keepdim, input.ndim), restore(g, dim, keepdim, input.ndim))],
     aliases=["special.logsumexp"], samples=[sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True)])  # fmt: skip

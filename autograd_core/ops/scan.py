@@ -7,7 +7,7 @@ import numpy as np
 from .. import ops
 from ..registry import Kernel, composite, op, reduction
 from ..shapes import normalize_dim, numpy_dtype, promote_to_float
-from .reduce import LARGE, one_dim_setting, sum_dtype
+from .reduce import SOME, one_dim_setting, sum_dtype
 from .samples import distinct, integer, real, sample
 
 LINES = [sample(real(3, 4), 1), sample(real(2, 3, 2), -2), sample(real(), 0)]
@@ -28,14 +28,14 @@ def _accumulate_from_end(function, input, dim):
 
 
 @op(reduction, signature="input, dim, *, dtype=None", prepare=one_dim_setting, inplace=True,
-    kernel=Kernel("scan:cumsum", above=LARGE), samples=LINES, onnx="CumSum",
+    kernel=Kernel("scan:cumsum", above=SOME), samples=LINES, onnx="CumSum",
     vjp=[lambda g, dim: cumsum_from_end(g, dim=dim)])  # fmt: skip
 def cumsum(input, *, dim, dtype):
     """Running sums along ``dim``. Integers and booleans are summed as int64; large arrays of float32 in float64."""
     return _accumulate(np.add, input, dim, dtype)
 
 
-@op(reduction, namespace="internal", kernel=Kernel("scan:cumsum_from_end", above=LARGE), prepare=one_dim_setting,
+@op(reduction, namespace="internal", kernel=Kernel("scan:cumsum_from_end", above=SOME), prepare=one_dim_setting,
     samples=LINES, vjp=[lambda g, dim: cumsum(g, dim)])  # fmt: skip
 def cumsum_from_end(input, *, dim):
     """Sums of each element and those behind it along ``dim``: the adjoint of `cumsum`."""
@@ -43,7 +43,7 @@ def cumsum_from_end(input, *, dim):
 
 
 @op(reduction, signature="input, dim, *, dtype=None", prepare=one_dim_setting, inplace=True,
-    kernel=Kernel("scan:cumprod", above=LARGE), samples=[*LINES, sample(integer(3, 4, low=0, high=3), 1)],
+    kernel=Kernel("scan:cumprod", above=SOME), samples=[*LINES, sample(integer(3, 4, low=0, high=3), 1)],
     vjp=[lambda g, input, out, dim: g if input.ndim == 0 else
          _earlier(out, dim) * ops.backward_recurrence(_next(input, dim), g, dim=dim)])  # fmt: skip
 def cumprod(input, *, dim, dtype):
@@ -55,7 +55,7 @@ def cumprod(input, *, dim, dtype):
     return _accumulate(np.multiply, input, dim, dtype)
 
 
-@op(reduction, namespace="internal", kernel=Kernel("scan:backward_recurrence", above=LARGE), vjp=[
+@op(reduction, namespace="internal", kernel=Kernel("scan:backward_recurrence", above=SOME), vjp=[
     lambda g, out, coefficients, dim: forward_recurrence(coefficients, g, dim) * _next(out, dim),
     lambda g, coefficients, dim: forward_recurrence(coefficients, g, dim)],
     samples=[sample(real(3, 4), real(3, 4), dim=1)])  # fmt: skip
@@ -110,14 +110,14 @@ def _products_around(input, dim):
     return _earlier(ops.cumprod(input, dim), dim) * ops.cat([behind[_part(dim, 1, None)], last], dim)
 
 
-@op(reduction, namespace="internal", kernel=Kernel("scan:products_of_others", above=LARGE), vjp=(),
+@op(reduction, namespace="internal", kernel=Kernel("scan:products_of_others", above=SOME), vjp=(),
     composite=_products_around, samples=[sample(real(3, 4), dim=1), sample(real(2, 3, 2), dim=0)])  # fmt: skip
 def products_of_others(input, *, dim):
     """For each element the product of the others along ``dim``, without a division, so that zeros need no care."""
     return _products_around(input, dim)
 
 
-@op(reduction, signature="input, dim", prepare=one_dim_setting, kernel=Kernel("scan:logcumsumexp", above=LARGE),
+@op(reduction, signature="input, dim", prepare=one_dim_setting, kernel=Kernel("scan:logcumsumexp", above=SOME),
     samples=LINES, vjp=[_logcumsumexp_gradient])  # fmt: skip
 def logcumsumexp(input, *, dim):
     """log(cumsum(exp(x))) along ``dim``, without overflow."""
@@ -142,13 +142,13 @@ def _running_extreme(extreme, input, dim):
     return values, np.maximum.accumulate(reached * places, dim)
 
 
-@op(reduction, kernel=Kernel("scan:cummax", above=LARGE), **RUNNING)
+@op(reduction, kernel=Kernel("scan:cummax", above=SOME), **RUNNING)
 def cummax(input, *, dim):
     """Running maxima along ``dim``, and the last places where they were reached."""
     return _running_extreme(np.maximum, input, dim)
 
 
-@op(reduction, kernel=Kernel("scan:cummin", above=LARGE), **RUNNING)
+@op(reduction, kernel=Kernel("scan:cummin", above=SOME), **RUNNING)
 def cummin(input, *, dim):
     """Running minima along ``dim``, and the last places where they were reached."""
     return _running_extreme(np.minimum, input, dim)
