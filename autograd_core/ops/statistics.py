@@ -322,9 +322,9 @@ def differences(input, *, dim):
 def differences_backward(g, *, dim):
     """The gradient of `differences`: that of the difference before, less that of the one behind."""
     found = np.empty((*g.shape[:dim], g.shape[dim] + 1, *g.shape[dim + 1 :]), g.dtype)
-    np.subtract(g[_slice(dim, 0, -1)], g[_slice(dim, 1, None)], out=found[_slice(dim, 1, -1)])
-    found[_slice(dim, -1, None)] = g[_slice(dim, -1, None)]
-    found[_slice(dim, 0, 1)] = -g[_slice(dim, 0, 1)]
+    found[_slice(dim, 0, 1)] = 0
+    found[_slice(dim, 1, None)] = g
+    found[_slice(dim, 0, -1)] -= g
     return found
 
 
