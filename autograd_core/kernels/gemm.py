@@ -610,3 +610,10 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Plan | None:
     if 2 * math.prod(x.shape) * weight.shape[0] < EAGER_LINEAR:
         return None
     return gemm_in_order(x, Array(weight.shape[::-1], weight.strides[::-1], weight.dtype), bias)
+
+
+def matmul_added(input: Array, left: Array, right: Array) -> Plan | None:
+    """Plan ``input + left @ right`` for an eager call, as :func:`matmul`."""
+    if 2 * math.prod(left.shape) * right.shape[-1] < EAGER_LEAST:
+        return None
+    return gemm(left, right, residual=input)

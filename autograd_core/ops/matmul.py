@@ -11,7 +11,7 @@ import numpy as np
 from .. import ops
 from ..kernels.blas import blas_one_thread
 from ..registry import Kernel, composite, contraction, op
-from ..shapes import ndarray, normalize_dim
+from ..shapes import ndarray, normalize_dim, numpy_dtype
 from .reduce import LARGE
 from .samples import real, sample
 
@@ -301,12 +301,31 @@ def _fits(name, input, shape):
         raise RuntimeError(f"{name}: input {list(own)} does not expand to the product's {list(shape)}")
 
 
+@op(contraction, namespace="internal", promote=False, kernel=Kernel("gemm:matmul_added", by=1),
+    vjp=[lambda g: g, lambda g, right: ops.matmul(g, ops.transpose(right, -2, -1)),
+         lambda g, left: ops.matmul(ops.transpose(left, -2, -1), g)],
+    samples=[sample(real(3, 2), real(3, 4), real(4, 2)), sample(real(2), real(5, 3, 4), real(5, 4, 2))])  # fmt: skip
+def matmul_added(input, left, right):
+    """input + left @ right for stacks of matrices of one length, ``input`` being expanded."""
+    return np.matmul(left, right) + input
+
+
+def _products_added(name, input, left, right, beta, alpha, multiply, ndim):
+    """beta * input + alpha * multiply(left, right): in one operation where nothing is scaled."""
+    if beta == 1 == alpha and left.dtype == right.dtype == input.dtype and left.ndim == ndim == right.ndim:
+        shape, other = tuple(left.shape), tuple(right.shape)
+        if shape[-1] == other[-2] and shape[:-2] == other[:-2] and numpy_dtype(left.dtype).kind == "f":
+            _fits(name, input, (*shape[:-1], other[-1]))
+            return ops.matmul_added(input, left, right)
+    return _blend(name, input, multiply(left, right), beta, alpha)
+
+
 @op(composite, out=True, inplace=True,
     samples=[sample(real(3, 2), real(3, 4), real(4, 2)),
              sample(real(2), real(3, 4), real(4, 2), beta=0.5)])  # fmt: skip
 def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     """beta * input + alpha * (mat1 @ mat2) for matrices."""
-    return _blend("addmm", input, ops.mm(mat1, mat2), beta, alpha)
+    return _products_added("addmm", input, mat1, mat2, beta, alpha, ops.mm, 2)
 
 
 @op(composite, out=True, inplace=True, samples=[sample(real(3), real(3, 4), real(4), alpha=2)])
@@ -327,7 +346,7 @@ def addr(input, vec1, vec2, *, beta=1, alpha=1):
 @op(composite, out=True, inplace=True, samples=[sample(real(2, 3, 2), real(2, 3, 4), real(2, 4, 2), beta=0.5, alpha=2)])
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta * input + alpha * (batch1 @ batch2) for stacks of matrices."""
-    return _blend("baddbmm", input, ops.bmm(batch1, batch2), beta, alpha)
+    return _products_added("baddbmm", input, batch1, batch2, beta, alpha, ops.bmm, 3)
 
 
 @op(composite, out=True, inplace=True, samples=[sample(real(3, 2), real(2, 3, 4), real(2, 4, 2), beta=0.5)])
