@@ -273,7 +273,7 @@ def _by_running(input, running_mean, running_var, weight, bias, eps):
     scale = 1 / ops.sqrt(running_var + eps)
     scale = scale if weight is None else scale * weight
     shift = -running_mean * scale if bias is None else bias - running_mean * scale
-    return input * _by_channel(scale, input.ndim) + _by_channel(shift, input.ndim)
+    return ops.addcmul(_by_channel(shift, input.ndim), input, _by_channel(scale, input.ndim))
 
 
 BATCH = [

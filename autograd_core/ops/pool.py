@@ -17,6 +17,10 @@ from ..registry import Kernel, network, op
 from .conv import inner, output_size
 from .samples import distinct, integer, real, sample
 
+LEAST = 256
+"""Elements from which kernels are used: the bodies take many small steps."""
+
+
 # ---------------------------------------------------------------------------------------------------- planes
 
 
@@ -35,7 +39,7 @@ def take_at(input, indices, *, rank):
     return found.reshape(indices.shape)
 
 
-@op(network, namespace="internal", kernel=Kernel("pool:plan_place_at", 2048),
+@op(network, namespace="internal", kernel=Kernel("pool:plan_place_at", LEAST),
     vjp=[lambda g, indices, size: ops.take_at(g, indices, rank=len(size))],
     samples=[sample(real(2, 3, 2), integer(2, 3, 2, high=4), size=(4,))])  # fmt: skip
 def place_at(input, indices, *, size):
@@ -144,7 +148,7 @@ def _winners(input, starts, lengths, dilation):
     network,
     namespace="internal",
     outputs="out indices",
-    kernel=Kernel("pool:plan_max_pool"),
+    kernel=Kernel("pool:plan_max_pool", LEAST),
     onnx="MaxPool",
     vjp=lambda gs, indices, input_shape: (ops.place_at(gs[0], indices, size=input_shape[2:]),),
     samples=[
@@ -168,7 +172,7 @@ def max_pool(input, *, kernel_size, stride, padding, dilation, ceil_mode):
 @op(
     network,
     namespace="internal",
-    kernel=Kernel("pool:plan_largest"),
+    kernel=Kernel("pool:plan_largest", LEAST),
     vjp=[
         lambda g, input, kernel_size, stride, padding, dilation, ceil_mode: ops.place_at(
             g,
@@ -182,9 +186,14 @@ def max_pool(input, *, kernel_size, stride, padding, dilation, ceil_mode):
 )
 def largest_of_windows(input, *, kernel_size, stride, padding, dilation, ceil_mode):
     """The values of `max_pool` alone: where no gradient is wanted, nobody asks which elements they are."""
-    return ops.max_pool(
-        input, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
-    )[0]
+    out = pool_size(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
+    lowest = -np.inf if input.dtype.kind == "f" else np.iinfo(input.dtype).min
+    framed = _framed(input, out, kernel_size, stride, padding, dilation, lowest)
+    seen = [_seen(framed, offset, out, stride, dilation) for offset in product(*map(range, kernel_size))]
+    best = seen[0].copy()
+    for value in seen[1:]:
+        np.maximum(best, value, out=best)
+    return best
 
 
 SMALL = 32
@@ -229,7 +238,7 @@ def _adaptive_windows(size, output_size):
     network,
     namespace="internal",
     outputs="out indices",
-    kernel=Kernel("adaptive_pool:adaptive_max_pool"),
+    kernel=Kernel("adaptive_pool:adaptive_max_pool", LEAST),
     vjp=lambda gs, indices, input_shape: (ops.place_at(gs[0], indices, size=input_shape[2:]),),
     samples=[sample(distinct(2, 2, 5, 4), output_size=(3, 2)), sample(distinct(1, 2, 4), output_size=(1,))],
 )
@@ -243,7 +252,7 @@ def adaptive_max_pool(input, *, output_size):
     network,
     namespace="internal",
     outputs="out indices",
-    kernel=Kernel("adaptive_pool:fractional_max_pool"),
+    kernel=Kernel("adaptive_pool:fractional_max_pool", LEAST),
     vjp=lambda gs, indices, input_shape: (ops.place_at(gs[0], indices, size=input_shape[2:]),),
     samples=[sample(distinct(1, 2, 5, 5), np.full((1, 2, 2), 0.4), kernel_size=(2, 2), output_size=(3, 3))],
 )
@@ -296,7 +305,7 @@ def unpool(input, indices, *, size):
 @op(
     network,
     namespace="internal",
-    kernel=Kernel("pool:plan_window_sum"),
+    kernel=Kernel("pool:plan_window_sum", LEAST),
     vjp=[
         lambda g, input_shape, kernel_size, stride, padding, ceil_mode: ops.window_spread(
             g, size=input_shape[2:], kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
@@ -315,7 +324,7 @@ def window_sum(input, *, kernel_size, stride, padding, ceil_mode):
     return total.astype(input.dtype, copy=False)
 
 
-@op(network, namespace="internal", kernel=Kernel("pool:plan_window_spread", 2048),
+@op(network, namespace="internal", kernel=Kernel("pool:plan_window_spread", LEAST),
     vjp=[lambda g, kernel_size, stride, padding, ceil_mode: ops.window_sum(
     g, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)],
     samples=[sample(real(2, 2, 3, 4), size=(5, 4), **SQUARE, ceil_mode=True)])  # fmt: skip

@@ -28,7 +28,7 @@ def pad_constant(input, *, widths, value):
         raise RuntimeError(
             f"pad: the result would have shape {list(shape)}, from input {list(input.shape)} and widths {widths}"
         )
-    out = np.full(shape, value, input.dtype)
+    out = np.zeros(shape, input.dtype) if value == 0 else np.full(shape, value, input.dtype)
     every = list(zip(input.shape, shape, widths, strict=True))
     target = tuple([slice(max(a, 0), m - max(b, 0)) for _, m, (a, b) in every])
     source = tuple([slice(max(-a, 0), n - max(-b, 0)) for n, _, (a, b) in every])

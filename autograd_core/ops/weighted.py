@@ -42,6 +42,16 @@ class Table:
         return np.ones(len(self.positions)) if self.weights is None else self.weights
 
     @functools.cached_property
+    def single(self) -> bool:
+        """Whether each element of the result is made of one."""
+        return bool((np.diff(self.starts) == 1).all())
+
+    @functools.cached_property
+    def filled(self) -> np.ndarray:
+        """The elements of the result that are made of any."""
+        return np.flatnonzero(np.diff(self.starts))
+
+    @functools.cached_property
     def turned(self) -> Table:
         """The table of the adjoint; weights of the same pair are added up."""
         rows = np.repeat(np.arange(self.out), np.diff(self.starts))
@@ -57,15 +67,13 @@ class Table:
         x = x.take(self.positions, dim)
         if self.weights is not None:
             x *= self.weights.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1 - dim))
-        counts = np.diff(self.starts)
-        if (counts == 1).all():
+        if self.single:
             return x
-        if counts.all():
+        if len(self.filled) == self.out:
             return np.add.reduceat(x, self.starts[:-1], dim)
         out = np.zeros((*x.shape[:dim], self.out, *x.shape[dim + 1 :]), x.dtype)
-        filled = np.flatnonzero(counts)
-        if len(filled):
-            out[(slice(None),) * dim + (filled,)] = np.add.reduceat(x, self.starts[filled], dim)
+        if len(self.filled):
+            out[(slice(None),) * dim + (self.filled,)] = np.add.reduceat(x, self.starts[self.filled], dim)
         return out
 
     def __repr__(self):
