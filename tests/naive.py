@@ -369,6 +369,11 @@ def half_spectrum(g):
     return g @ waves.T
 
 
+def repeated(value, shape):
+    """An array of one value."""
+    return np.array([value] * math.prod(shape)).reshape(shape)
+
+
 def reduced(function, x, dims):
     """``function`` of the list of the elements that meet in each output, which lists them in C order."""
     kept = [d for d in range(x.ndim) if d not in dims]

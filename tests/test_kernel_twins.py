@@ -11,7 +11,7 @@ import pytest
 from kernel_kit import run_everywhere, strided_like
 
 from autograd_core import kernels
-from autograd_core.kernels import chances, draws, elements, indexing, moves
+from autograd_core.kernels import chances, constant, draws, elements, indexing, moves
 from autograd_core.kernels.plan import execute
 
 TWINS = {
@@ -19,6 +19,7 @@ TWINS = {
     "adaptive_pool": ("window_maxima draw_windows", "largest_of_boxes"),
     "attention": ("pack_rows pack_panels forward backward row_dots unpad", "attention"),
     "chances": ("poisson choose", "poisson"),
+    "constant": ("repeat", "repeated"),
     "conv_correlate": ("by_channels by_pixels", "convolution"),
     "conv_depthwise": ("correlate_planes sum_planes", "convolution"),
     "conv_last_tiles": ("correlate_tiles weight_tiles combine_tiles turn_images", "convolution"),
@@ -113,6 +114,14 @@ def test_draws(name, dtype, settings):
         for _, got in run_everywhere(draws.plan_draw, (source,), lanes=(4, 16), shape=(size,), name=name,
                                      dtype=np.dtype(dtype), **settings):  # fmt: skip
             np.testing.assert_allclose(got, expected[:size].astype(dtype), rtol=bound, atol=bound)
+
+
+@pytest.mark.parametrize("value", [np.float32(math.nan), np.float64(1.5), np.int8(-3), np.float16(2), np.bool_(True)])
+def test_constants(value):
+    for shape in ((1,), (5, 13), (300, 257)):
+        for _, got in run_everywhere(constant.plan_constant, (np.array(value),), lanes=(4, 16), shape=shape):
+            assert got.dtype == value.dtype
+            np.testing.assert_array_equal(got, naive.repeated(value, shape))
 
 
 def test_counts_and_picks_by_chance():

@@ -154,10 +154,21 @@ def _of_shape(function):
 
 
 def _filled_with(value, shape, dtype):
-    """As `numpy.full`, which takes five times as long for small arrays."""
+    """As `numpy.full`, which takes five times as long for small arrays and is not shared by threads for large ones."""
     made = np.empty(shape, dtype)
+    if made.nbytes >= LARGE:
+        from ..kernels.constant import plan_constant
+        from ..kernels.plan import execute
+
+        one = np.empty((), dtype)
+        one.fill(value)
+        return execute(plan_constant, (one,), shape=made.shape)
     made.fill(value)
     return made
+
+
+LARGE = 256 << 10
+"""Bytes from which an array of one value is filled by a kernel."""
 
 
 def _ones(shape, dtype):
@@ -247,7 +258,7 @@ def fill(input, value):
     """``value`` (a number or a 0-d tensor) everywhere, in the shape and type of the input."""
     if np.ndim(value):
         raise RuntimeError(f"fill: only 0-d tensors can be filled in, got shape {list(np.shape(value))}")
-    return np.full_like(input, value, order="C", subok=False)
+    return _filled_with(value, input.shape, input.dtype)
 
 
 # ---------------------------------------------------------------------------------------------------- ranges
@@ -516,9 +527,8 @@ def meshgrid(*tensors, indexing="ij"):
     shape = tuple(t.shape[0] if t.ndim else 1 for t in given)
     grids = []
     for i, t in enumerate(given):
-        spread = [1] * len(given)
-        spread[i] = shape[i]
-        grids.append(ops.expand(ops.reshape(t, tuple(spread)), shape))
+        column = ops.reshape(t, (shape[i], *[1] * (len(given) - 1 - i))) if i < len(given) - 1 else t
+        grids.append(ops.expand(column, shape))
     if swap:
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
