@@ -46,13 +46,9 @@ def _checked_list(name, tensors):
     if not tensors:
         raise RuntimeError(f"{name}: expected a non-empty list of Tensors")
     for number, entry in enumerate(tensors):
-        if not isinstance(entry, (Tensor, np.ndarray)):
+        if type(entry) is not Tensor and not isinstance(entry, (Tensor, np.ndarray)):
             raise TypeError(f"{name}: element {number} must be a Tensor, got {type(entry).__name__}")
     return tensors
-
-
-def _finished(result, out):
-    return result if out is None else write_out(out, result)
 
 
 @op(
@@ -62,28 +58,29 @@ def _finished(result, out):
 )
 def cat(tensors, dim=0, *, out=None):
     """Tensors one after the other along ``dim``; their other sizes must agree (empty 1-d ones are left out)."""
-    tensors = _checked_list("cat", tensors)
-    ndim = max([t.ndim for t in tensors])
-    if any(t.ndim == 0 for t in tensors):
+    ndims = [t.ndim for t in _checked_list("cat", tensors)]
+    if 0 in ndims:
         raise RuntimeError("cat: 0-d tensors cannot be concatenated; use stack")
-    return _finished(ops.join(*tensors, dim=normalize_dim(dim, ndim)), out)
+    found = ops.join(*tensors, dim=normalize_dim(dim, max(ndims)))
+    return found if out is None else write_out(out, found)
 
 
 @op(views, vjp=lambda g, dim: ops.unbind(g, dim), promote=promote, samples=[sample(real(2, 3), real(2, 3), dim=1)],
     namespace="internal")  # fmt: skip
 def pile(*tensors, dim):
     """See `stack`."""
-    return np.stack(tensors, dim)
+    return np.concatenate([t[(*(FULL,) * dim, None)] for t in tensors], dim)
 
 
 @op(composite, samples=[sample([real(3), real(3)]), sample([real(2, 3), real(2, 3)], -1)])
 def stack(tensors, dim=0, *, out=None):
     """Tensors of one shape side by side along a new dimension ``dim``."""
     tensors = _checked_list("stack", tensors)
-    shapes = {tuple(t.shape) for t in tensors}
-    if len(shapes) > 1:
+    first = tensors[0].shape
+    if any([t.shape != first for t in tensors]):
         raise RuntimeError(f"stack: expects each tensor to be of equal size, got {[list(t.shape) for t in tensors]}")
-    return _finished(ops.pile(*tensors, dim=normalize_dim(dim, tensors[0].ndim + 1)), out)
+    found = ops.pile(*tensors, dim=normalize_dim(dim, len(first) + 1))
+    return found if out is None else write_out(out, found)
 
 
 @op(composite, samples=[real(), sample(real(3), real(2, 2))])

@@ -239,11 +239,12 @@ def combine_slices(input, source, index, *, dim, how):
 
 def _cut(src, index):
     """The part of ``src`` that lies under ``index``."""
-    if tuple(src.shape) == tuple(index.shape) or not prod(index.shape):
+    have, want = values_of(src).shape, values_of(index).shape
+    if have == want or 0 in want:
         return src
-    if src.ndim != index.ndim or any(n > have for n, have in zip(index.shape, src.shape, strict=True)):
-        raise RuntimeError(f"scatter: index of shape {list(index.shape)} does not fit src of {list(src.shape)}")
-    return ops.slice_view(src, tuple([slice(n) for n in index.shape]))
+    if len(have) != len(want) or any([n > most for n, most in zip(want, have, strict=True)]):
+        raise RuntimeError(f"scatter: index of shape {list(want)} does not fit src of {list(have)}")
+    return ops.slice_view(src, (*map(slice, want), ...))
 
 
 SCATTERS = {"add": "scatter_sum", "sum": "scatter_sum", "multiply": "scatter_prod", "prod": "scatter_prod"}
@@ -370,14 +371,15 @@ def take_along_dim(input, indices, dim=None, *, out=None):
         return ops.gather(
             ops.reshape(input, (prod(input.shape),)), 0, ops.reshape(indices, (prod(indices.shape),)), out=out
         )
-    if input.ndim != indices.ndim:
+    own, shape = values_of(input).shape, values_of(indices).shape
+    if len(own) != len(shape):
         raise RuntimeError(
-            f"take_along_dim: input and indices must have as many dimensions, got {input.ndim} and {indices.ndim}"
+            f"take_along_dim: input and indices must have as many dimensions, got {len(own)} and {len(shape)}"
         )
-    dim = normalize_dim(dim, input.ndim)
-    own, shape = tuple(input.shape), tuple(indices.shape)
-    if (state.watch is not None and state.watch.steers) or not within(values_of(indices), 0, own[dim] if own else 1):
-        indices = ops.where(indices < 0, indices + (own[dim] if own else 1), indices)
+    dim = normalize_dim(dim, len(own))
+    size = own[dim] if own else 1
+    if (state.watch is not None and state.watch.steers) or not within(values_of(indices), 0, size):
+        indices = ops.where(indices < 0, indices + size, indices)
     if own[:dim] != shape[:dim] or own[dim + 1 :] != shape[dim + 1 :]:
         common = np.broadcast_shapes((*own[:dim], 1, *own[dim + 1 :]), (*shape[:dim], 1, *shape[dim + 1 :]))
         input = ops.expand(input, (*common[:dim], own[dim], *common[dim + 1 :]))
