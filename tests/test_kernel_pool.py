@@ -81,6 +81,14 @@ def test_elements_are_added_at_their_indices():
         np.testing.assert_allclose(got, expected, 1e-5, 1e-5)
 
 
+def test_elements_are_put_at_their_indices_and_taken_from_there():
+    x = values((2, 3, 3, 5), "normal")
+    indices = np.random.default_rng(1).permutation(20)[:15].reshape(3, 5) + np.zeros((2, 3, 1, 1), np.int64)
+    for _, got in run_everywhere(pool.plan_unpool, (x, indices), size=(4, 5)):
+        np.testing.assert_array_equal(got, naive.place_at(x, indices, (4, 5)))
+        np.testing.assert_array_equal(execute(pool.plan_take_at, (got, indices), rank=2), x)
+
+
 @pytest.mark.parametrize("kind", ["normal", "ties", "special"])
 @pytest.mark.parametrize(("shape", "out"), [((2, 3, 7, 40), (3, 2)), ((2, 2, 45), (4,)), ((1, 2, 4, 5, 6), (2, 7, 3))])
 def test_maxima_of_windows_that_share_a_plane_out(shape, out, kind):

@@ -48,7 +48,7 @@ TWINS = {
     "order": ("sort_lines top_lines mode_lines", "ordered"),
     "multilabel": ("hinges", "label_hinges"),
     "norms": ("segments roots products", "norm"),
-    "pool": ("maxima sums spread fold place", "max_pool"),
+    "pool": ("maxima sums spread fold place take", "max_pool"),
     "recurrent_steps": ("pack scan scan_back begin sum_biases lay_rows lay_before", "recurrent"),
     "reduce": ("reduce_rows reduce_columns log_sum_rows log_sum_columns place_rows place_columns", "reduced"),
     "searching": ("search_lines", "insertion_point"),

@@ -178,8 +178,11 @@ def fold(dtype, lanes):
 
 
 @range_kernel
-def place(dtype, lanes):
-    """Planes of zeros with elements added at flat indices. Context: elements, indices, target, their count, size."""
+def place(dtype, lanes, adds):
+    """Planes of zeros with elements added at flat indices, or (not ``adds``) put there, the last of several staying.
+
+    Context: elements, indices, target, their count, size.
+    """
     S, V, L = simd.scalar(dtype), simd.vector(dtype, lanes), simd.scalar(np.int64)
 
     def kernel(context, start, stop):
@@ -194,7 +197,26 @@ def place(dtype, lanes):
             for i in range(count):
                 at = indices[i]
                 if 0 <= at < size:
-                    target[at] += source[i]
+                    target[at] = target[at] + source[i] if adds else source[i]
+
+    return kernel
+
+
+@range_kernel
+def take(dtype):
+    """Elements of planes at flat indices. Context: planes, indices, target, elements taken of each, size of a plane."""
+    S, L = simd.scalar(dtype), simd.scalar(np.int64)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        count, size = w[3], w[4]
+        for plane in range(start, stop):
+            source = simd.advance(simd.pointer(w[0], S), plane * size)
+            indices = simd.advance(simd.pointer(w[1], L), plane * count)
+            target = simd.advance(simd.pointer(w[2], S), plane * count)
+            for i in range(count):
+                at = indices[i]
+                target[i] = source[at] if 0 <= at < size else S(0)
 
     return kernel
 
@@ -300,13 +322,29 @@ def plan_fold(input: Array, *, size: tuple[int, ...], kernel: tuple[int, ...], s
     return Plan((Spec(shape, input.dtype),), (call,))
 
 
-def plan_place_at(input: Array, indices: Array, *, size: tuple[int, ...]) -> Plan | None:
+def plan_take_at(input: Array, indices: Array, *, rank: int) -> Plan | None:
+    """Plan ``ops.take_at``: elements of the planes, the last ``rank`` dims of ``input``, at flat ``indices``."""
+    if not (served(input, min(rank, 3)) and indices.dtype == np.int64 and is_c_ordered(indices)):
+        return None
+    lead = len(input.shape) - rank
+    plane, count = math.prod(input.shape[lead:]), math.prod(indices.shape[lead:])
+    call = Call(take(input.dtype), (inp(0), inp(1), out(0), count, plane), math.prod(indices.shape[:lead]),
+                grain(max(plane, count)))
+    return Plan((Spec(indices.shape, input.dtype),), (call,))
+
+
+def plan_unpool(input: Array, indices: Array, *, size: tuple[int, ...]) -> Plan | None:
+    """Plan ``ops.unpool``: planes of zeros but for the elements of ``input`` at flat ``indices``."""
+    return plan_place_at(input, indices, size=size, adds=False)
+
+
+def plan_place_at(input: Array, indices: Array, *, size: tuple[int, ...], adds: bool = True) -> Plan | None:
     """Plan ``ops.place_at``: planes of ``size`` with the elements of ``input`` added at flat ``indices``."""
     rank = len(size)
     if not (served(input, min(rank, 3)) and indices.dtype == np.int64 and is_c_ordered(indices)):
         return None
     lead, plane = input.shape[:len(input.shape) - rank], math.prod(size)
     count = math.prod(input.shape[len(lead):])
-    call = Call(place(input.dtype, host.lanes(input.dtype)), (inp(0), inp(1), out(0), count, plane), math.prod(lead),
+    call = Call(place(input.dtype, host.lanes(input.dtype), adds), (inp(0), inp(1), out(0), count, plane), math.prod(lead),
                 grain(max(plane, count)))
     return Plan((Spec((*lead, *size), input.dtype),), (call,))

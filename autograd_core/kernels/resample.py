@@ -261,7 +261,8 @@ def weighted_sum(x: Array, *, tables: tuple[Any, ...]) -> Plan | None:
     kind, columns, run = _column_words(tables[2], size[2], x.dtype)
     planes, rows = _row_words(tables[0], size[0]), _row_words(tables[1], size[1])
     places = [8 * n for n in (HEAD, HEAD + len(planes), HEAD + len(planes) + len(rows))]
-    count, grain = lead * sizes[0] * sizes[1], max(1, GRAIN // max(size[2], sizes[2]))
+    looks = sizes[2] if kind in (PICKED, PAIRED) and tables[:2] == (None, None) else max(size[2], sizes[2])
+    count, grain = lead * sizes[0] * sizes[1], max(1, GRAIN // looks)
     context = (inp(0), out(0), scratch(0), *size, *sizes, grain, places[0], places[1], kind, places[2], *run,
                *planes, *rows, *columns)  # fmt: skip
     ends = tuple(n if m is None else m for n, m in zip(shape[-3:], made, strict=True))

@@ -29,7 +29,7 @@ def _planes(array, size):
     return array.reshape(prod(array.shape[: array.ndim - len(size)]), prod(size))
 
 
-@op(network, namespace="internal", vjp=[
+@op(network, namespace="internal", kernel=Kernel("pool:plan_take_at", LEAST), vjp=[
     lambda g, indices, input_shape, rank: ops.place_at(g, indices, size=input_shape[len(input_shape) - rank:])],
     samples=[sample(real(2, 3, 4), integer(2, 3, 2, high=4), rank=1)])  # fmt: skip
 def take_at(input, indices, *, rank):
@@ -286,15 +286,30 @@ def _fractional_starts(draws, size, out, kernel):
     return starts
 
 
-@op(network, namespace="internal", vjp=[lambda g, indices, size: ops.take_at(g, indices, rank=len(size))],
-    samples=[sample(real(1, 2, 2), np.array([[[0, 3], [1, 2]]]), size=(4,))])  # fmt: skip
+def _are_inside(indices, size):
+    """Whether flat indices lie in a plane of ``size``; negative ones are large, too, when their signs are ignored."""
+    return not indices.size or bool(np.maximum.reduce(indices.view(np.uint64), None) < prod(size))
+
+
+@op(
+    network,
+    namespace="internal",
+    kernel=Kernel(
+        "pool:plan_unpool",
+        LEAST,
+        when=lambda input, indices, size: _are_inside(indices, size),
+        indices=lambda input, indices, size: (1, prod(size), 0),
+    ),
+    vjp=[lambda g, indices, size: ops.take_at(g, indices, rank=len(size))],
+    samples=[sample(real(1, 2, 2), np.array([[[0, 3], [1, 2]]]), size=(4,))],
+)
 def unpool(input, indices, *, size):
     """Planes of ``size``, zero but for the elements of ``input`` at flat ``indices``.
 
     The last of several at one place stays.
     """
     lead, plane = input.shape[: input.ndim - len(size)], prod(size)
-    if indices.size and np.maximum.reduce(indices.view(np.uint64), None) >= plane:  # negative ones are large, too
+    if not _are_inside(indices, size):
         raise IndexError(f"indices must lie in a plane of size {list(size)}, got {indices.min()} to {indices.max()}")
     rows, count = prod(lead), prod(input.shape[len(lead) :])
     out = np.zeros(rows * plane, input.dtype)
