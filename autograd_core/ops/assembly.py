@@ -58,7 +58,11 @@ def _checked_list(name, tensors):
 )
 def cat(tensors, dim=0, *, out=None):
     """Tensors one after the other along ``dim``; their other sizes must agree (empty 1-d ones are left out)."""
-    ndims = [t.ndim for t in _checked_list("cat", tensors)]
+    return _joined(_checked_list("cat", tensors), dim, out)
+
+
+def _joined(tensors, dim, out):
+    ndims = [t.ndim for t in tensors]
     if 0 in ndims:
         raise RuntimeError("cat: 0-d tensors cannot be concatenated; use stack")
     found = ops.join(*tensors, dim=normalize_dim(dim, max(ndims)))
@@ -83,60 +87,69 @@ def stack(tensors, dim=0, *, out=None):
     return found if out is None else write_out(out, found)
 
 
+def _one_dim(t):
+    return ops.reshape(t, (1,)) if t.ndim == 0 else t
+
+
+def _two_dims(t):
+    return ops.reshape(t, (1, prod(t.shape))) if t.ndim < 2 else t
+
+
+def _three_dims(t):
+    if t.ndim > 2:
+        return t
+    return ops.reshape(t, (*t.shape, 1) if t.ndim == 2 else (1, *t.shape, 1) if t.ndim else (1, 1, 1))
+
+
+def _grown(grow, tensors):
+    """One tensor, or a tuple of those that were listed, each with as many dimensions as ``grow`` gives it."""
+    if len(tensors) == 1 and not isinstance(tensors[0], (list, tuple)):
+        return grow(tensors[0])
+    return tuple([grow(t) for t in listed(tensors)])
+
+
 @op(composite, samples=[real(), sample(real(3), real(2, 2))])
 def atleast_1d(*tensors):
     """Each 0-d tensor as one of shape (1,)."""
-    found = [ops.reshape(t, (1,)) if t.ndim == 0 else t for t in listed(tensors)]
-    return found[0] if _is_one(tensors) else tuple(found)
+    return _grown(_one_dim, tensors)
 
 
 @op(composite, samples=[real(), sample(real(3), real(2, 2))])
 def atleast_2d(*tensors):
     """Each tensor with dimensions of size 1 in front until there are two."""
-    found = [ops.reshape(t, (1, prod(t.shape))) if t.ndim < 2 else t for t in listed(tensors)]
-    return found[0] if _is_one(tensors) else tuple(found)
+    return _grown(_two_dims, tensors)
 
 
 @op(composite, samples=[real(), sample(real(3), real(2, 2))])
 def atleast_3d(*tensors):
     """Each tensor with three dimensions or more: (n) becomes (1, n, 1) and (m, n) becomes (m, n, 1)."""
-
-    def grown(t):
-        shape = (1, prod(t.shape), 1) if t.ndim < 2 else (*t.shape, 1)
-        return t if t.ndim > 2 else ops.reshape(t, shape)
-
-    found = [grown(t) for t in listed(tensors)]
-    return found[0] if _is_one(tensors) else tuple(found)
-
-
-def _is_one(tensors):
-    return len(tensors) == 1 and not isinstance(tensors[0], (list, tuple))
+    return _grown(_three_dims, tensors)
 
 
 @op(composite, samples=[sample([real(3), real(2)]), sample([real(2, 3), real(2, 1)])])
 def hstack(tensors, *, out=None):
     """Tensors side by side: along the second dimension, or the first where they are 1-d."""
-    tensors = atleast_1d(_checked_list("hstack", tensors))
-    return cat(tensors, 0 if tensors[0].ndim == 1 else 1, out=out)
+    tensors = [_one_dim(t) for t in _checked_list("hstack", tensors)]
+    return _joined(tensors, 0 if tensors[0].ndim == 1 else 1, out)
 
 
 @op(composite, samples=[sample([real(3), real(3)]), sample([real(2, 3), real(1, 3)])], aliases=["row_stack"])
 def vstack(tensors, *, out=None):
     """Tensors one below the other, 1-d ones as rows."""
-    return cat(atleast_2d(_checked_list("vstack", tensors)), 0, out=out)
+    return _joined([_two_dims(t) for t in _checked_list("vstack", tensors)], 0, out)
 
 
 @op(composite, samples=[sample([real(3), real(3)]), sample([real(2, 3), real(2, 3)])])
 def dstack(tensors, *, out=None):
     """Tensors one behind the other, along the third dimension."""
-    return cat(atleast_3d(_checked_list("dstack", tensors)), 2, out=out)
+    return _joined([_three_dims(t) for t in _checked_list("dstack", tensors)], 2, out)
 
 
 @op(composite, samples=[sample([real(3), real(3, 2)])])
 def column_stack(tensors, *, out=None):
     """Tensors side by side, 1-d ones as columns."""
     columns = [ops.reshape(t, (prod(t.shape), 1)) if t.ndim < 2 else t for t in _checked_list("column_stack", tensors)]
-    return cat(columns, 1, out=out)
+    return _joined(columns, 1, out)
 
 
 def _corners(shapes):
