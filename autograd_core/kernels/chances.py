@@ -1,4 +1,4 @@
-"""Draws whose chances are given: Poisson counts and picks by weight, from the same counters as in `ops.random`."""
+"""Draws whose chances are given: Poisson counts and picks by weight, from the same counters as in `ops.drawing`."""
 from __future__ import annotations
 
 import math
@@ -41,7 +41,7 @@ def poisson(dtype, lanes):
     """Counts for rates [start, stop). Context: address of seed and offset, rates, counts.
 
     Rates below 10 by inversion of the sum of chances, others by transformed rejection: the formulas stand in
-    `ops.random`.
+    `ops.drawing`.
     """
     S, VS, V = simd.scalar(dtype), simd.vector(dtype, lanes), simd.vector(np.float64, lanes)
     U, VU, D = np.uint64, simd.vector(np.uint64, lanes), simd.scalar(np.float64)

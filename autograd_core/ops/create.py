@@ -13,11 +13,10 @@ from ..errors import EXPLAINED, placing
 from ..info import check_device, check_layout
 from ..inplace import write_out
 from ..modes import state
-from ..registry import composite, creation, op
+from ..registry import creation, op
 from ..shapes import as_shape, default_dtype, ndarray, numpy_dtype
 from ..tensor import Tensor, apply, wrap
 from .samples import integer, real, sample
-from .shape import listed
 
 INT64, FLOAT64 = np.dtype(np.int64), np.dtype(np.float64)
 
@@ -88,7 +87,8 @@ def _number(value):
     return value.item() if hasattr(value, "item") else value
 
 
-def _size(size, name):
+def size_of(size, name):
+    """``size`` as a shape without negative numbers."""
     shape = as_shape(size)
     if any(n < 0 for n in shape):
         raise RuntimeError(f"{name}: sizes must not be negative, got {list(shape)}")
@@ -96,7 +96,7 @@ def _size(size, name):
 
 
 def _sized(arrays, settings):
-    return {**settings, "size": _size(settings["size"], "size"), "dtype": numpy_dtype(settings["dtype"])}
+    return {**settings, "size": size_of(settings["size"], "size"), "dtype": numpy_dtype(settings["dtype"])}
 
 
 def _as_input(arrays, settings):
@@ -132,7 +132,7 @@ def remembered(function, small, dtype=None):
     return quick
 
 
-def _of_size(function):
+def _ofsize_of(function):
     """``function(shape, dtype)`` for sizes as they were given."""
 
     def quick(size, dtype):
@@ -175,19 +175,19 @@ def _ones(shape, dtype):
     return _filled_with(1, shape, dtype)
 
 
-@creator("*sizes, size=None", samples=SIZES, prepare=_sized, quick=_of_size(np.zeros))
+@creator("*sizes, size=None", samples=SIZES, prepare=_sized, quick=_ofsize_of(np.zeros))
 def zeros(*, size, dtype):
     """A tensor of zeros."""
     return np.zeros(size, dtype)
 
 
-@creator("*sizes, size=None", samples=SIZES, prepare=_sized, quick=_of_size(_ones))
+@creator("*sizes, size=None", samples=SIZES, prepare=_sized, quick=_ofsize_of(_ones))
 def ones(*, size, dtype):
     """A tensor of ones."""
     return _ones(size, dtype)
 
 
-@creator("*sizes, size=None", samples=[sample(0, 3)], prepare=_sized, quick=_of_size(np.empty))
+@creator("*sizes, size=None", samples=[sample(0, 3)], prepare=_sized, quick=_ofsize_of(np.empty))
 def empty(*, size, dtype):
     """A tensor whose values are whatever the memory held."""
     return np.empty(size, dtype)
@@ -197,7 +197,7 @@ def _filled(arrays, settings):
     value = _number(settings["fill_value"])
     if not isinstance(value, (int, float)):
         raise TypeError(f"full: fill_value must be a number, got {value!r}")
-    return {"size": _size(settings["size"] if hasattr(settings["size"], "__len__") else (settings["size"],), "full"),
+    return {"size": size_of(settings["size"] if hasattr(settings["size"], "__len__") else (settings["size"],), "full"),
             "fill_value": value, "dtype": numpy_dtype(settings["dtype"], _dtype_of_number(value))}  # fmt: skip
 
 
@@ -372,7 +372,7 @@ def _matrix(arrays, settings):
         "n": n,
         "m": m if m is not None else n,
         "dtype": numpy_dtype(settings["dtype"]),
-        **dict(zip("nm", _size((n, n if m is None else m), "eye"), strict=True)),
+        **dict(zip("nm", size_of((n, n if m is None else m), "eye"), strict=True)),
     }
 
 
@@ -391,48 +391,6 @@ def _identity(n, m, dtype):
 def eye(*, n, m, dtype):
     """A matrix with ones on the diagonal and zeros elsewhere."""
     return _identity(n, m, dtype)
-
-
-def _triangle(arrays, settings):
-    _size((settings["row"], settings["col"]), "indices")
-    return {**settings, "dtype": numpy_dtype(settings["dtype"], np.dtype(np.int64))}
-
-
-def _indices_of(columns):
-    """Where rows reach from columns[0] up to columns[1]: row and column numbers."""
-
-    def indices(row, col, offset, dtype):
-        first, last = columns(np.arange(row), col, offset)
-        counts = np.maximum(last - first, 0)
-        ends = np.cumsum(counts)
-        found = np.empty((2, ends[-1] if row else 0), dtype)
-        found[0] = np.repeat(np.arange(row), counts)
-        found[1] = np.arange(found.shape[1]) + np.repeat(first + counts - ends, counts)
-        return found
-
-    return indices
-
-
-def _few_indices(row, col, offset, dtype):
-    return type(row) is type(col) is type(offset) is int and row >= 0 and col >= 0 and row * col <= 4096
-
-
-_lower = _indices_of(lambda r, col, offset: (0 * r, np.clip(r + offset + 1, 0, col)))
-_upper = _indices_of(lambda r, col, offset: (np.clip(r + offset, 0, col), 0 * r + col))
-
-
-@creator("row, col, offset=0", samples=[sample(3, 4), sample(4, 3, -1)], prepare=_triangle,
-         quick=remembered(_lower, _few_indices, INT64))  # fmt: skip
-def tril_indices(*, row, col, offset, dtype):
-    """The (2, n) row and column numbers of a lower triangle: a ``row`` by ``col`` matrix, up to diagonal ``offset``."""
-    return _lower(row, col, offset, dtype)
-
-
-@creator("row, col, offset=0", samples=[sample(3, 4), sample(4, 3, 1)], prepare=_triangle,
-         quick=remembered(_upper, _few_indices, INT64))  # fmt: skip
-def triu_indices(*, row, col, offset, dtype):
-    """The (2, n) row and column numbers of an upper triangle: a ``row`` by ``col`` matrix, from diagonal ``offset``."""
-    return _upper(row, col, offset, dtype)
 
 
 def _scalar(arrays, settings):
@@ -501,73 +459,3 @@ def from_dlpack(ext_tensor) -> Tensor:
         kind = getattr(ext_tensor, "dtype", "its")
         raise TypeError(f"from_dlpack: cannot take elements of type {kind} ({error})") from None
     return wrap(as_array(array))
-
-
-# ---------------------------------------------------------------------------------------------------- products
-
-
-@op(composite, samples=[sample(real(3), real(2)), sample(real(2), real(3), indexing="xy")])
-def meshgrid(*tensors, indexing="ij"):
-    """Coordinate grids: output i varies along dimension i as ``tensors[i]`` and is constant along the others.
-
-    ``indexing="xy"`` exchanges the first two dimensions, as plots want it.
-    """
-    tensors = listed(tensors)
-    if indexing not in ("ij", "xy"):
-        raise RuntimeError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
-    if not tensors:
-        raise RuntimeError("meshgrid: expects at least one tensor")
-    for t in tensors:
-        if t.ndim > 1:
-            raise RuntimeError(f"meshgrid: expected 0-d or 1-d tensors, got shape {list(t.shape)}")
-    if len({t.dtype for t in tensors}) > 1:
-        raise RuntimeError(f"meshgrid: expects all tensors to have the same dtype, got {[t.dtype for t in tensors]}")
-    swap = indexing == "xy" and len(tensors) > 1
-    given = (tensors[1], tensors[0], *tensors[2:]) if swap else tensors
-    shape = tuple(t.shape[0] if t.ndim else 1 for t in given)
-    grids = []
-    for i, t in enumerate(given):
-        column = ops.reshape(t, (shape[i], *[1] * (len(given) - 1 - i))) if i < len(given) - 1 else t
-        grids.append(ops.expand(column, shape))
-    if swap:
-        grids[0], grids[1] = grids[1], grids[0]
-    return tuple(grids)
-
-
-@op(composite, samples=[sample(real(3), real(2))])
-def cartesian_prod(*tensors):
-    """All combinations of one element from each 1-d tensor, as rows; a single tensor is returned as it is."""
-    tensors = listed(tensors)
-    for t in tensors:
-        if t.ndim != 1:
-            raise RuntimeError(f"cartesian_prod: expects 1-d tensors, got shape {list(t.shape)}")
-    if len(tensors) == 1:
-        return tensors[0]
-    return ops.stack([ops.flatten(grid) for grid in meshgrid(*tensors)], 1)
-
-
-@op(composite, samples=[real(4), sample(real(3), 2, True)], method=True)
-def combinations(input, r=2, with_replacement=False):
-    """Rows of ``r`` elements of a 1-d tensor, in order; an element may be taken again with ``with_replacement``."""
-    if input.ndim != 1:
-        raise RuntimeError(f"combinations: expects a 1-d tensor, got shape {list(input.shape)}")
-    if r < 0:
-        raise RuntimeError(f"combinations: expects a non-negative r, got {r}")
-    if r == 0:
-        return ops.reshape(ops.narrow(input, 0, 0, 0), (0,))
-    picked = _combined(input.shape[0], r, with_replacement)
-    return ops.reshape(ops.index_select(input, 0, picked.reshape(-1)), picked.shape)
-
-
-def _combined(n, r, again):
-    """Rows of ``r`` rising numbers below ``n`` (never falling ones, if ``again``), in order."""
-    rows = np.arange(n)[:, None]
-    for _ in range(r - 1):
-        first = rows[:, -1] + (not again)
-        counts = n - first
-        ends = np.cumsum(counts)
-        longer = np.empty((ends[-1] if len(ends) else 0, rows.shape[1] + 1), np.int64)
-        longer[:, :-1] = np.repeat(rows, counts, axis=0)
-        longer[:, -1] = np.arange(len(longer)) + np.repeat(first + counts - ends, counts)
-        rows = longer
-    return rows
