@@ -22,9 +22,18 @@ CUBE = real(2, 3, 4)
 
 
 def _cat_vjp(g, dim, tensors_shapes):
-    sizes = [shape[dim] if len(shape) == g.ndim else 0 for shape in tensors_shapes]
-    parts = ops.split_with_sizes(g, sizes, dim)
-    return tuple([p if len(s) == g.ndim else ops.reshape(p, s) for p, s in zip(parts, tensors_shapes, strict=True)])
+    before, start, parts = (FULL,) * dim, 0, []
+    for shape in tensors_shapes:
+        if len(shape) != g.ndim:  # an empty one that was left out
+            parts.append(np.zeros(shape, g.dtype))
+            continue
+        parts.append(g[(*before, slice(start, start + shape[dim]))])
+        start += shape[dim]
+    return tuple(parts)
+
+
+def _stack_vjp(g, dim):
+    return tuple([g[(*(FULL,) * dim, i, ...)] for i in range(g.shape[dim])])
 
 
 @op(
@@ -69,7 +78,7 @@ def _joined(tensors, dim, out):
     return found if out is None else write_out(out, found)
 
 
-@op(views, vjp=lambda g, dim: ops.unbind(g, dim), promote=promote, samples=[sample(real(2, 3), real(2, 3), dim=1)],
+@op(views, vjp=_stack_vjp, promote=promote, samples=[sample(real(2, 3), real(2, 3), dim=1)],
     namespace="internal")  # fmt: skip
 def pile(*tensors, dim):
     """See `stack`."""
