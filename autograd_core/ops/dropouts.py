@@ -99,7 +99,7 @@ def _alpha_dropped(name, input, p, training, inplace, shape):
         return _finished(input * 0.0, input, inplace)
     scale = ((1 - p) * (1 + p * SELU_FLOOR**2)) ** -0.5
     kept = _kept(input, shape, 1 - p)
-    return _finished(input * (kept * scale) + (1 - p - kept) * (SELU_FLOOR * scale), input, inplace)
+    return _finished(ops.addcmul((1 - p - kept) * (SELU_FLOOR * scale), input, kept * scale), input, inplace)
 
 
 @op(composite, namespace="nn.functional", samples=[sample(real(3, 4), 0.3, True)])
