@@ -17,11 +17,12 @@ from autograd_core.kernels.runner import range_kernel
 from autograd_core.kernels.runs import eraser
 
 CHUNK = 16384  # elements of a chunk at least
-MANY = 1 << 40  # more elements than a row has: the loads need no masks
+MANY = 1 << 40  # more elements than a row has: loads need no masks where all windows lie inside, and so does what is
+# read behind the last of them (of the array, not of the row: those lanes are not looked at)
 MOST_STRIDE = 8  # vectors that are loaded for one vector of windows
 
 (SOURCE, TARGET, INDICES, DEPTH, HEIGHT, WIDTH, OUT_DEPTH, OUT_HEIGHT, OUT_WIDTH, TAPS_D, TAPS_H, TAPS_W,
- STRIDE_D, STRIDE_H, BEFORE_D, BEFORE_H, BEFORE_W, STEP_D, STEP_H, STEP_W) = range(20)
+ STRIDE_D, STRIDE_H, BEFORE_D, BEFORE_H, BEFORE_W, STEP_D, STEP_H, STEP_W, PLANES) = range(21)
 
 
 # ---------------------------------------------------------------------------------------------------------- kernels
@@ -38,39 +39,44 @@ def maxima(dtype, lanes, stride, indexed):
     def kernel(context, start, stop):
         w = simd.words(context)
         lowest = S(-np.inf)
-        size, windows = w[DEPTH] * w[HEIGHT] * w[WIDTH], w[OUT_DEPTH] * w[OUT_HEIGHT] * w[OUT_WIDTH]
+        depth, height, width, out_height, out_width = w[DEPTH], w[HEIGHT], w[WIDTH], w[OUT_HEIGHT], w[OUT_WIDTH]
+        taps_d, taps_h, taps_w, rows = w[TAPS_D], w[TAPS_H], w[TAPS_W], w[OUT_DEPTH] * w[OUT_HEIGHT]
+        before, step_w, size, windows = w[BEFORE_W], w[STEP_W], depth * height * width, rows * out_width
         for plane in range(start, stop):
             source = simd.advance(simd.pointer(w[SOURCE], S), plane * size)
             target = simd.advance(simd.pointer(w[TARGET], S), plane * windows)
+            room = (w[PLANES] - plane) * size
             indices = simd.advance(simd.pointer(w[INDICES], L), plane * windows)
-            for row in range(w[OUT_DEPTH] * w[OUT_HEIGHT]):
-                od = row // w[OUT_HEIGHT]
-                from_d, from_h = od * w[STRIDE_D] - w[BEFORE_D], (row - od * w[OUT_HEIGHT]) * w[STRIDE_H] - w[BEFORE_H]
-                for column in range(0, w[OUT_WIDTH], lanes):
+            for row in range(rows):
+                od = row // out_height
+                from_d, from_h = od * w[STRIDE_D] - w[BEFORE_D], (row - od * out_height) * w[STRIDE_H] - w[BEFORE_H]
+                for column in range(0, out_width, lanes):
                     best, winner = simd.full(lowest, V), simd.full(H(-1), W)
-                    first = column * stride - w[BEFORE_W]
-                    inner = first >= 0 and first + (w[TAPS_W] - 1) * w[STEP_W] + stride * lanes <= w[WIDTH]
-                    for kd in range(w[TAPS_D]):
+                    first = column * stride - before
+                    last = first + (taps_w - 1) * step_w
+                    inner = first >= 0 and last + (min(lanes, out_width - column) - 1) * stride < width
+                    for kd in range(taps_d):
                         d = from_d + kd * w[STEP_D]
-                        for kh in range(w[TAPS_H]):
+                        for kh in range(taps_h):
                             h = from_h + kh * w[STEP_H]
-                            if 0 <= d < w[DEPTH] and 0 <= h < w[HEIGHT]:
-                                offset = (d * w[HEIGHT] + h) * w[WIDTH]
+                            if 0 <= d < depth and 0 <= h < height:
+                                offset = (d * height + h) * width
                                 line = simd.advance(source, offset)
-                                for kw in range(w[TAPS_W]):
-                                    x = first + kw * w[STEP_W]
-                                    if inner:
+                                whole = inner and offset + last + stride * lanes <= room
+                                for kw in range(taps_w):
+                                    x = first + kw * step_w
+                                    if whole:
                                         v = conv_tiles.load_every(simd.advance(line, x), 0, MANY, lowest, stride, V)
                                     else:
-                                        v = conv_tiles.load_every(line, x, w[WIDTH], lowest, stride, V)
+                                        v = conv_tiles.load_every(line, x, width, lowest, stride, V)
                                     wins = (v > best) | (v != v)
                                     if indexed:
                                         at = simd.iota(W) * H(stride) + H(x)
-                                        inside = (at >= H(0)) & (at < H(w[WIDTH]))
+                                        inside = (at >= H(0)) & (at < H(width))
                                         wins |= (winner < H(0)) & inside
                                         winner = simd.where(wins, at + H(offset), winner)
                                     best = simd.where(wins, v, best)
-                    place, left = row * w[OUT_WIDTH] + column, w[OUT_WIDTH] - column
+                    place, left = row * out_width + column, out_width - column
                     simd.store_part(target, place, best, left)
                     if indexed:
                         simd.store_part(indices, place, simd.convert(winner, L), left)
@@ -86,27 +92,33 @@ def sums(dtype, lanes, stride):
     def kernel(context, start, stop):
         w = simd.words(context)
         zero = S(0)
-        size, windows = w[DEPTH] * w[HEIGHT] * w[WIDTH], w[OUT_DEPTH] * w[OUT_HEIGHT] * w[OUT_WIDTH]
+        depth, height, width, out_height, out_width = w[DEPTH], w[HEIGHT], w[WIDTH], w[OUT_HEIGHT], w[OUT_WIDTH]
+        taps_d, taps_h, taps_w, rows = w[TAPS_D], w[TAPS_H], w[TAPS_W], w[OUT_DEPTH] * w[OUT_HEIGHT]
+        before, size, windows = w[BEFORE_W], depth * height * width, rows * out_width
         for plane in range(start, stop):
             source = simd.advance(simd.pointer(w[SOURCE], S), plane * size)
             target = simd.advance(simd.pointer(w[TARGET], S), plane * windows)
-            for row in range(w[OUT_DEPTH] * w[OUT_HEIGHT]):
-                od = row // w[OUT_HEIGHT]
-                from_d, from_h = od * w[STRIDE_D] - w[BEFORE_D], (row - od * w[OUT_HEIGHT]) * w[STRIDE_H] - w[BEFORE_H]
-                for column in range(0, w[OUT_WIDTH], lanes):
+            room = (w[PLANES] - plane) * size
+            for row in range(rows):
+                od = row // out_height
+                from_d, from_h = od * w[STRIDE_D] - w[BEFORE_D], (row - od * out_height) * w[STRIDE_H] - w[BEFORE_H]
+                for column in range(0, out_width, lanes):
                     total = simd.full(zero, V)
-                    first = column * stride - w[BEFORE_W]
-                    inner = first >= 0 and first + w[TAPS_W] - 1 + stride * lanes <= w[WIDTH]
-                    for d in range(max(from_d, 0), min(from_d + w[TAPS_D], w[DEPTH])):
-                        for h in range(max(from_h, 0), min(from_h + w[TAPS_H], w[HEIGHT])):
-                            line = simd.advance(source, (d * w[HEIGHT] + h) * w[WIDTH])
-                            for kw in range(w[TAPS_W]):
-                                if inner:
+                    first = column * stride - before
+                    last = first + taps_w - 1
+                    inner = first >= 0 and last + (min(lanes, out_width - column) - 1) * stride < width
+                    for d in range(max(from_d, 0), min(from_d + taps_d, depth)):
+                        for h in range(max(from_h, 0), min(from_h + taps_h, height)):
+                            offset = (d * height + h) * width
+                            line = simd.advance(source, offset)
+                            whole = inner and offset + last + stride * lanes <= room
+                            for kw in range(taps_w):
+                                if whole:
                                     place = simd.advance(line, first + kw)
                                     total += conv_tiles.load_every(place, 0, MANY, zero, stride, V)
                                 else:
-                                    total += conv_tiles.load_every(line, first + kw, w[WIDTH], zero, stride, V)
-                    simd.store_part(target, row * w[OUT_WIDTH] + column, total, w[OUT_WIDTH] - column)
+                                    total += conv_tiles.load_every(line, first + kw, width, zero, stride, V)
+                    simd.store_part(target, row * out_width + column, total, out_width - column)
 
     return kernel
 
@@ -268,7 +280,7 @@ def plan_max_pool(input: Array, *, kernel_size: tuple[int, ...], stride: tuple[i
         return None
     shape = (*input.shape[:2], *windows)
     kernel = maxima(input.dtype, host.lanes(input.dtype), step, indexed)
-    context = (inp(0), out(0), out(1) if indexed else 0, *words)
+    context = (inp(0), out(0), out(1) if indexed else 0, *words, math.prod(shape[:2]))
     outputs = (Spec(shape, input.dtype), Spec(shape, np.dtype(np.int64)))
     return Plan(outputs if indexed else outputs[:1],
                 (Call(kernel, context, math.prod(shape[:2]), grain(math.prod(size))),))
@@ -289,8 +301,8 @@ def plan_window_sum(input: Array, *, kernel_size: tuple[int, ...], stride: tuple
     if not served(input, len(size)) or step > MOST_STRIDE:
         return None
     shape = (*input.shape[:2], *windows)
-    kernel = sums(input.dtype, host.lanes(input.dtype), step)
-    call = Call(kernel, (inp(0), out(0), 0, *words), math.prod(shape[:2]), grain(math.prod(size)))
+    kernel, planes = sums(input.dtype, host.lanes(input.dtype), step), math.prod(shape[:2])
+    call = Call(kernel, (inp(0), out(0), 0, *words, planes), planes, grain(math.prod(size)))
     return Plan((Spec(shape, input.dtype),), (call,))
 
 
@@ -345,6 +357,6 @@ def plan_place_at(input: Array, indices: Array, *, size: tuple[int, ...], adds: 
         return None
     lead, plane = input.shape[:len(input.shape) - rank], math.prod(size)
     count = math.prod(input.shape[len(lead):])
-    call = Call(place(input.dtype, host.lanes(input.dtype), adds), (inp(0), inp(1), out(0), count, plane), math.prod(lead),
-                grain(max(plane, count)))
+    kernel = place(input.dtype, host.lanes(input.dtype), adds)
+    call = Call(kernel, (inp(0), inp(1), out(0), count, plane), math.prod(lead), grain(max(plane, count)))
     return Plan((Spec((*lead, *size), input.dtype),), (call,))
