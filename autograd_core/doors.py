@@ -1,4 +1,4 @@
-"""What is written out for each record: its body with the kernel that takes over, and the door of its Tensors.
+"""What is written out for each record: the door of its Tensors.
 
 A door is `apply` for one record and its number of arguments: the text below, filled in with what the record knows and
 compiled when the operation is first used. Where `apply` changes, so does the text.
@@ -6,103 +6,14 @@ compiled when the operation is first used. Where `apply` changes, so does the te
 
 from __future__ import annotations
 
-import re
-from importlib import import_module
-from typing import Any
-
 import numpy as np
 
 from . import provenance
+from .bodies import fused_from
 from .errors import EXPLAINED, explain
 from .modes import QUIET, quiet, state
-from .shapes import ndarray, promote, promote_to_float
+from .shapes import broadcast_nbytes, ndarray, promote, promote_to_float
 from .tensor import Tensor, link_view, new_node, several
-
-LARGE = 1 << 16
-"""Bytes from which an array is large: fused loops are thought of."""
-
-ONE_PASS = 1 << 19
-"""Bytes from which what NumPy does in one pass gains: by the use of all cores, and of memory that was in use before.
-
-Measured on one thread, with float32: a launch costs 3 us more than NumPy's call. What NumPy does in one pass (neg, mul)
-takes as long in a loop from 512 KiB on, exp from 64 KiB, what takes several passes (sigmoid) from 16 KiB.
-"""
-
-SIMPLE = re.compile(r"-?input|(abs|floor|ceil|trunc|rint|sqrt)\(input\)|input [-+*/&|^] (alpha \* )?other|"
-                    r"other - alpha \* input|input \* input|input [<>=!]=? (other|0)")  # fmt: skip
-"""``scalar`` expressions that NumPy works out in one pass."""
-
-DEAR = 1 << 12
-"""Bytes from which the loop of a special function is used: its body takes twenty passes or a microsecond an element."""
-
-SPECIAL = re.compile(r"(erf|erfc|erfcx|erfinv|log_ndtr|ndtri?|lgamma|digamma|trigamma|zeta|igammac?|i[01]e?)\(")
-"""How the ``scalar`` expressions of functions begin that NumPy lacks."""
-
-
-# ---------------------------------------------------------------------------------------------------- bodies
-
-
-def kernel_runner(record, kernel):
-    """The body, or its kernel for inputs that are large enough and of a kind that the kernel serves."""
-    body = record.function
-    planner: Any = None
-    execute: Any = None
-
-    def run(*arrays, **static):
-        nonlocal planner, execute
-        first = arrays[kernel.by]
-        if type(first) is not ndarray or first.size < kernel.above or first.dtype.char not in "fd":
-            return body(*arrays, **static)
-        if [a for a in arrays if a is not None and type(a) is not ndarray]:  # numbers have no address
-            return body(*arrays, **static)
-        if kernel.when is not None and not kernel.when(*arrays, **static):
-            return body(*arrays, **static)
-        if planner is None:
-            from .kernels.plan import execute
-
-            file, _, name = kernel.path.partition(":")
-            planner = getattr(import_module(f"autograd_core.kernels.{file}"), name)
-        result = execute(planner, arrays, **static)
-        return body(*arrays, **static) if result is NotImplemented else result
-
-    return run
-
-
-def fused(make, body):
-    """``body`` on large arrays: the fused loop that ``make`` makes at first use, or the body where there is none."""
-    loop = None
-
-    def run(*arguments):
-        nonlocal loop
-        if loop is None:
-            loop = make(import_module("autograd_core.fusion"))
-        result = loop(*arguments)
-        return body(*arguments) if result is NotImplemented else result
-
-    return run
-
-
-def fused_runner(record):
-    """The body of an elementwise op, or its fused loop where an argument is a large array."""
-    body, count = record.function, len(record.parameters)
-
-    def plain(*arguments):
-        return body(*arguments[:count], **dict(zip(record.settings, arguments[count:], strict=True)))
-
-    large, above = fused(lambda fusion: fusion.fused_op(record), plain), fused_from(record)
-
-    def run(*arrays, **static):
-        if max([a.nbytes for a in arrays if type(a) is ndarray], default=0) < above:
-            return body(*arrays, **static)
-        return large(*arrays, *[static[k] for k in record.settings])
-
-    return run
-
-
-def fused_from(record):
-    """Bytes from which the fused loop of an operation is thought of."""
-    return ONE_PASS if SIMPLE.fullmatch(record.scalar) else DEAR if SPECIAL.match(record.scalar) else LARGE
-
 
 # ---------------------------------------------------------------------------------------------------- doors
 
@@ -128,7 +39,7 @@ def {name}(static, {xs}):
 {prepare}
         if {ready}:
             work = {work}
-            result = work({given}) if quiet() is QUIET else here["quietly"](work, {given})
+            result = {call}
         else:
             arrays = [{arrays}]
             ({arrays}), result = (steps(record, arrays, static) if quiet() is QUIET else
@@ -175,6 +86,7 @@ _SPACE = {
     "state": state, "Tensor": Tensor, "EXPLAINED": EXPLAINED, "explain": explain, "quiet": quiet,
     "QUIET": QUIET, "several": several, "new_node": new_node, "new": object.__new__, "site": provenance.site,
     "link_view": link_view, "ndarray": ndarray, "float64": np.float64, "asarray": np.asarray, "steps": _steps,
+    "broadcast_nbytes": broadcast_nbytes,
     "SINGLE": np.dtype(np.float32), "DOUBLE": np.dtype(np.float64), "WEAK": frozenset((float, int, bool, type(None))),
 }  # fmt: skip
 
@@ -193,13 +105,19 @@ def door(record):
         work = f"body if type(a{kernel.by}) is ndarray and (a{kernel.by}.size < {kernel.above}{more}) else record.run"
     elif record.scalar is not None:
         above = fused_from(record)
-        small = " and ".join([f"(type(a{i}) is not ndarray or a{i}.nbytes < {above})" for i in range(count)])
-        work = f"body if {small} else record.run"
+        small = [f"(type(a{i}) is not ndarray or a{i}.nbytes < {above})" for i in range(count)]
+        if count == 2:  # a row and a column may make a large table
+            small.append("(type(a0) is not ndarray or type(a1) is not ndarray or a0.shape == a1.shape"
+                         f" or a0.size * a1.size < {above // 8} or broadcast_nbytes([a0, a1]) < {above})")  # fmt: skip
+        work = f"body if {' and '.join(small)} else record.run"
+    given = arrays + ("**static" if record.prepare else "".join([f"{k}=static[{k!r}], " for k in record.settings]))
+    call = f"work({given})"
+    if not record.view:  # which works nothing out
+        call += f" if quiet() is QUIET else here['quietly'](work, {given})"
     text = DOOR.format(
-        name=record.name, xs=xs, arrays=arrays, count=count, track=track, ready=_ready(record), work=work,
+        name=record.name, xs=xs, arrays=arrays, count=count, track=track, ready=_ready(record), work=work, call=call,
         any_tensor=" or ".join([f"isinstance(x{i}, Tensor)" for i in range(count)]),
         unwrap="".join([UNWRAP.format(x=f"x{i}", a=f"a{i}", bit=1 << i) for i in range(count)]),
-        given=arrays + ("**static" if record.prepare else "".join([f"{k}=static[{k!r}], " for k in record.settings])),
         prepare=f"        static = record.prepare([{arrays}], static)" if record.prepare else "",
         view=f"    link_view(out, x0, record, ({xs}), static)" if record.view else "",
     )  # fmt: skip

@@ -21,13 +21,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .doors import ONE_PASS
+from .bodies import ONE_PASS
 from .kernels.elementwise import plan_loop, plan_update
 from .kernels.loop_text import LANEWISE, NUMBER, VMATH, Loop
 from .kernels.plan import PLANS, execute, keep, prepare
 from .modes import Watcher
 from .registry import Op
-from .shapes import ndarray
+from .shapes import broadcast_nbytes, ndarray
 from .symbolic import POWERS, NotFusable, Trace, Value, call, common, expression
 from .tensor import Tensor, new
 
@@ -223,7 +223,7 @@ class Fused:
         """When it holds, the plan for arguments like these, the numbers that it was checked for: a new launch."""
         variant = self._variant(arguments, numbers)
         bound, checked = None, set[tuple]()
-        if variant.planner is not None and max([a.nbytes for a in arrays]) >= variant.least:
+        if variant.planner is not None and broadcast_nbytes(arrays) >= variant.least:
             bound = prepare(variant.planner, arrays, {}, len(numbers))
             if bound is not None:
                 self._check(checked, arguments, numbers)

@@ -33,7 +33,8 @@ from typing import Any
 import numpy as np
 
 from . import doors, provenance
-from .doors import LARGE, compiled, fused, fused_runner, kernel_runner
+from .bodies import LARGE, fused, fused_runner, kernel_runner
+from .doors import compiled
 from .errors import placed, placing
 from .inplace import in_place, write_back, write_out
 from .modes import state

@@ -328,6 +328,18 @@ def broadcast_view(array: ndarray, shape) -> ndarray:
     return found
 
 
+def broadcast_nbytes(arrays) -> int:
+    """Bytes of what arrays broadcast to, in the type of the widest; 0 for none."""
+    sizes: tuple[int, ...] = ()
+    for array in arrays:
+        shape = array.shape
+        if shape != sizes:
+            shape, sizes = (shape, sizes) if len(shape) >= len(sizes) else (sizes, shape)
+            front = len(shape) - len(sizes)
+            sizes = (*shape[:front], *map(max, shape[front:], sizes))
+    return prod(sizes) * max([a.itemsize for a in arrays], default=0)
+
+
 def broadcast_text(shapes) -> str:
     """A sentence on shapes that do not broadcast: which they are, and where they differ."""
     listed = " and ".join(str(list(s)) for s in shapes)

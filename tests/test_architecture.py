@@ -13,7 +13,7 @@ LIBRARY = [f for package in ("autograd_core", "nn", "optim") for f in sorted((RO
 LAYERS = [
     ["provenance", "shapes", "storage", "files", "info"],
     ["modes", "errors", "explaining", "convert", "hooks"],
-    ["tensor"],
+    ["tensor", "bodies"],
     ["inplace"],
     ["backward", "doors", "generator"],
     ["registry"],

@@ -109,7 +109,7 @@ def test_whole_numbers(dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_remainders_and_neighbours(dtype):
-    names = ["fmod", "remainder", "floor_divide", "nextafter", "hypot"]
+    names = ["fmod", "remainder", "floor_divide", "nextafter", "hypot", "atan2"]
     text = "; ".join([f"{n}_ = {n}(a, b)" for n in names])
     loop = loop_from_text(text, {"a": dtype, "b": dtype}, {}, [f"{n}_" for n in names])
     rng, kind = np.random.default_rng(0), np.finfo(dtype)
@@ -120,11 +120,13 @@ def test_remainders_and_neighbours(dtype):
         others = [np.tile(special, len(special)), rng.uniform(-5, 5, 700), 10 ** rng.uniform(-30, 30, 300),
                   rng.integers(-4, 4, 300)]  # fmt: skip
         a, b = np.concatenate(some).astype(dtype), np.concatenate(others).astype(dtype)
-        expected = [np.fmod(a, b), np.remainder(a, b), np.floor_divide(a, b), np.nextafter(a, b), np.hypot(a, b)]
+        expected = [np.fmod(a, b), np.remainder(a, b), np.floor_divide(a, b), np.nextafter(a, b), np.hypot(a, b),
+                    np.arctan2(a, b)]  # fmt: skip
     for _, found in run_everywhere(plan_loop, (a, b), lanes=(4, 16), loop=loop):
         for name, got, wanted in zip(names, found, expected, strict=True):
-            np.testing.assert_allclose(got, wanted, rtol=kind.eps if name == "hypot" else 0, err_msg=name)
-            if name in ("fmod", "remainder", "nextafter"):
+            bound = {"hypot": 1, "atan2": 2}.get(name, 0)
+            np.testing.assert_allclose(got, wanted, rtol=bound * kind.eps, err_msg=name)
+            if name in ("fmod", "remainder", "nextafter", "atan2"):
                 signs = np.signbit(got) == np.signbit(wanted)
                 assert (signs | np.isnan(wanted)).all(), name
 

@@ -5,7 +5,6 @@ the shape alone.
 """
 from __future__ import annotations
 
-import functools
 import hashlib
 import linecache
 import math
@@ -22,7 +21,7 @@ from autograd_core.kernels import cache
 from autograd_core.kernels.lazy import simd
 from autograd_core.kernels.loop_text import FLAT_HEAD, IMPORT, Loop, flat_source, partial_dtype, rows_source
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, numbers, out, scratch
-from autograd_core.kernels.runner import RangeKernel, range_kernel
+from autograd_core.kernels.runner import RangeKernel, once, range_kernel
 
 FLAT_BLOCK = 4096  # elements of one unit of work: some microseconds
 ROW_BLOCK = 1024  # of a reduction: at most 64 to 256 additions one after the other in a lane, then pairs
@@ -31,7 +30,7 @@ GRAIN = 16384  # elements that a chunk holds at least
 # ------------------------------------------------------------------------------------------------------------- kernels
 
 
-@functools.cache
+@once
 def generated(source: str) -> RangeKernel:
     """The kernel of a generated file; its name in the caches is the hash of the text and of the modules it imports."""
     name = hashlib.sha256(source.encode()).hexdigest()[:16]

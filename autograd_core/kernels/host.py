@@ -38,6 +38,11 @@ def lanes(dtype: DTypeLike = np.float32) -> int:
     return 4 * (_forced_lanes or _own_lanes()) // np.dtype(dtype).itemsize
 
 
+def multiplies_and_adds() -> bool:
+    """Return whether the host multiplies and adds with one rounding, in one instruction."""
+    return platform.machine().lower() in ("arm64", "aarch64") or "+fma" in cpu()[1].split(",")
+
+
 def registers() -> int:
     """Return how many vector registers the host has at the width in use."""
     if platform.machine().lower() in ("arm64", "aarch64"):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # bodies of kernels are typed by Numba, not by annotations
     vmath_bessel: Any
     vmath_error: Any
     vmath_gamma: Any
+    vmath_inverse: Any
     vmath_incomplete: Any
 else:
 
@@ -46,11 +47,12 @@ else:
     vmath_bessel = module("autograd_core.kernels.vmath_bessel")
     vmath_error = module("autograd_core.kernels.vmath_error")
     vmath_gamma = module("autograd_core.kernels.vmath_gamma")
+    vmath_inverse = module("autograd_core.kernels.vmath_inverse")
     vmath_incomplete = module("autograd_core.kernels.vmath_incomplete")
 
 __all__ = [
     "atomics", "conv_tiles", "pipeline", "simd", "tiles", "vmath", "vmath_arithmetic", "vmath_bessel", "vmath_error",
-    "vmath_gamma", "vmath_incomplete",
+    "vmath_gamma", "vmath_incomplete", "vmath_inverse",
 ]  # fmt: skip
 
 

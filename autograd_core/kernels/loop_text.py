@@ -22,12 +22,12 @@ NUMBER = "number"
 OPERATORS = frozenset(["+", "-", "*", "/", "&", "|", "^", "<<", ">>", "<", "<=", "==", "!=", ">=", ">"])
 SIMD = {"where": "where", "minimum": "minimum", "maximum": "maximum", "abs": "absolute", "sqrt": "sqrt",
         "floor": "floor", "ceil": "ceil", "trunc": "trunc", "rint": "rint", "copysign": "copysign"}  # fmt: skip
-LANEWISE = frozenset(["acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cosh", "exp2",
-                      "log10", "log2", "pow", "sinh", "tan"])  # fmt: skip
+LANEWISE = frozenset(["acosh", "asinh", "atanh", "cosh", "pow", "sinh"])
 """Functions that the C library works out lane by lane (`pow` in float64 alone): no quicker than NumPy's."""
 
 SPECIAL = {
     "vmath_arithmetic": ["fmod", "remainder", "floor_divide", "nextafter", "hypot", "gcd", "lcm"],
+    "vmath_inverse": ["atan", "atan2", "asin", "acos"],
     "vmath_error": ["erfc", "erfcx", "erfinv", "log_ndtr", "ndtr", "ndtri"],
     "vmath_gamma": ["lgamma", "digamma", "trigamma", "polygamma", "zeta"],
     "vmath_incomplete": ["igamma", "igammac"],
@@ -35,7 +35,8 @@ SPECIAL = {
 }
 """Functions that NumPy lacks, or does one element after the other, by the module that holds them."""
 
-PLAIN = {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu_slope", "sin", "cos", "rsqrt"}
+PLAIN = {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu_slope", "sin", "cos", "rsqrt",
+         "tan", "exp2", "log2", "log10"}
 VMATH = dict.fromkeys([*sorted(LANEWISE), *sorted(PLAIN)], "vmath") | {f: m for m, fs in SPECIAL.items() for f in fs}
 """The module of each function of vectors."""
 

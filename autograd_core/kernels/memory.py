@@ -11,11 +11,12 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from autograd_core.kernels.lazy import atomics, simd
-from autograd_core.kernels.runner import range_kernel
+from autograd_core.kernels.runner import once, range_kernel
 
 LEAST = 256 << 10  # bytes; smaller pieces the C library keeps itself
 MOST_KEPT = 1 << 30  # bytes
@@ -216,7 +217,7 @@ class _Handler(ctypes.Structure):
 _SET_HANDLER = 304  # its place in the table of NumPy's C interface, the same since NumPy 1.22
 
 
-@functools.cache
+@once
 def state() -> np.ndarray:
     """Return the words that native code works on (see the names on top)."""
     words = np.zeros(TABLE + 2 * MOST_BLOCKS, np.int64)
@@ -235,7 +236,7 @@ def _limit() -> int:
         return MOST_KEPT // 4
 
 
-@functools.cache
+@once
 def _entry() -> tuple[Callable[[object], object], object]:
     """NumPy's function that replaces the handler of this thread and returns the one before, and our handler."""
     functions = [kernel() for kernel in (allocate, allocate_zeros, reallocate, free)]
@@ -255,9 +256,13 @@ def _entry() -> tuple[Callable[[object], object], object]:
     return ctypes.PYFUNCTYPE(obj, obj)(table[_SET_HANDLER]), capsule
 
 
+_made: Any = None  # what `_entry` returns, without its lock
+
+
 def pooled(make: Callable[[], np.ndarray]) -> np.ndarray:
     """Return ``make()``, a new array, in memory of the pool."""
-    set_handler, ours = _entry()
+    global _made
+    set_handler, ours = _made = _made or _entry()
     before = set_handler(ours)
     try:
         return make()
@@ -267,7 +272,7 @@ def pooled(make: Callable[[], np.ndarray]) -> np.ndarray:
 
 def give_back() -> None:
     """Give the memory that is kept for further arrays back to the system, as before another use of as much."""
-    if _entry.cache_info().currsize == 0 or state()[KEPT] == 0:
+    if _made is None or state()[KEPT] == 0:
         return
     ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(empty_list().address)(state().ctypes.data, 0, 0)
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

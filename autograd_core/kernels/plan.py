@@ -19,7 +19,7 @@ import numpy as np
 
 from autograd_core.kernels import memory, threads
 from autograd_core.kernels.lazy import atomics, simd
-from autograd_core.kernels.runner import RangeKernel, range_kernel
+from autograd_core.kernels.runner import RangeKernel, once, range_kernel
 
 
 class Array(NamedTuple):
@@ -183,7 +183,7 @@ def _arena(size: int) -> tuple[int, np.ndarray]:
     return address, memory
 
 
-@functools.cache
+@once
 def _entries() -> tuple[Any, Any, int]:
     """The native entry that keeps the GIL, the one that releases it, and the address of the runner."""
     address = bind_and_run(_DATA).address
@@ -191,7 +191,7 @@ def _entries() -> tuple[Any, Any, int]:
     return ctypes.PYFUNCTYPE(None, *arguments)(address), ctypes.CFUNCTYPE(None, *arguments)(address), walker()
 
 
-@functools.cache
+@once
 def walker() -> int:
     """Return the address of the runner: ``walk(table, rows, state of the threads)``."""
     return threads.walk().address

@@ -28,6 +28,19 @@ _jit: Any = None
 _machine: Any = None
 
 
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`functools.cache`, under a lock: threads that ask at the same time are given the same."""
+    kept = functools.cache(function)
+
+    @functools.wraps(function)
+    def get(*arguments: Hashable) -> Any:
+        with _lock:
+            return kept(*arguments)
+
+    get.cache_info = kept.cache_info  # type: ignore[attr-defined]
+    return get
+
+
 def _linker() -> tuple[Any, Any]:
     """The process's linker and target machine."""
     global _jit, _machine

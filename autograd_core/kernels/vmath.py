@@ -91,11 +91,33 @@ COS = {
 }
 """(cos(r) - 1 + r**2 / 2) / r**4 by powers of r**2, for |r| <= pi / 4."""
 
+TAN = {
+    "float32": (0.33333349227905273, 0.1333264410495758, 0.05406222864985466, 0.02126987837255001, 0.010868653655052185,
+                4.676430035033263e-05, 0.004397915210574865),
+    "float64": (0.33333333333332743, 0.13333333333419398, 0.05396825392438883, 0.021869489663580724,
+                0.008863218395942021, 0.0035922960069380483, 0.0014547158881412824, 0.0005952418127121875,
+                0.00022185740054755918, 0.00013760277187495188, -2.7906554577240383e-05, 9.085170580166803e-05,
+                -4.5633167905751594e-05, 2.1045512247995902e-05),
+}
+"""(tan(r) / r - 1) / r**2 by powers of r**2, for |r| <= pi / 4."""
+
+TANH = (-0.3333328068256378, 0.1333143562078476, -0.053739115595817566, 0.020637042820453644, -0.0057026082649827)
+"""float32: (tanh(x) / x - 1) / x**2 by powers of x**2, for |x| <= 0.625."""
+
 LN2 = {"float32": (0.693145751953125, 1.4286068203094173e-06), "float64": (0.6931471805598903, 5.497923018708371e-14)}
 """log(2) in two parts; the first has so few bits that its product with an exponent is exact."""
 
+LOG10_2 = {"float32": (0.301025390625, 4.605038981195214e-06), "float64": (0.30102999566395283, 2.8363394551044964e-14)}
+"""log10(2) in two parts of the same kind."""
+
+LOG2_E, LOG10_E, LOG10_E_REST = 1 / math.log(2), 0.4342944819032518, 1.098319650216765e-17
+"""Logarithms of e with base 2 and 10, and what float64 lacks of the latter."""
+
 QUARTER = (1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21)
 """pi / 2 in three parts of float64; the products of the first two with a number below 2**20 are exact."""
+
+QUARTER_SINGLE = (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15)
+"""pi / 2 in three parts of float32."""
 
 BITS = {"float32": (np.int32, 23, 127), "float64": (np.int64, 52, 1023)}
 """Integers of the same size, bits of the mantissa, bias of the exponent."""
@@ -192,7 +214,7 @@ def _times_power(fallback):
 
 @functools.cache
 def exponential(name):
-    """exp, moderate_exp and expm1 of one precision, and ``scaled_exp(x, rest, factor)``.
+    """exp, exp2, moderate_exp and expm1 of one precision, and ``scaled_exp(x, rest, factor)``.
 
     That is factor * exp(x + rest) for a small rest and results that may be denormal: they are rounded once.
     """
@@ -203,7 +225,8 @@ def exponential(name):
     curve = polynomial(EXP[name])
     magic = 1.5 * 2.0**mantissa  # a number of this size has no bits left behind the point: adding it rounds
     offset = int(np.dtype(name).type(magic).view(integer))
-    log2_e, tiny = 1 / math.log(2), -math.log(2) * (mantissa + 3)  # expm1 is -1 below
+    ln2 = math.log(2)
+    log2_e, tiny, least, most = 1 / ln2, -ln2 * (mantissa + 3), low / ln2, high / ln2  # expm1 is -1 below ``tiny``
     largest = (bias + 1.45) * math.log(2)  # beyond what expm1 can return, and its factor does not overflow yet
 
     @simd.device
@@ -248,7 +271,14 @@ def exponential(name):
         whole = ((r + rest) * factor + (factor - 0.5)) * 2
         return copysign(where(n == 0, r + rest, whole), x)
 
-    return {"exp": exp, "moderate_exp": moderate_exp, "expm1": expm1, "scaled_exp": scaled_exp}
+    @simd.device
+    def exp2(x):
+        x = where(x > most, most, where(x < least, least, x))
+        n = x + magic - magic
+        r = (x - n) * ln2
+        return times_power(r + r * r * curve(r) + 1, n)
+
+    return {"exp": exp, "moderate_exp": moderate_exp, "expm1": expm1, "scaled_exp": scaled_exp, "exp2": exp2}
 
 
 _publish = published(exponential)
@@ -257,6 +287,11 @@ _publish = published(exponential)
 @_publish
 def exp(x):
     """Exponential. Error: 1.0 ulp."""
+
+
+@_publish
+def exp2(x):
+    """2 to the power x. Error: 1.5 ulp."""
 
 
 @_publish
@@ -271,7 +306,7 @@ def expm1(x):
 
 def _sigmoidal(name):
     """sigmoid and tanh of one precision."""
-    low, _ = EXP_RANGE[name]
+    (low, _), near = EXP_RANGE[name], polynomial(TANH)
 
     @simd.device
     def sigmoid(x):
@@ -283,12 +318,18 @@ def _sigmoidal(name):
         return found - found * where(x < 0, 1 - found, found) * lost
 
     @simd.device
-    def tanh(x):
+    def by_polynomial(x):
+        size, square = absolute(x), x * x
+        far = 1 - 2 / (moderate_exp(where(size > 20, 20, size) * 2) + 1)
+        return copysign(where(size < 0.625, size + size * square * near(square), far), x)
+
+    @simd.device
+    def by_difference(x):
         grown = expm1(absolute(x) * 2)
         bounded = where(grown > 1e18, 1e18, grown)  # so that infinity does not become NaN
         return copysign(bounded / (bounded + 2), x)
 
-    return {"sigmoid": sigmoid, "tanh": tanh}
+    return {"sigmoid": sigmoid, "tanh": by_polynomial if name == "float32" else by_difference}
 
 
 _publish = published(_sigmoidal)
@@ -308,10 +349,10 @@ def tanh(x):
 
 
 def _logarithm(name):
-    """log and log1p of one precision."""
+    """log, log2, log10 and log1p of one precision."""
     integer, mantissa, _ = BITS[name]
     to_bits, to_real = simd.scalar(integer), simd.scalar(name)
-    ln2_high, ln2_low = LN2[name]
+    (ln2_high, ln2_low), (ten_high, ten_low) = LN2[name], LOG10_2[name]
     curve, single = polynomial(LOG[name]), name == "float32"
     smallest = float(np.finfo(name).tiny)  # that is not denormal
     lift, lifted = 2.0 ** (mantissa + 2), mantissa + 2
@@ -332,14 +373,10 @@ def _logarithm(name):
             return s * (half + square * curve(square)) - half
 
     @simd.device
-    def of_positive(x, extra):
-        """log(x) + extra for finite x > 0."""
-        denormal = x < smallest
-        bits = bitcast(where(denormal, x * lift, x), to_bits) - root
-        e = convert(bits >> mantissa, to_real)
-        e = where(denormal, e - lifted, e)
-        f = bitcast((bits & below_mantissa) + root, to_real) - 1
-        return e * ln2_high + (f + (near_one(f) + (e * ln2_low + extra)))
+    def parts(x):
+        """The exponent e and the fraction f of a normal x = 2**e * (1 + f), 1 + f from sqrt(1/2) to sqrt(2)."""
+        bits = bitcast(x, to_bits) - root
+        return convert(bits >> mantissa, to_real), bitcast((bits & below_mantissa) + root, to_real) - 1
 
     @simd.device
     def with_edges(x, value):
@@ -347,18 +384,49 @@ def _logarithm(name):
         value = where(x < 0, np.nan, value)
         return where(x < np.inf, value, x + x)  # infinity and NaN themselves
 
+    def logarithm(finish):
+        """The logarithm that ``finish(e, f)`` makes of the parts."""
+
+        @simd.device
+        def function(x):
+            if simd.all_lanes((x >= smallest) & (x < np.inf)):
+                e, f = parts(x)
+                return finish(e, f)
+            denormal = x < smallest
+            e, f = parts(where(denormal, x * lift, x))
+            return with_edges(x, finish(where(denormal, e - lifted, e), f))
+
+        return function
+
     @simd.device
-    def log(x):
-        return with_edges(x, of_positive(x, 0.0))
+    def natural(e, f):
+        return e * ln2_high + (f + (near_one(f) + e * ln2_low))
+
+    @simd.device
+    def binary(e, f):
+        return e + (f + near_one(f)) * LOG2_E
+
+    @simd.device
+    def decimal_single(e, f):
+        return e * ten_high + ((f + near_one(f)) * LOG10_E + e * ten_low)
+
+    @simd.device
+    def decimal_double(e, f):
+        near = near_one(f)
+        whole = f + near
+        lost = ((f - whole) + near) * LOG10_E + whole * LOG10_E_REST
+        return e * ten_high + (whole * LOG10_E + (lost + e * ten_low))
 
     @simd.device
     def log1p(x):
         whole = x + 1
         lost = where(absolute(x) < 1, x - (whole - 1), 1 - (whole - x))
-        found = with_edges(whole, of_positive(whole, lost / whole))
-        return where(absolute(x) < smallest, x, found)
+        e, f = parts(whole)
+        value = e * ln2_high + (f + (near_one(f) + (e * ln2_low + lost / whole)))
+        return where(absolute(x) < smallest, x, with_edges(whole, value))
 
-    return {"log": log, "log1p": log1p}
+    return {"log": logarithm(natural), "log2": logarithm(binary), "log1p": log1p,
+            "log10": logarithm(decimal_single if single else decimal_double)}  # fmt: skip
 
 
 _publish = published(_logarithm)
@@ -367,6 +435,16 @@ _publish = published(_logarithm)
 @_publish
 def log(x):
     """Natural logarithm. Error: 1 ulp."""
+
+
+@_publish
+def log2(x):
+    """Logarithm with base 2, exact at powers of 2. Error: 2 ulp."""
+
+
+@_publish
+def log10(x):
+    """Logarithm with base 10. Error: 2 ulp."""
 
 
 @_publish
@@ -444,26 +522,50 @@ def gelu_slope(x):
 
 
 def _trigonometry(name):
-    """sin and cos of one precision."""
-    sine, cosine = polynomial(SIN[name]), polynomial(COS[name])
-    wide, to_wide, to_bits = simd.scalar(np.float64), simd.scalar(name), simd.scalar(np.int64)
+    """sin, cos and tan of one precision."""
+    sine, cosine, tangent = polynomial(SIN[name]), polynomial(COS[name]), polynomial(TAN[name])
+    wide, to_real, to_bits = simd.scalar(np.float64), simd.scalar(name), simd.scalar(np.int64)
     magic, limit = 1.5 * 2.0**52, 2.0**19 * math.pi
-    offset = int(np.float64(magic).view(np.int64))
     first, second, third = QUARTER
+    single_magic, (near, nearer, nearest) = 1.5 * 2.0**23, QUARTER_SINGLE
+    to_short = simd.scalar(np.int32)
 
     @simd.device
     def reduced(x):
-        """(the number of the quadrant, the angle from its middle); float32 in float64, for the bits that cancel."""
+        """(number of the quadrant, angle from its middle, what rounding took from it); float32 by way of float64."""
         x = convert(x, wide)
-        shifted = x * (2 / math.pi) + magic
+        shifted = x * (2 / math.pi) + magic  # whose last bits are the number
         n = shifted - magic
         r = x - n * first - n * second - n * third
-        return bitcast(shifted, to_bits) - offset, convert(r, to_wide)
+        found = convert(r, to_real)
+        return bitcast(shifted, to_bits), found, convert(r - convert(found, wide), to_real)
 
     @simd.device
-    def wave(x, turn):
-        quadrant, r = reduced(where(absolute(x) < limit, x, 0))
-        quadrant += turn
+    def begun(x):
+        """(number of the quadrant as bits, as a number below 0, x without as many of the first part of pi / 2)."""
+        shifted = x * (2 / math.pi) + single_magic
+        n = single_magic - shifted
+        return bitcast(shifted, to_short), n, simd.fma(n, near, x)  # exact: a multiple of 2**-24, and below 1
+
+    @simd.device
+    def rounded_twice(x):
+        """As `reduced` in float32 alone, for numbers below 8192."""
+        quadrant, n, whole = begun(x)
+        r = simd.fma(n, nearest, simd.fma(n, nearer, whole))
+        return quadrant, r, r * 0
+
+    @simd.device
+    def rounded_once(x):
+        """As `rounded_twice`, with what rounding took."""
+        quadrant, n, whole = begun(x)
+        product = n * nearer
+        r = whole + product
+        second = r - whole
+        lost = (whole - (r - second)) + (product - second)
+        return quadrant, r, simd.fma(n, nearest, lost + simd.fma(n, nearer, -product))
+
+    @simd.device
+    def wave(quadrant, r, lost):
         square = r * r
         odd = r + r * square * sine(square)
         even = 1 - square * 0.5 + square * square * cosine(square)
@@ -471,18 +573,42 @@ def _trigonometry(name):
         return where((quadrant & 2) == 0, found, -found)
 
     @simd.device
-    def sin(x):
-        if simd.all_lanes(absolute(x) < limit):
-            return where(x == 0, x, wave(x, 0))
-        return libm_sin(x)
+    def slope(quadrant, r, lost):
+        square = r * r
+        found = r + (r * square * tangent(square) + (square + 1) * lost)
+        return where((quadrant & 1) == 0, found, -1 / found)
+
+    def circular(finish, turn, libm, reduced_single):
+        """The function that ``finish(quadrant + turn, angle, lost)`` makes of an angle; of huge angles ``libm``."""
+
+        @simd.device
+        def any_angle(x):
+            if simd.all_lanes(absolute(x) < limit):
+                quadrant, r, lost = reduced(x)
+                return finish(quadrant + turn, r, lost)
+            return libm(x)
+
+        @simd.device
+        def with_small_angles(x):
+            if simd.all_lanes(absolute(x) < 8192):
+                quadrant, r, lost = reduced_single(x)
+                return finish(quadrant + turn, r, lost)
+            return any_angle(x)
+
+        return with_small_angles if name == "float32" and host.multiplies_and_adds() else any_angle
+
+    odd = circular(wave, 0, libm_sin, rounded_twice)
+    through_zero = circular(slope, 0, libm_tan, rounded_once)
 
     @simd.device
-    def cos(x):
-        if simd.all_lanes(absolute(x) < limit):
-            return wave(x, 1)
-        return libm_cos(x)
+    def sin(x):
+        return where(x == 0, x, odd(x))
 
-    return {"sin": sin, "cos": cos}
+    @simd.device
+    def tan(x):
+        return where(x == 0, x, through_zero(x))
+
+    return {"sin": sin, "cos": circular(wave, 1, libm_cos, rounded_twice), "tan": tan}
 
 
 def _per_lane(name, count):
@@ -526,11 +652,9 @@ def _per_lane(name, count):
     return intrinsic(made)
 
 
-libm_sin, libm_cos, libm_pow = _per_lane("sin", 1), _per_lane("cos", 1), _per_lane("pow", 2)
-tan, asin, acos, atan = (_per_lane(name, 1) for name in ("tan", "asin", "acos", "atan"))
+libm_sin, libm_cos, libm_tan = _per_lane("sin", 1), _per_lane("cos", 1), _per_lane("tan", 1)
+libm_pow = _per_lane("pow", 2)
 sinh, cosh, asinh, acosh, atanh = (_per_lane(name, 1) for name in ("sinh", "cosh", "asinh", "acosh", "atanh"))
-exp2, log2, log10 = (_per_lane(name, 1) for name in ("exp2", "log2", "log10"))
-atan2, fmod, hypot = (_per_lane(name, 2) for name in ("atan2", "fmod", "hypot"))
 
 _publish = published(_trigonometry)
 
@@ -543,6 +667,11 @@ def sin(x):
 @_publish
 def cos(x):
     """Cosine of an angle in radians. Error: 2 ulp."""
+
+
+@_publish
+def tan(x):
+    """Tangent of an angle in radians. Error: 3 ulp."""
 
 
 # ------------------------------------------------------------------------------------------------------ powers, roots

@@ -19,7 +19,7 @@ from autograd_core.kernels.vmath import _INLINE, BITS, _per_lane
 libm_fmod = _per_lane("fmod", 2)
 
 
-def _published(build):
+def published_pair(build):
     """Publish what ``build(precision name)`` returns, a function of two vectors by name."""
     made = {name: build(name) for name in ("float32", "float64")}
 
@@ -72,7 +72,7 @@ def _remainders(name):
     return {"fmod": fmod, "remainder": remainder, "floor_divide": floor_divide}
 
 
-_publish = _published(_remainders)
+_publish = published_pair(_remainders)
 
 
 @_publish
@@ -125,7 +125,7 @@ def _neighbours(name):
     return {"nextafter": nextafter, "hypot": single if name == "float32" else double}
 
 
-_publish = _published(_neighbours)
+_publish = published_pair(_neighbours)
 
 
 @_publish
