@@ -1,10 +1,10 @@
 """Order along one dim: sorting with indices, the k largest or smallest, the most frequent value.
 
 Every element becomes an integer *key* whose order is the elements' (NaN last, zeros of both signs equal), inverted for
-a descending order. Lines are sorted by keys with their places: short ones by insertion, others digit by digit of 8 bits
-from the lowest (radix sort), which keeps equal elements in their order and skips digits that all elements share. Keys
-of 32 bits share a word with their place. A unit of work is a line; each chunk has scratch memory of its own, so there
-are few chunks.
+a descending order. Lines are sorted by keys with their places: in a short one each key goes to where as many are
+smaller; longer ones are sorted digit by digit of 8 bits from the lowest (radix sort), which keeps equal elements in
+their order and skips digits that all elements share. Keys of 32 bits share a word with their place. A unit of work is a
+line; each chunk has scratch memory of its own, so there are few chunks.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from autograd_core.kernels.softmax import as_rows
 
 GRAIN = 4096  # elements of a chunk at least
 CHUNKS = 64  # at most
-SHORT = 40  # elements of a line that insertion sorts as fast
+SHORT = 100  # elements of a line that are sorted as fast by comparing each with each
 FEW = 16  # largest elements that are found by insertion into a short list
 COUNTS = 2048  # words
 
@@ -62,22 +62,28 @@ def _keys_of_line(dtype, lanes: int):
     return simd.device(write)
 
 
-def _insertion(narrow: bool):
-    """Device function: sort n keys, and places if they stand apart."""
+def _ranking(narrow: bool, lanes: int):
+    """Device function: sort n keys and places from one pair of arrays to another, each to where as many are smaller.
 
-    def sort(keys, places, n):
-        for i in range(1, n):
-            k = keys[i]
-            p = 0 if narrow else places[i]
-            j = i
-            while j > 0 and keys[j - 1] > k:
-                keys[j] = keys[j - 1]
+    Keys that share their words with their places all differ; others are in the order of their places. ``ranks`` has n
+    words.
+    """
+    W = simd.vector(np.int64, lanes)
+
+    def sort(keys, places, other_keys, other_places, n, ranks):
+        for i in range(0, n, lanes):
+            own, place, rank = simd.load_part(keys, i, n - i, W), simd.iota(W) + i, simd.full(0, W)
+            for j in range(n):
+                smaller = own > keys[j]
                 if not narrow:
-                    places[j] = places[j - 1]
-                j -= 1
-            keys[j] = k
+                    smaller |= (own == keys[j]) & (place > j)
+                rank = simd.where(smaller, rank + 1, rank)
+            simd.store_part(ranks, i, rank, n - i)
+        for i in range(n):
+            other_keys[ranks[i]] = keys[i]
             if not narrow:
-                places[j] = p
+                other_places[ranks[i]] = places[i]
+        return other_keys, other_places
 
     return simd.device(sort)
 
@@ -160,7 +166,7 @@ def _cut(narrow: bool):
 def _sorter(dtype, lanes: int):
     """Device function: the smallest ``kept`` keys of a line and their places in order, somewhere in ``room``."""
     narrow = np.dtype(dtype).itemsize == 4
-    write, insert = _keys_of_line(dtype, lanes), _insertion(narrow)
+    write, rank = _keys_of_line(dtype, lanes), _ranking(narrow, lanes)
     radix, cut = _radix(narrow), _cut(narrow)
 
     def sort(line, n, flip, kept, room):
@@ -173,7 +179,7 @@ def _sorter(dtype, lanes: int):
         if kept < n // 4:
             size = cut(keys, places, n, kept, counts)
         if size <= SHORT:
-            insert(keys, places, size)
+            keys, places = rank(keys, places, others, other_places, size, counts)
         else:
             keys, places = radix(keys, places, others, other_places, size, counts)
         return keys, places
@@ -192,6 +198,8 @@ def _lines(dtype):
 
     @simd.device
     def begin(w, unit, kept):
+        if w[INNER] == 1:  # a division takes as long as a short line
+            return unit * kept
         outer = unit // w[INNER]
         return outer * kept * w[INNER] + unit - outer * w[INNER]
 

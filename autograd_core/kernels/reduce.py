@@ -20,6 +20,7 @@ from autograd_core.kernels.runs import row_max, row_sum_exp, served
 GRAIN = 16384  # elements of a chunk
 ROW = 16384  # elements of a segment of a row
 COLUMN = 256  # elements of a segment of a column
+FEW = 8  # elements of a row that is short: vectors run across such rows
 SHORT = 64  # NumPy finds places in rows shorter than this as fast
 WIDE = 4  # vectors of columns of a unit
 
@@ -67,15 +68,18 @@ def row_extreme(kind: str, dtype, lanes: int):
     def extreme(x, n):
         a, absent = simd.full(S(neutral), V), simd.full(S(0), V)
         b, c, d = a, a, a
-        four = n // (4 * lanes) * (4 * lanes)
+        four, whole = n // (4 * lanes) * (4 * lanes), n // lanes * lanes
         for i in range(0, four, 4 * lanes):
             v, u = simd.load(x, i, V), simd.load(x, i + lanes, V)
             y, z = simd.load(x, i + 2 * lanes, V), simd.load(x, i + 3 * lanes, V)
             a, b, c, d = better(a, v), better(b, u), better(c, y), better(d, z)
             absent = where(v != v, v, where(u != u, u, where(y != y, y, where(z != z, z, absent))))
-        for i in range(four, n, lanes):
-            v = where(simd.iota(W) < n - i, simd.load_part(x, i, n - i, V), S(neutral))
+        for i in range(four, whole, lanes):
+            v = simd.load(x, i, V)
             a, absent = better(a, v), where(v != v, v, absent)
+        if whole < n:
+            v = where(simd.iota(W) < n - whole, simd.load_part(x, whole, n - whole, V), S(neutral))
+            b, absent = better(b, v), where(v != v, v, absent)
         nan = simd.reduce_add(absent)
         return where(nan == nan, close(better(better(a, b), better(c, d))), nan)
 
@@ -91,13 +95,15 @@ def reduce_rows(kind, dtype, result, lanes):
     A, T = simd.vector(_running_dtype(kind, dtype), lanes), simd.scalar(_running_dtype(kind, dtype))
     lift, join, close, neutral = _combine(kind, dtype, lanes)
     mean, extreme = kind == "mean", kind in ("max", "min")
-    best = row_extreme(kind, dtype, lanes) if extreme else None
+    best = row_extreme(kind, dtype, lanes)
 
     def kernel(context, start, stop):
         w = simd.words(context)
         for unit in range(start, stop):
-            row = unit // w[4]
-            first = (unit - row * w[4]) * w[3]
+            row, first = unit, 0
+            if w[4] > 1:
+                row = unit // w[4]
+                first = (unit - row * w[4]) * w[3]
             n = min(w[3], w[2] - first)
             x = simd.advance(simd.pointer(w[0], S), row * w[2] + first)
             if extreme:
@@ -105,15 +111,17 @@ def reduce_rows(kind, dtype, result, lanes):
             else:
                 a = simd.full(T(neutral), A)
                 b, c, d = a, a, a
-                four = n // (4 * lanes) * (4 * lanes)
+                four, whole = n // (4 * lanes) * (4 * lanes), n // lanes * lanes
                 for i in range(0, four, 4 * lanes):
                     a = join(a, lift(simd.load(x, i, V)))
                     b = join(b, lift(simd.load(x, i + lanes, V)))
                     c = join(c, lift(simd.load(x, i + 2 * lanes, V)))
                     d = join(d, lift(simd.load(x, i + 3 * lanes, V)))
-                for i in range(four, n, lanes):
-                    last = lift(simd.load_part(x, i, n - i, V))
-                    a = join(a, simd.where(simd.iota(W) < n - i, last, T(neutral)))
+                for i in range(four, whole, lanes):
+                    a = join(a, lift(simd.load(x, i, V)))
+                if whole < n:
+                    last = lift(simd.load_part(x, whole, n - whole, V))
+                    b = join(b, simd.where(simd.iota(W) < n - whole, last, T(neutral)))
                 found = close(join(join(a, b), join(c, d)))
             if mean:
                 found /= S(simd.real(w[5]))
@@ -122,15 +130,31 @@ def reduce_rows(kind, dtype, result, lanes):
     return kernel
 
 
+def column_reader(dtype, lanes: int, turned: bool):
+    """Device functions: where the first element of column j stands, and ``count`` elements in row k from there on.
+
+    The array is (n, after), or the transpose of one of short rows if ``turned``.
+    """
+    V, W = simd.vector(dtype, lanes), simd.vector(np.int64, lanes)
+
+    def get(x, k, i, n, after, count):
+        if turned:
+            return simd.gather(x, simd.minimum(simd.iota(W) + i, i + count - 1) * n + k, V)
+        return simd.load_part(x, k * after + i, count, V)
+
+    return simd.device(lambda j, n: j * n if turned else j), simd.device(get)
+
+
 @range_kernel
-def reduce_columns(kind, dtype, result, lanes):
+def reduce_columns(kind, dtype, result, lanes, turned):
     """Reduce down columns; a unit is (before, segment, block of columns).
 
     Context: x, out, n, after, length of a segment, segments, blocks, divisor of a mean.
     """
-    V, S, R = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(result)
+    S, R = simd.scalar(dtype), simd.scalar(result)
     A, T = simd.vector(_running_dtype(kind, dtype), lanes), simd.scalar(_running_dtype(kind, dtype))
     lift, join, _, neutral = _combine(kind, dtype, lanes)
+    begin, get = column_reader(dtype, lanes, turned)
     width, mean = WIDE * lanes, kind == "mean"
     finish = simd.device(lambda v, divisor: simd.convert(v / divisor if mean else v, R))
 
@@ -143,17 +167,16 @@ def reduce_columns(kind, dtype, result, lanes):
             before = rest // w[5]
             first = (rest - before * w[5]) * w[4]
             last = min(first + w[4], n)
-            x = simd.advance(simd.pointer(w[0], S), before * n * after + j)
+            x = simd.advance(simd.pointer(w[0], S), before * n * after + begin(j, n))
             target = simd.advance(simd.pointer(w[1], R), rest * after + j)
             a = simd.full(T(neutral), A)
             b, c, d = a, a, a
             if j + width <= after:
                 for k in range(first, last):
-                    at = k * after
-                    a = join(a, lift(simd.load(x, at, V)))
-                    b = join(b, lift(simd.load(x, at + lanes, V)))
-                    c = join(c, lift(simd.load(x, at + 2 * lanes, V)))
-                    d = join(d, lift(simd.load(x, at + 3 * lanes, V)))
+                    a = join(a, lift(get(x, k, 0, n, after, lanes)))
+                    b = join(b, lift(get(x, k, lanes, n, after, lanes)))
+                    c = join(c, lift(get(x, k, 2 * lanes, n, after, lanes)))
+                    d = join(d, lift(get(x, k, 3 * lanes, n, after, lanes)))
                 simd.store(target, 0, finish(a, divisor))
                 simd.store(target, lanes, finish(b, divisor))
                 simd.store(target, 2 * lanes, finish(c, divisor))
@@ -163,7 +186,7 @@ def reduce_columns(kind, dtype, result, lanes):
                     count = after - j - i
                     a = simd.full(T(neutral), A)
                     for k in range(first, last):
-                        a = join(a, lift(simd.load_part(x, k * after + i, count, V)))
+                        a = join(a, lift(get(x, k, i, n, after, min(count, lanes))))
                     simd.store_part(target, i, finish(a, divisor), count)
 
     return kernel
@@ -200,10 +223,10 @@ def place_rows(kind, dtype, lanes):
 
 
 @range_kernel
-def place_columns(kind, dtype, lanes):
+def place_columns(kind, dtype, lanes, turned):
     """As :func:`place_rows`, down columns; a unit is (before, vector of columns). Context: as there, after, blocks."""
-    V, W, S = simd.vector(dtype, lanes), simd.vector(np.int64, lanes), simd.scalar(dtype)
-    largest = kind == "max"
+    W, S = simd.vector(np.int64, lanes), simd.scalar(dtype)
+    largest, (begin, get) = kind == "max", column_reader(dtype, lanes, turned)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -211,11 +234,11 @@ def place_columns(kind, dtype, lanes):
         for unit in range(start, stop):
             before = unit // w[5]
             j = (unit - before * w[5]) * lanes
-            count = after - j
-            x = simd.advance(simd.pointer(w[0], S), before * n * after + j)
-            best, place = simd.load_part(x, 0, count, V), simd.full(0, W)
+            count = min(after - j, lanes)
+            x = simd.advance(simd.pointer(w[0], S), before * n * after + begin(j, n))
+            best, place = get(x, 0, 0, n, after, count), simd.full(0, W)
             for k in range(1, n):
-                v = simd.load_part(x, k * after, count, V)
+                v = get(x, k, 0, n, after, count)
                 better = v > best if largest else v < best
                 better = (better | (v != v)) & (best == best)
                 best, place = simd.where(better, v, best), simd.where(better, k, place)
@@ -245,9 +268,10 @@ def log_sum_rows(dtype, lanes):
 
 
 @range_kernel
-def log_sum_columns(dtype, lanes):
+def log_sum_columns(dtype, lanes, turned):
     """As :func:`log_sum_rows`, down columns; a unit is (before, vector). Context: x, out, n, after, blocks."""
     S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+    begin, get = column_reader(dtype, lanes, turned)
 
     def kernel(context, start, stop):
         w = simd.words(context)
@@ -255,16 +279,16 @@ def log_sum_columns(dtype, lanes):
         for unit in range(start, stop):
             before = unit // w[4]
             j = (unit - before * w[4]) * lanes
-            count = after - j
-            x = simd.advance(simd.pointer(w[0], S), before * n * after + j)
+            count = min(after - j, lanes)
+            x = simd.advance(simd.pointer(w[0], S), before * n * after + begin(j, n))
             top = simd.full(S(-np.inf), V)
             for k in range(n):
-                v = simd.load_part(x, k * after, count, V)
+                v = get(x, k, 0, n, after, count)
                 top = simd.where(v > top, v, top)
             shift = simd.where(simd.absolute(top) == S(np.inf), S(0), top)
             total = simd.full(S(0), V)
             for k in range(n):
-                total += vmath.exp(simd.load_part(x, k * after, count, V) - shift)
+                total += vmath.exp(get(x, k, 0, n, after, count) - shift)
             simd.store_part(simd.pointer(w[1], S), before * after + j, vmath.log(total) + shift, count)
 
     return kernel
@@ -284,6 +308,12 @@ def groups_of(shape: tuple[int, ...], dims: tuple[int, ...]) -> list[tuple[int, 
         else:
             groups.append((size, i in dims))
     return groups
+
+
+def upright(view: tuple[int, int, int], lanes: int) -> tuple[int, int, int, bool]:
+    """A view (before, n, after), with many short rows as columns of their transpose: whether they were is the last."""
+    before, n, after = view
+    return (1, n, before, True) if after == 1 and n <= FEW and before >= lanes else (before, n, after, False)
 
 
 def result_shape(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tuple[int, ...]:
@@ -319,14 +349,16 @@ def _reduce(x: Array, dim: tuple[int, ...] | None, keepdim: bool, kind: str) -> 
 def _add_round(work: Assembly, types: tuple[np.dtype, np.dtype], kind: str, source: Ref, target: Ref,
                view: tuple[int, int, int], length: int, segments: int, divisor: int) -> None:
     """The call that reduces segments of a view."""
-    (before, n, after), lanes = view, host.lanes(types[0])
+    lanes = host.lanes(types[0])
+    before, n, after, turned = upright(view, lanes)
     if after == 1:
         work.call(reduce_rows(kind, *types, lanes), (source, target, n, length, segments, divisor), before * segments,
                   max(1, GRAIN // length))
         return
     blocks = -(-after // (WIDE * lanes))
-    work.call(reduce_columns(kind, *types, lanes), (source, target, n, after, length, segments, blocks, divisor),
-              before * segments * blocks, max(1, GRAIN // (length * WIDE * lanes)))
+    context = (source, target, n, after, length, segments, blocks, divisor)
+    work.call(reduce_columns(kind, *types, lanes, turned), context, before * segments * blocks,
+              max(1, GRAIN // (length * WIDE * lanes)))
 
 
 def sum(x: Array, *, dim: tuple[int, ...], keepdim: bool, dtype: np.dtype | None) -> Plan | None:
@@ -375,12 +407,13 @@ def logsumexp(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Plan | None:
     if not served(x) or 0 in x.shape or [reduced for _, reduced in groups].count(True) != 1:
         return None
     at, lanes = [reduced for _, reduced in groups].index(True), host.lanes(x.dtype)
-    before, n, after = math.prod(n for n, _ in groups[:at]), groups[at][0], math.prod(n for n, _ in groups[at + 1:])
+    sizes = math.prod(n for n, _ in groups[:at]), groups[at][0], math.prod(n for n, _ in groups[at + 1:])
+    before, n, after, turned = upright(sizes, lanes)
     work, blocks = Assembly(), -(-after // lanes)
     if after == 1:
         work.call(log_sum_rows(x.dtype, lanes), (inp(0), out(0), n), before, max(1, GRAIN // n))
     else:
-        work.call(log_sum_columns(x.dtype, lanes), (inp(0), out(0), n, after, blocks), before * blocks,
+        work.call(log_sum_columns(x.dtype, lanes, turned), (inp(0), out(0), n, after, blocks), before * blocks,
                   max(1, GRAIN // (n * lanes)))
     return work.plan((Spec(result_shape(x.shape, dim, keepdim), x.dtype),))
 
@@ -390,17 +423,18 @@ def _place(x: Array, dim: int | tuple[int, ...] | None, keepdim: bool, kind: str
         return None
     dims = tuple(range(len(x.shape))) if dim is None else (dim,) if isinstance(dim, int) else dim
     first, last = dims[0], dims[-1] + 1
-    before, n, after = math.prod(x.shape[:first]), math.prod(x.shape[first:last]), math.prod(x.shape[last:])
+    sizes = math.prod(x.shape[:first]), math.prod(x.shape[first:last]), math.prod(x.shape[last:])
     shape, lanes = result_shape(x.shape, dims, keepdim), host.lanes(x.dtype)
+    before, n, after, turned = upright(sizes, lanes)
     outputs = [Spec(shape, x.dtype)] * values + [Spec(shape, np.int64)]
     work, arrays = Assembly(), (inp(0), out(0) if values else 0, out(int(values)), n)
-    if after == 1 and n < SHORT:
+    if after == 1 and n < SHORT and not values:
         return None
     if after == 1:
         work.call(place_rows(kind, x.dtype, lanes), arrays, before, max(1, GRAIN // n))
     else:
         blocks = -(-after // lanes)
-        work.call(place_columns(kind, x.dtype, lanes), (*arrays, after, blocks), before * blocks,
+        work.call(place_columns(kind, x.dtype, lanes, turned), (*arrays, after, blocks), before * blocks,
                   max(1, GRAIN // (n * lanes)))
     return work.plan(outputs)
 
