@@ -706,3 +706,10 @@ def eigen(A):
                 A, V = G.T @ A @ G, V @ G
     order = np.argsort(np.diag(A))
     return np.diag(A)[order], V[:, order]
+
+
+def singular(A):
+    """(U, values, V transposed) of a matrix with no fewer rows than columns and full rank: A^T A = V S^2 V^T."""
+    values, V = eigen(A.astype(np.float64).T @ A)
+    values, V = np.sqrt(values[::-1]), V[:, ::-1]
+    return A @ V / values, values, V.T

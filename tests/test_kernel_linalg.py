@@ -7,11 +7,25 @@ from kernel_kit import run_everywhere, strided_like
 import autograd_core as ag
 from autograd_core.errors import LinAlgError
 from autograd_core.gradient_check import gradcheck, gradgradcheck
-from autograd_core.kernels import definite, factors, householder, symmetric, triangular
+from autograd_core.kernels import definite, factors, host, householder, singular, symmetric, triangular
 from autograd_core.kernels.plan import execute
 
 SHAPES = [(1, 1), (3, 3), (4, 9), (9, 4), (33, 33), (40, 33), (33, 50)]
-LANES = (4, 16)
+LANES = (host.lanes(),)
+
+
+@pytest.fixture
+def two_lanes():
+    """Double precision is tested with two lanes, as NEON has: each other number of lanes is machine code of its own."""
+    with host.using_lanes(4):
+        yield
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    """Single precision with the lanes of the host, double precision with two."""
+    with host.using_lanes(4 if request.param == "float64" else host.lanes()):
+        yield np.dtype(request.param).type
 
 
 def normal(*shape, dtype=np.float32, seed=0):
@@ -67,6 +81,7 @@ def test_triangular_systems_of_any_strides(layout):
             close(X[i, j] if left else X[i, j].T, expected)
 
 
+@pytest.mark.usefixtures("two_lanes")
 def test_what_a_triangle_leaves_out_is_not_read_and_zeros_on_its_diagonal_divide():
     A, B = conditioned(30, 30, dtype=np.float64), normal(30, 3, dtype=np.float64)
     spoiled = np.where(np.triu(np.ones_like(A), 1) > 0, np.nan, A)
@@ -94,6 +109,7 @@ def test_elimination(shape):
     close(L @ U, A[order])
 
 
+@pytest.mark.usefixtures("two_lanes")
 def test_pivots_are_the_first_of_the_largest():
     signs = np.array([[1, 2, 3], [-1, 5, 1], [1, 1, 1]], np.float64)
     assert execute(factors.factor, (signs,))[1].tolist() == naive.eliminated(signs)[1].tolist() == [1, 2, 3]
@@ -107,6 +123,7 @@ def test_pivots_are_the_first_of_the_largest():
     assert LU[3, 3] == 0
 
 
+@pytest.mark.usefixtures("two_lanes")
 def test_batches_of_matrices_are_factored_one_by_one():
     A = normal(3, 2, 40, 40, dtype=np.float64)
     LU, pivots = execute(factors.factor, (A.mT,))
@@ -182,7 +199,6 @@ def test_eigenvalues_and_vectors(n):
             close(got[0], values)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["ones", "zeros", "identity", "graded", "huge", "tiny"])
 def test_eigenvalues_of_difficult_matrices(kind, dtype):
     n, limits = 40, np.finfo(dtype)
@@ -208,10 +224,54 @@ def test_eigenvalues_of_difficult_matrices(kind, dtype):
             np.testing.assert_allclose(wide @ V, V * (values / top)[:, None, :], rtol=0, atol=bound * n)
 
 
+# ---------------------------------------------------------------------------------------------------- singular values
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 3), (18, 18), (35, 9)])
+def test_singular_values_and_vectors(shape):
+    A = normal(*shape)
+    U, S, Vh = naive.singular(A)
+    for _, got in run_everywhere(singular.decompose, (A,), lanes=LANES, vectors=True, full=False):
+        close(got[1], S)
+        signs = np.sign((got[0] * U).sum(0)).astype(np.float32)
+        close(got[0] * signs, U, 4000)
+        close(got[2] * signs[:, None], Vh, 4000)
+    for _, found in run_everywhere(singular.decompose, (A,), lanes=LANES, vectors=False, full=False):
+        close(found[1], S)
+    U, S, Vh, _ = execute(singular.decompose, (A.T,), vectors=True, full=False)
+    close((U * S) @ Vh, A.T, 400)
+
+
+@pytest.mark.parametrize("kind", ["ones", "zeros", "identity", "graded", "deficient", "huge", "tiny"])
+def test_singular_values_of_difficult_matrices(kind, dtype):
+    m, n, limits = 40, 30, np.finfo(dtype)
+    A = normal(2, m, n, dtype=np.float64)
+    factors_of_kinds = {"zeros": 0, "huge": limits.max / 1e4, "tiny": limits.tiny * 1e4}
+    A = (A / np.abs(A).max() * factors_of_kinds.get(kind, 1)).astype(dtype)
+    if kind in ("ones", "identity"):
+        A[:] = 1 if kind == "ones" else np.eye(m, n)
+    if kind == "graded":
+        A = (A * np.logspace(0, -18, n)).astype(dtype)
+    if kind == "deficient":
+        A[..., 4:] = A[..., :4] @ normal(4, n - 4, dtype=dtype)
+    top = np.abs(A).max() if A.any() else dtype(1)
+    wide = A.astype(np.float64) / top
+    bound = 4 * m * n * limits.eps
+    for x, unit in ((A, wide), (A.mT, wide.mT)):
+        U, S, Vh, wrong = execute(singular.decompose, (x,), vectors=True, full=True)
+        assert not wrong.any()
+        for Q in (U.astype(np.float64), Vh.astype(np.float64)):
+            np.testing.assert_allclose(Q @ Q.mT, np.broadcast_to(np.eye(Q.shape[-1]), Q.shape), rtol=0, atol=bound / n)
+        inner = U.mT.astype(np.float64) @ unit @ Vh.mT
+        np.testing.assert_allclose(inner.diagonal(0, -2, -1), S / top, rtol=0, atol=bound)
+        np.testing.assert_allclose(np.linalg.norm(inner, axis=(-2, -1)), np.linalg.norm(S / top, axis=-1), atol=bound)
+        alone = execute(singular.decompose, (x,), vectors=False, full=False)[1]
+        np.testing.assert_allclose(alone / top, S / top, rtol=0, atol=bound)
+
+
 # ---------------------------------------------------------------------------------------------------- backward errors
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["random", "graded", "ill-conditioned"])
 def test_backward_errors_are_those_of_lapack(kind, dtype):
     n = 150
@@ -242,6 +302,7 @@ def test_backward_errors_are_those_of_lapack(kind, dtype):
 LARGE = 24  # rows from which the operations take kernels
 
 
+@pytest.mark.usefixtures("two_lanes")
 def test_singular_matrices_are_named():
     A = ag.tensor(np.ones((LARGE, LARGE)))
     for function, words in ((ag.linalg.inv, "linalg.inv"), (lambda x: ag.linalg.solve(x, A), "linalg.solve"),
@@ -253,6 +314,7 @@ def test_singular_matrices_are_named():
     assert ag.logdet(A).item() == -np.inf
 
 
+@pytest.mark.usefixtures("two_lanes")
 def test_determinants_of_both_signs():
     A = normal(4, LARGE, LARGE, dtype=np.float64)
     A[1] = A[0][::-1]
@@ -274,10 +336,12 @@ FUNCTIONS = {
     "cholesky_solve": (lambda A, B: ag.cholesky_solve(B, A, True), 2), "cholesky_inverse": (
         lambda A, B: ag.cholesky_inverse(A), 1), "lstsq": (lambda A, B: ag.linalg.lstsq(A[:, :22], B).solution, 2),
     "eigh": (lambda A, B: ag.linalg.eigh(A + A.mT).eigenvalues ** 3, 1),
+    "svd": (lambda A, B: ag.linalg.svd(A[:, :22], False).S ** 3, 1), "pinv": (lambda A, B: ag.linalg.pinv(A[:22]), 1),
     "solve_triangular": (lambda A, B: ag.linalg.solve_triangular(A, B.mT, upper=True, left=False), 2),
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("two_lanes")
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_gradients_above_the_threshold(name):
     function, count = FUNCTIONS[name]

@@ -188,9 +188,27 @@ def join_reflections(dtype, lanes):
     return kernel
 
 
+def turner(dtype, lanes: int):
+    """Device function that turns two rows by an angle, given its cosine and sine."""
+    X = simd.vector(dtype, lanes)
+
+    @simd.device
+    def turn(place, other, ld, c, s):
+        c, s = simd.full(c, X), simd.full(s, X)
+        for j in range(0, ld, WIDE * lanes):
+            x0, x1 = simd.load(place, j, X), simd.load(place, j + lanes, X)
+            y0, y1 = simd.load(other, j, X), simd.load(other, j + lanes, X)
+            simd.store(place, j, s * y0 + c * x0)
+            simd.store(place, j + lanes, s * y1 + c * x1)
+            simd.store(other, j, c * y0 - s * x0)
+            simd.store(other, j + lanes, c * y1 - s * x1)
+
+    return turn
+
+
 def _with_vectors(dtype, lanes: int):
     """Device functions: how far values are coupled, and a QL step that turns vectors, too."""
-    S, X = simd.scalar(dtype), simd.vector(dtype, lanes)
+    S, turn = simd.scalar(dtype), turner(dtype, lanes)
     small, least = float(np.finfo(dtype).eps) / 2, float(np.finfo(dtype).tiny / np.finfo(dtype).eps)
 
     @simd.device
@@ -200,18 +218,6 @@ def _with_vectors(dtype, lanes: int):
         while m != end and abs(edges[m + beside]) > max(S(small) * (abs(values[m]) + abs(values[m + step])), floor):
             m += step
         return m
-
-    @simd.device
-    def turn(place, other, ld, c, s):
-        """Turn two rows."""
-        c, s = simd.full(c, X), simd.full(s, X)
-        for j in range(0, ld, WIDE * lanes):
-            x0, x1 = simd.load(place, j, X), simd.load(place, j + lanes, X)
-            y0, y1 = simd.load(other, j, X), simd.load(other, j + lanes, X)
-            simd.store(place, j, s * y0 + c * x0)
-            simd.store(place, j + lanes, s * y1 + c * x1)
-            simd.store(other, j, c * y0 - s * x0)
-            simd.store(other, j + lanes, c * y1 - s * x1)
 
     @simd.device
     def rotate(values, edges, start, m, step, z, ld):
@@ -422,18 +428,19 @@ def eigen(A: Array, *, upper: bool, vectors: bool) -> Plan | None:
                    scratch(5), panel, scratch(0), n, blocks)
         grain = max(1, CHUNK // (2 * n * n * width))
         calls.append(Call(form(dtype, lanes, rows, 2), context, matrices * panels, grain))
-        q = _dense(batch, n, n, size, dtype)
+        q = dense(batch, n, n, n, dtype)
         calls.append(lay_call(q, scratch(0), scratch(6), z_ld, turned=True))
         pieces += [panels * panel, n * z_ld]
     calls.append(Call(diagonalise(dtype, lanes, vectors), (
         out(0), scratch(3), n, ld, scratch(6) if vectors else 0, z_ld, n * z_ld, out(2)), matrices, one))
     if vectors:
-        calls.append(lay_call(_dense(batch, n, z_ld, size, dtype), scratch(6), out(1), n, turned=True))
+        calls.append(lay_call(dense(batch, n, n, z_ld, dtype), scratch(6), out(1), n, turned=True))
     outputs = (Spec((*batch, n), dtype), Spec(A.shape, dtype) if vectors else None, Spec(batch, np.int32))
     return Plan(outputs, tuple(calls), tuple(p * matrices * size for p in pieces))
 
 
-def _dense(batch: tuple[int, ...], n: int, along: int, size: int, dtype: np.dtype) -> Array:
-    """Square matrices in memory of our own whose rows are ``along`` apart."""
-    strides = [size * n * along * math.prod(batch[d + 1:]) for d in range(len(batch))]
-    return Array((*batch, n, n), (*strides, size * along, size), dtype)
+def dense(batch: tuple[int, ...], rows: int, columns: int, along: int, dtype: np.dtype) -> Array:
+    """Matrices in memory of our own whose rows are ``along`` apart."""
+    size = dtype.itemsize
+    strides = [size * rows * along * math.prod(batch[d + 1:]) for d in range(len(batch))]
+    return Array((*batch, rows, columns), (*strides, size * along, size), dtype)

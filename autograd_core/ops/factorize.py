@@ -103,16 +103,20 @@ def _uplo(name, UPLO):
     return UPLO.upper()
 
 
-def _eigen(A, UPLO, vectors):
-    """Values and vectors (or None) by the kernels, where they serve the size and converge."""
-    if A.size >= SMALL and A.shape[-1] >= 16:
+LEAST = 16
+"""Rows and columns from which kernels rather than LAPACK work on a matrix, as long as a core's cache holds it."""
+
+
+def symmetric_values(A, UPLO="L", vectors=False):
+    """(eigenvalues, eigenvectors or None) of symmetric matrices, read from one triangle."""
+    if A.size >= SMALL and A.shape[-1] >= LEAST:
         from ..kernels import symmetric
 
         if A.shape[-1] <= symmetric.most(A.dtype):
             values, found, wrong = by_kernel("symmetric:eigen", A, upper=UPLO == "U", vectors=vectors)
             if not wrong.any() and np.isfinite(values).all():
                 return values, found
-    return None
+    return tuple(np.linalg.eigh(A, UPLO)) if vectors else (np.linalg.eigvalsh(A, UPLO), None)
 
 
 @op(contraction, namespace="linalg", outputs="eigenvalues eigenvectors", vjp=_eigh_gradient, signature='A, UPLO="L"',
@@ -123,16 +127,14 @@ def eigh(A, *, UPLO):
     The gradient is that of a symmetric input; it is infinite or NaN for the vectors of equal eigenvalues.
     """
     matrices("linalg.eigh", A, squares=True)
-    found = _eigen(A, _uplo("linalg.eigh", UPLO), True)
-    return tuple(np.linalg.eigh(A, UPLO.upper())) if found is None else found
+    return symmetric_values(A, _uplo("linalg.eigh", UPLO), vectors=True)
 
 
 @op(contraction, namespace="internal", samples=[sample(definite(3, 3), UPLO="L")])
 def eigenvalues_of(A, *, UPLO):
     """Eigenvalues of symmetric matrices without a gradient, for which vectors are needed."""
     matrices("linalg.eigvalsh", A, squares=True)
-    found = _eigen(A, _uplo("linalg.eigvalsh", UPLO), False)
-    return np.linalg.eigvalsh(A, UPLO.upper()) if found is None else found[0]
+    return symmetric_values(A, _uplo("linalg.eigvalsh", UPLO))[0]
 
 
 def _wants_gradient(x):
@@ -180,6 +182,18 @@ def _svd_gradient(gs, A, U, S, Vh, full_matrices):
     return (out,)
 
 
+def singular_values(A, full=False, vectors=False):
+    """(U or None, singular values, V transposed or None) of matrices; U and V are square with ``full``."""
+    if A.size >= SMALL and min(A.shape[-2:]) >= LEAST:
+        from ..kernels import singular
+
+        if singular.fits(A.shape, A.dtype):
+            U, S, Vh, wrong = by_kernel("singular:decompose", A, vectors=vectors, full=full)
+            if not wrong.any() and np.isfinite(S).all():
+                return U, S, Vh
+    return tuple(np.linalg.svd(A, full_matrices=full)) if vectors else (None, np.linalg.svd(A, compute_uv=False), None)
+
+
 @op(contraction, namespace="linalg", outputs="U S Vh", vjp=_svd_gradient,
     signature="A, full_matrices=True, *, driver=None",
     samples=[sample(real(3, 3), False), sample(real(4, 3), False), sample(real(2, 3, 4), False)])  # fmt: skip
@@ -190,7 +204,7 @@ def svd(A, *, full_matrices, driver):
     """
     matrices("linalg.svd", A)
     _no_driver("linalg.svd", driver)
-    return tuple(np.linalg.svd(A, full_matrices=full_matrices))
+    return singular_values(A, bool(full_matrices), vectors=True)
 
 
 def _no_driver(name, driver):
@@ -202,7 +216,7 @@ def _no_driver(name, driver):
 def singular_values_of(A):
     """Singular values of matrices without a gradient, for which vectors are needed."""
     matrices("linalg.svdvals", A)
-    return np.linalg.svd(A, compute_uv=False)
+    return singular_values(A)[1]
 
 
 @op(composite, namespace="linalg", samples=SHAPES)

@@ -11,7 +11,7 @@ from ..inplace import write_out
 from ..kernels.blas import blas_one_thread
 from ..registry import composite, contraction, op
 from .elimination import SMALL, inv, solution
-from .factorize import svdvals
+from .factorize import singular_values, svdvals, symmetric_values
 from .samples import definite, positive, real, sample
 from .triangles import by_kernel, matrices, one_kind, square, turned
 
@@ -63,10 +63,10 @@ def pseudo_inverse(input, *, atol, rtol, hermitian):
     """Moore-Penrose inverse; singular values up to max(atol, rtol * largest) count as zero."""
     matrices("linalg.pinv", input, squares=hermitian)
     if hermitian:
-        values, V = np.linalg.eigh(input)
+        values, V = symmetric_values(input, vectors=True)
         sizes, U, Vh = np.abs(values), V * np.sign(values)[..., None, :], np.swapaxes(V, -1, -2)
     else:
-        U, sizes, Vh = np.linalg.svd(input, full_matrices=False)
+        U, sizes, Vh = singular_values(input, vectors=True)
     inverse, _ = _inverse_sizes(sizes, *_tolerances("linalg.pinv", input, atol, rtol))
     return Vh.mT @ (inverse[..., None] * U.mT)
 
@@ -95,7 +95,7 @@ def numerical_rank(input, *, atol, rtol, hermitian):
     matrices("linalg.matrix_rank", input, squares=hermitian)
     if 0 in input.shape[-2:]:
         return np.zeros(input.shape[:-2], np.int64)
-    sizes = np.abs(np.linalg.eigvalsh(input)) if hermitian else np.linalg.svd(input, compute_uv=False)
+    sizes = np.abs(symmetric_values(input)[0]) if hermitian else singular_values(input)[1]
     absolute, relative = _tolerances("linalg.matrix_rank", input, atol, rtol)
     return np.count_nonzero(sizes > np.maximum(absolute, relative * sizes.max(-1, keepdims=True)), axis=-1)
 
@@ -265,7 +265,7 @@ def least_squares(A, B, *, rcond):
         if (condition * relative[..., 0] < 1).all():
             X = by_kernel("triangular:solve_triangle", R, beside[..., :columns, :], upper=True, unit=False)
             return X, np.full(A.shape[:-2], columns, np.int64), R
-    U, sizes, Vh = np.linalg.svd(A, full_matrices=False)
+    U, sizes, Vh = singular_values(A, vectors=True)
     inverse, kept = _inverse_sizes(sizes, absolute, relative)
     return Vh.mT @ (inverse[..., None] * (U.mT @ B)), np.count_nonzero(kept, axis=-1), None
 
