@@ -10,7 +10,6 @@ are combined as in Chan, Golub and LeVeque, "Updating formulae and a pairwise al
 """
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import replace
 from typing import NamedTuple
@@ -26,6 +25,7 @@ from autograd_core.kernels.normalize_columns import (
     column_products,
     columns,
     columns_backward,
+    write_ended,
 )
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, is_c_ordered, out, scratch
 from autograd_core.kernels.runner import range_kernel
@@ -237,33 +237,6 @@ def channels(dtype, lanes, centred, adds, relu):
                       mean, scale, shift)
 
     return kernel
-
-
-@functools.cache
-def write_ended(dtype, lanes, adds, relu):
-    """Device function as `runs.write_normal`, which adds n elements of another array and limits to 0 and above."""
-    V = simd.vector(dtype, lanes)
-
-    @simd.device
-    def end(v, other):
-        if adds:
-            v = v + other
-        if relu:
-            v = simd.where(v < 0, 0, v)
-        return v
-
-    @simd.device
-    def write(x, other, target, n, mean, scale, shift):
-        whole = n // lanes * lanes
-        for i in range(0, whole, lanes):
-            v = (simd.load(x, i, V) - mean) * scale + shift
-            simd.store(target, i, end(v, simd.load(other, i, V) if adds else v))
-        if whole < n:
-            v = (simd.load_part(x, whole, n - whole, V) - mean) * scale + shift
-            last = simd.load_part(other, whole, n - whole, V) if adds else v
-            simd.store_part(target, whole, end(v, last), n - whole)
-
-    return write
 
 
 @range_kernel
