@@ -55,6 +55,21 @@ def test_all_pairs(p, dtype, lanes):
                 close(found, slope, dtype, 256)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_all_pairs_by_a_product(dtype):
+    x, y = draw(2, 30, 53, dtype=dtype), draw(2, 26, 53, dtype=dtype, seed=1)
+    for shift in (0, 100):  # far from the origin, where a product alone would lose all digits
+        x, y = x + np.dtype(dtype).type(shift), y + np.dtype(dtype).type(shift)
+        y[:, 3], y[:, 5] = x[:, 2], x[:, 2] * np.dtype(dtype).type(1 + 1e-4)
+        expected = np.stack([all_pairs(a, b, 2) for a, b in zip(x, y, strict=True)])
+        for _, found in run_everywhere(distances.cdist, (x, y), lanes=(16,), p=2.0, product=True):
+            np.testing.assert_allclose(found, expected, rtol=40 * np.finfo(dtype).eps)
+    x[0, 0, 7], x[0, 1, 50] = np.nan, -np.inf
+    for _, found in run_everywhere(distances.cdist, (x, y), lanes=(16,), p=2.0, product=True):
+        np.testing.assert_array_equal(found[0, :2], np.array([[np.nan], [np.inf]]) + np.zeros(26))
+        np.testing.assert_allclose(found[1], expected[1], rtol=40 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize(("p", "lanes"), [(2, (4,)), (math.inf, (8,))])
 def test_pairs_of_one_matrix(p, lanes):
     x = draw(19, 6, dtype="float32")

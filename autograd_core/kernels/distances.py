@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from autograd_core.kernels import host
+from autograd_core.kernels import distances_product, host
 from autograd_core.kernels.lazy import simd, vmath
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, is_c_ordered, out, scratch
 from autograd_core.kernels.runner import RangeKernel, range_kernel
@@ -154,10 +154,15 @@ def _pairs(x: Array, y: Array, at: Ref, p: float, shape: tuple[int, ...], triang
     return Plan((Spec(shape, dtype),), (packing, work), (room,))
 
 
-def cdist(x1: Array, x2: Array, *, p: float) -> Plan | None:
-    """Plan the distances between rows of C-ordered (..., P, M) and (..., R, M), as (..., P, R)."""
+def cdist(x1: Array, x2: Array, *, p: float, product: bool = False) -> Plan | None:
+    """Plan the distances between rows of C-ordered (..., P, M) and (..., R, M), as (..., P, R).
+
+    ``product`` allows a matrix product where ``p`` is 2 and there is much to do.
+    """
     if not served(x1, x2) or x1.shape[:-2] != x2.shape[:-2] or 0 in x1.shape or 0 in x2.shape:
         return None
+    if product and p == 2 and distances_product.serves(x1, x2):
+        return distances_product.cdist(x1, x2)
     return _pairs(x1, x2, inp(1), p, (*x1.shape[:-1], x2.shape[-2]), False)
 
 

@@ -118,7 +118,7 @@ def _all_differences(x1, x2):
     return ops.unsqueeze(x1, -2) - ops.unsqueeze(x2, -3)
 
 
-def _much(x1, x2, *, p):
+def _much(x1, x2, **_):
     return x1.size * x2.shape[-2] >= MUCH
 
 
@@ -128,14 +128,18 @@ MUCH = 16384
 
 @op(reduction, namespace="internal", promote=promote, kernel=Kernel("distances:cdist", above=1, when=_much),
     vjp=lambda g, x1, x2, out, p, needs: ops.pair_gradients(g, x1, x2, out, p=p, needs=needs),
-    samples=[sample(real(3, 4), real(2, 4), p=2.0), sample(real(2, 3, 4), real(2, 2, 4), p=1.0)])  # fmt: skip
-def pair_distances(x1, x2, *, p):
-    """The ``p``-norms of all differences of rows of ``x1`` (..., P, M) and of ``x2`` (..., R, M), as (..., P, R)."""
+    samples=[sample(real(3, 4), real(2, 4), p=2.0, product=True),
+             sample(real(2, 3, 4), real(2, 2, 4), p=1.0, product=False)])  # fmt: skip
+def pair_distances(x1, x2, *, p, product):
+    """The ``p``-norms of all differences of rows of ``x1`` (..., P, M) and of ``x2`` (..., R, M), as (..., P, R).
+
+    ``product`` allows to multiply matrices instead where that is as accurate.
+    """
     return reduce_norm(_all_differences(x1, x2), p, (-1,), False)
 
 
 @op(reduction, namespace="internal", vjp=(), outputs="first second",
-    kernel=Kernel("distances:cdist_backward", above=1, by=1, when=lambda g, x1, x2, out, **_: _much(x1, x2, p=0)),
+    kernel=Kernel("distances:cdist_backward", above=1, by=1, when=lambda g, x1, x2, out, **_: _much(x1, x2)),
     composite=lambda g, x1, x2, out, p, needs: gradient_of(
         lambda x, y: vector_norm(_all_differences(x, y), p, -1), (g,), (x1, x2), needs),
     samples=[sample(real(3, 2), real(3, 4), real(2, 4), positive(3, 2), p=3.0, needs=(True, True))])  # fmt: skip
@@ -164,7 +168,7 @@ def cdist(x1, x2, p=2.0, compute_mode=USE_MM):
     if x1.shape[:-2] != x2.shape[:-2]:
         batch = broadcast_shapes(x1.shape[:-2], x2.shape[:-2])
         x1, x2 = [ops.contiguous(ops.expand(x, (*batch, *x.shape[-2:]))) for x in (x1, x2)]
-    return ops.pair_distances(x1, x2, p=float(p))
+    return ops.pair_distances(x1, x2, p=float(p), product=compute_mode != "donot_use_mm_for_euclid_dist")
 
 
 def _differences(input):
@@ -173,7 +177,7 @@ def _differences(input):
 
 
 @op(reduction, namespace="internal", promote=promote,
-    kernel=Kernel("distances:pdist", above=1, when=lambda input, p: _much(input, input, p=p)),
+    kernel=Kernel("distances:pdist", above=1, when=lambda input, p: _much(input, input)),
     vjp=[lambda g, input, out, p: ops.row_gradient(g, input, out, p=p)],
     samples=[sample(real(4, 3), p=2.0), sample(real(4, 3), p=1.0)])  # fmt: skip
 def row_distances(input, *, p):
@@ -183,7 +187,7 @@ def row_distances(input, *, p):
 
 @op(reduction, namespace="internal", vjp=(),
     kernel=Kernel("distances:pdist_backward", above=1, by=1,
-                  when=lambda g, input, out, p: _much(input, input, p=p)),
+                  when=lambda g, input, out, p: _much(input, input)),
     composite=lambda g, input, out, p: gradient_of(
         lambda x: vector_norm(_differences(x), p, -1), (g,), (input,), (True,))[0],
     samples=[sample(real(6), real(4, 3), positive(6), p=3.0)])  # fmt: skip
