@@ -9,6 +9,7 @@ from ..modes import no_grad
 from ..registry import Kernel, composite, index, op
 from ..shapes import numpy_dtype
 from ..tensor import Tensor
+from .index import within
 from .normalization import assign
 from .samples import integer, real, sample
 
@@ -160,11 +161,14 @@ def one_hot(input, *, num_classes):
         raise RuntimeError(f"input must hold int64 class indices, got {input.dtype}")
     if not input.size and num_classes <= 0:
         raise RuntimeError("num_classes must be given for an empty input")
-    if input.size and input.min() < 0:
-        raise RuntimeError(f"class indices must not be negative, got {input.min()}")
     if num_classes == 0 or num_classes < -1:
         raise RuntimeError(f"num_classes must be positive or -1, got {num_classes}")
-    classes = int(input.max()) + 1 if num_classes == -1 else num_classes
-    if input.size and input.max() >= classes:
+    most = int(input.max()) if input.size and num_classes == -1 else -1
+    classes = most + 1 if num_classes == -1 else num_classes
+    if not within(input, 0, classes):
+        if input.min() < 0:
+            raise RuntimeError(f"class indices must not be negative, got {input.min()}")
         raise RuntimeError(f"class indices must be smaller than num_classes={num_classes}, got {input.max()}")
-    return (input[..., None] == np.arange(classes)).astype(np.int64)
+    out = np.zeros((*input.shape, classes), np.int64)
+    out.reshape(-1)[np.arange(0, out.size, classes) + input.reshape(-1)] = 1
+    return out

@@ -130,21 +130,31 @@ def index_copy(input, index, source, *, dim):
     return out
 
 
-@op(
-    composite,
-    samples=[sample(real(3, 4), 0, np.array([2, 0]), 1.5), sample(real(3, 4), 1, np.array([1]), real())],
-    inplace=True,
-)
-def index_fill(input, dim, index, value):
-    """A copy of the input with the slices that ``index`` names filled with ``value``, a number or a 0-d tensor."""
+def _fill_setting(arrays, settings):
+    input, index, value = arrays
     if getattr(value, "ndim", 0):
-        raise RuntimeError(f"index_fill: value must be a number or a 0-d tensor, got shape {list(value.shape)}")
-    dim = along("index_fill", input, dim, index, None)
-    if getattr(value, "requires_grad", False):  # each place counts once, however often it is named
-        return ops.masked_fill(input, _put(np.zeros(input.shape, bool), True, index, dim, "set"), value)
-    if not can_cast(np.asarray(values_of(value)).dtype, values_of(input).dtype):
-        raise RuntimeError(f"index_fill: value {value} cannot be converted to type {input.dtype}")
-    return _put(input, value, index, dim, "set")
+        raise RuntimeError(f"value must be a number or a 0-d tensor, got shape {list(value.shape)}")
+    if (type(value) is not float or input.dtype.kind != "f") and not can_cast(np.asarray(value).dtype, input.dtype):
+        raise RuntimeError(f"value {value} cannot be converted to type {dtype_of(input.dtype)}")
+    return _setting("index_fill", (input, index), settings)
+
+
+def _filled(g, input_shape, index, dim):
+    """The gradient where slices were filled: each place counts once, however often it is named."""
+    return ops.where(_put(np.zeros(input_shape, bool), True, index, dim, "set"), g, 0.0)
+
+
+@op(index, signature="input, dim, index, value", prepare=_fill_setting, inplace=True, out=False,
+    vjp=[lambda g, index, dim: _put(g, np.zeros((), g.dtype), index, dim, "set"), None, _filled],
+    samples=[sample(real(3, 4), 0, np.array([2, 0]), 1.5), sample(real(3, 4), 1, np.array([1]), real())])  # fmt: skip
+def index_fill(input, index, value, *, dim):
+    """A copy of the input with the slices that ``index`` names filled with ``value``, a number or a 0-d tensor."""
+    check_bounds(index, input.shape[dim] if input.ndim else 1)
+    if not input.ndim or not index.ndim:
+        return _put(input, value, index, dim, "set")
+    out = np.array(input, order="C")
+    out[(*(FULL,) * dim, index) if dim else index] = value
+    return out
 
 
 @op(composite, samples=[sample(real(3, 4), (np.array([0, 2]), np.array([1, 1])), real(2))], inplace=True)
