@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from .. import ops
-from ..generator import LANES, LARGEST, fill, from_block, philox, tile_count, words
+from ..generator import LANES, LARGE_DRAW, LARGEST, fill, from_block, philox, tile_count, words
 from ..registry import op, random
 from ..shapes import ndarray
 from .samples import positive, real, sample
@@ -25,9 +25,6 @@ INT64, UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 
 LARGE_CHANCES = 1 << 14
 """Rates or weights from which a kernel is worth loading: one of them takes longer than an element of other draws."""
-
-LARGE_DRAW = 512
-"""Tiles from which a draw is worth loading a kernel: forty times the speed."""
 
 SMALL_DRAW = 32
 """Tiles up to which a draw is taken from a block that was made ahead."""

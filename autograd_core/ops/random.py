@@ -7,7 +7,7 @@ function of them. Small draws were often made ahead, and are the same numbers.
 from __future__ import annotations
 
 import math
-from functools import partial, wraps
+from functools import wraps
 from operator import index as as_index
 
 import numpy as np
@@ -39,6 +39,8 @@ from .drawing import (
     uniform01,
 )
 from .samples import positive, real, sample
+
+new = object.__new__
 
 # ---------------------------------------------------------------------------------------------------- reserving
 
@@ -126,7 +128,9 @@ def at_once(try_it):
                 except (TypeError, ValueError):  # the longer way tells what is wrong
                     found = None
                 if found is not None:
-                    return wrap(found)
+                    made = new(Tensor)
+                    made.array = found
+                    return made
             return public(*args, **options)
 
         public.record.public = public.record.public_call = quick
@@ -135,14 +139,17 @@ def at_once(try_it):
     return register
 
 
-def _ahead_of_default(kind, sizes):
-    if len(sizes) == 1 and type(sizes[0]) is tuple:
-        (sizes,) = sizes
-    dtype = default_dtype()
-    return default_generator.ahead((kind, dtype), sizes, 64 if dtype.itemsize == 8 else 32)
+def _floats_ahead(kind):
+    def ahead_of_default(sizes):
+        if len(sizes) == 1 and type(sizes[0]) is tuple:
+            (sizes,) = sizes
+        dtype = default_dtype()
+        return default_generator.ahead((kind, dtype), sizes, 64 if dtype.itemsize == 8 else 32)
+
+    return ahead_of_default
 
 
-@at_once(partial(_ahead_of_default, "uniform01"))
+@at_once(_floats_ahead("uniform01"))
 @op(composite, samples=[sample(3, 4), sample((2, 3))])
 def rand(*sizes, size=None, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
          pin_memory=False):  # fmt: skip
@@ -152,7 +159,7 @@ def rand(*sizes, size=None, generator=None, out=None, dtype=None, layout=None, d
     return _finish(drawn, out, requires_grad, device, layout)
 
 
-@at_once(partial(_ahead_of_default, "normal01"))
+@at_once(_floats_ahead("normal01"))
 @op(composite, samples=[sample(3, 4), sample((2, 3))])
 def randn(*sizes, size=None, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
           pin_memory=False):  # fmt: skip
