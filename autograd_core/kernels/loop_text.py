@@ -278,17 +278,12 @@ def rows_source(loop: Loop, lanes: int, dims: int, modes: str) -> str:
     lines = [*_header(loop, lanes), *writer.body(), "", "", "def kernel(context, start, stop):",
              "    a = simd.words(context)", *[f"    {line}" for line in writer.before()],
              "    length, block, blocks = a[1], a[2], a[3]",
-             "    for unit in range(start, stop):",
-             "        row = unit // blocks",
-             "        begin = (unit - row * blocks) * block",
-             "        end = min(begin + block, length)"]  # fmt: skip
-    for i, name in enumerate(names):
-        lines += [f"        at_{name} = a[{head + width * i}]"]
-    if dims:
-        lines += ["        rest = row"]
-    for d in reversed(range(dims)):
-        lines += [f"        place = rest % a[{ROWS_HEAD + d}]", f"        rest = rest // a[{ROWS_HEAD + d}]"]
-        lines += [f"        at_{name} += place * a[{head + width * i + 2 + d}]" for i, name in enumerate(names)]
+             "    row = start // blocks",
+             "    piece = start - row * blocks"]  # fmt: skip
+    lines += [f"    {line}" for line in _row_places(names, dims, head, width)]
+    lines += ["    for unit in range(start, stop):",
+              "        begin = piece * block",
+              "        end = min(begin + block, length)"]  # fmt: skip
     for i, (name, dtype) in enumerate(zip(names, loop.inputs, strict=True)):
         lines += [f"        p_{name} = simd.pointer(at_{name}, {type_name(_in_memory(dtype))})"]
         if modes[i] == "g":
@@ -305,7 +300,34 @@ def rows_source(loop: Loop, lanes: int, dims: int, modes: str) -> str:
     for i, output in enumerate(loop.outputs):
         if output.reduce:
             lines += [f"        {_row_total(i, output, loop.dtypes[output.value], outputs)}"]
+    lines += ["        piece += 1", "        if piece == blocks:", "            piece = 0", "            row += 1"]
+    lines += [f"            {line}" for line in _next_row(names, dims, head, width)]
     return "\n".join(lines) + "\n"
+
+
+def _row_places(names: Sequence[str], dims: int, head: int, width: int) -> list[str]:
+    """Where the inputs of the first row lie: by division, once a chunk."""
+    lines = [f"at_{name} = a[{head + width * i}]" for i, name in enumerate(names)]
+    lines += ["rest = row"] * (dims > 0)
+    for d in reversed(range(dims)):
+        size = f"a[{ROWS_HEAD + d}]"
+        lines += [f"place_{d} = rest % {size}", f"rest = rest // {size}"]
+        lines += [f"at_{name} += place_{d} * a[{head + width * i + 2 + d}]" for i, name in enumerate(names)]
+    return lines
+
+
+def _next_row(names: Sequence[str], dims: int, head: int, width: int) -> list[str]:
+    """Where the inputs of the next row lie: by counting, as division takes longer than a short row."""
+    lines: list[str] = []
+    for d in range(dims):
+        size = f"a[{ROWS_HEAD + d}]"
+        strides = [f"a[{head + width * i + 2 + d}]" for i in range(len(names))]
+        inner = [f"place_{d} += 1", *[f"at_{n} += {s}" for n, s in zip(names, strides, strict=True)]]
+        if d:  # the first dimension has no end before the last row
+            back = [f"at_{n} -= {size} * {s}" for n, s in zip(names, strides, strict=True)]
+            inner += [f"if place_{d} == {size}:", *[f"    {line}" for line in (f"place_{d} = 0", *back, *lines)]]
+        lines = inner
+    return lines
 
 
 def _row_loads(loop: Loop, names: Sequence[str], modes: str) -> list[tuple[str, str]]:
