@@ -29,7 +29,7 @@ TWINS = {
     "cross_entropy": (
         "rows columns finish rows_backward columns_backward picked picked_backward", "cross_entropy"),
     "ctc": ("forward reduce_losses backward", "ctc"),
-    "distances": ("pack pairs shares pulls", "norm"),
+    "distances": ("pack pairs shares slabs pulls", "norm"),
     "distances_product": ("centre move close", "norm"),
     "definite": ("factor_corner extend_rows take_off", "cholesky"),
     "draws": ("draw draw_transformed", "draw"),

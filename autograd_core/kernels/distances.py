@@ -240,11 +240,34 @@ def shares(dtype, lanes, kind, flat, triangle):
 
 
 @range_kernel
+def slabs(dtype, lanes):
+    """Slabs of two vectors of features, row by row, zeros after the last one. A unit is (matrix, slab).
+
+    Context: x, slabs, features, rows, slabs of a matrix.
+    """
+    V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n, rows = w[2], w[3]
+        for unit in range(start, stop):
+            matrix = unit // w[4]
+            k = (unit - matrix * w[4]) * 2 * lanes
+            x = simd.advance(simd.pointer(w[0], S), matrix * rows * n + k)
+            target = simd.advance(simd.pointer(w[1], S), unit * rows * 2 * lanes)
+            for row in range(rows):
+                simd.store(target, row * 2 * lanes, simd.load_part(x, row * n, n - k, V))
+                simd.store(target, row * 2 * lanes + lanes, simd.load_part(x, row * n + lanes, n - k - lanes, V))
+
+    return kernel
+
+
+@range_kernel
 def pulls(dtype, lanes, kind):
     """Gradients of rows: the sum of the pulls of all rows of the other matrix. A unit is (matrix, block of rows).
 
-    Context: x, other matrix, weights, distances, out, features, rows, other rows, blocks, elements of ``weights`` from
-    row to row, from other row to other row, p - 1.
+    Context: x, slabs of the other matrix, weights, distances, out, features, rows, other rows, blocks, elements of
+    ``weights`` from row to row, from other row to other row, p - 1.
     """
     V, S = simd.vector(dtype, lanes), simd.scalar(dtype)
     pull = _pull(kind)
@@ -252,7 +275,7 @@ def pulls(dtype, lanes, kind):
     def kernel(context, start, stop):
         w = simd.words(context)
         n, rows, others, blocks, down, along, power = w[5], w[6], w[7], w[8], w[9], w[10], S(simd.real(w[11]))
-        zero = simd.full(S(0), V)
+        zero, slabs_of_one = simd.full(S(0), V), (n + 2 * lanes - 1) // (2 * lanes)
         for c in range(0, n, 2 * lanes):  # outside so that these features of the other matrix stay in the cache
             here, there, left, more = c, c + lanes, n - c, n - c - lanes
             for unit in range(start, stop):
@@ -260,7 +283,7 @@ def pulls(dtype, lanes, kind):
                 i0 = (unit - matrix * blocks) * ROWS
                 i1, i2, i3 = min(i0 + 1, rows - 1), min(i0 + 2, rows - 1), min(i0 + 3, rows - 1)
                 x = simd.advance(simd.pointer(w[0], S), matrix * rows * n)
-                y = simd.advance(simd.pointer(w[1], S), matrix * others * n)
+                y = simd.advance(simd.pointer(w[1], S), (matrix * slabs_of_one * 2 * lanes + c) * others)
                 target = simd.advance(simd.pointer(w[4], S), matrix * rows * n)
                 weights = simd.advance(simd.pointer(w[2], S), matrix * rows * others)
                 far = simd.advance(simd.pointer(w[3], S), matrix * rows * others)
@@ -272,7 +295,7 @@ def pulls(dtype, lanes, kind):
                 for first in range(0, others, BLOCK):
                     c0, c1, c2, c3, d0, d1, d2, d3 = zero, zero, zero, zero, zero, zero, zero, zero
                     for j in range(first, min(first + BLOCK, others)):
-                        u, v = simd.load_part(y, j * n + here, left, V), simd.load_part(y, j * n + there, more, V)
+                        u, v = simd.load(y, j * 2 * lanes, V), simd.load(y, j * 2 * lanes + lanes, V)
                         p0, p1 = i0 * down + j * along, i1 * down + j * along
                         p2, p3 = i2 * down + j * along, i3 * down + j * along
                         c0 = pull(c0, x0 - u, weights[p0], far[p0], power)
@@ -297,13 +320,22 @@ def pulls(dtype, lanes, kind):
     return kernel
 
 
-def _pulls(x: Array, others: int, places: tuple, far: Ref, target: Ref, steps: tuple[int, int], p: float) -> Call:
-    """The call for the gradient of the rows of x, with the (x, other matrix) in ``places`` and weights in scratch 0."""
-    dtype, rows, n = x.dtype, x.shape[-2], x.shape[-1]
-    blocks = -(-rows // ROWS)
-    context = (*places, scratch(0), far, target, n, rows, others, blocks, *steps, bits(p - 1))
-    kernel = pulls(dtype, host.lanes(dtype), kind_of(p))
-    return _call(kernel, context, math.prod(x.shape[:-2]) * blocks, ROWS * others * n)
+def _pulls(x: Array, y: Array, places: tuple[Ref, Ref], work: tuple[Ref, Ref], far: Ref, target: Ref,
+           steps: tuple[int, int], p: float) -> tuple[Call, Call]:  # fmt: skip
+    """The calls for the gradient of the rows of x: its place and that of y, slabs and weights, distances, result."""
+    dtype, lanes, (rows, n), others = x.dtype, host.lanes(x.dtype), x.shape[-2:], y.shape[-2]
+    matrices = math.prod(x.shape[:-2])
+    blocks, each = -(-rows // ROWS), -(-n // (2 * lanes))
+    packing = Call(slabs(dtype, lanes), (places[1], work[0], n, others, each), matrices * each,
+                   max(1, GRAIN // (others * 2 * lanes)))  # fmt: skip
+    context = (places[0], *work, far, target, n, rows, others, blocks, *steps, bits(p - 1))
+    return packing, _call(pulls(dtype, lanes, kind_of(p)), context, matrices * blocks, ROWS * others * n)
+
+
+def _room(x: Array) -> int:
+    """Bytes of the slabs of a matrix."""
+    width = 2 * host.lanes(x.dtype)
+    return math.prod(x.shape[:-1]) * -(-x.shape[-1] // width) * width * x.dtype.itemsize
 
 
 def cdist_backward(g: Array, x1: Array, x2: Array, far: Array, *, p: float,
@@ -315,15 +347,16 @@ def cdist_backward(g: Array, x1: Array, x2: Array, far: Array, *, p: float,
     if x1.shape[:-2] != x2.shape[:-2] or 0 in x1.shape or not p:
         return None
     dtype, lanes, size = x1.dtype, host.lanes(x1.dtype), math.prod(far.shape)
-    rows, columns = far.shape[-2:]
+    columns = far.shape[-1]
     calls = [Call(shares(dtype, lanes, kind_of(p), flat, False),
                   (inp(0), inp(3), scratch(0), size, 0, bits(p - 1), 0), -(-size // lanes), GRAIN // lanes)]
+    work = scratch(1), scratch(0)
     if needs[0]:
-        calls.append(_pulls(x1, columns, (inp(1), inp(2)), inp(3), out(0), (columns, 1), p))
+        calls += _pulls(x1, x2, (inp(1), inp(2)), work, inp(3), out(0), (columns, 1), p)
     if needs[1]:
-        calls.append(_pulls(x2, rows, (inp(2), inp(1)), inp(3), out(1), (1, columns), p))
+        calls += _pulls(x2, x1, (inp(2), inp(1)), work, inp(3), out(1), (1, columns), p)
     specs = tuple([Spec(x.shape, dtype) if need else None for x, need in zip((x1, x2), needs, strict=True)])
-    return Plan(specs, tuple(calls), (size * dtype.itemsize,))
+    return Plan(specs, tuple(calls), (size * dtype.itemsize, max(_room(x1), _room(x2))))
 
 
 def pdist_backward(g: Array, x: Array, far: Array, *, p: float) -> Plan | None:
@@ -332,8 +365,8 @@ def pdist_backward(g: Array, x: Array, far: Array, *, p: float) -> Plan | None:
     if not served(x, far) or g.dtype != x.dtype or not (flat or is_c_ordered(g)) or 0 in (*far.shape, *x.shape, p):
         return None
     dtype, kind, square = x.dtype, kind_of(p), count * count * x.dtype.itemsize
-    whole = scratch(1) if kind == "inf" else 0
-    context = (inp(0), inp(2), scratch(0), 0, count, bits(p - 1), whole)
+    whole = scratch(2) if kind == "inf" else None
+    context = (inp(0), inp(2), scratch(0), 0, count, bits(p - 1), whole or 0)
     weigh = Call(shares(dtype, host.lanes(dtype), kind, flat, True), context, count, max(1, GRAIN // count))
-    work = _pulls(x, count, (inp(1), inp(1)), scratch(1 if whole else 0), out(0), (count, 1), p)
-    return Plan((Spec(x.shape, dtype),), (weigh, work), (square, square) if whole else (square,))
+    work = _pulls(x, x, (inp(1), inp(1)), (scratch(1), scratch(0)), whole or scratch(0), out(0), (count, 1), p)
+    return Plan((Spec(x.shape, dtype),), (weigh, *work), (square, _room(x), square if whole else 0))
