@@ -18,13 +18,17 @@ def _part(dim, start, stop):
     return (*[slice(None)] * dim, slice(start, stop))
 
 
+def _by_kernel(record, *arrays, **settings):
+    """What the kernel makes of large arrays that had to be brought into C order first, else NotImplemented."""
+    first = arrays[0]
+    if first.size < SOME or first.dtype.char not in "fd" or all([a.flags.c_contiguous for a in arrays]):
+        return NotImplemented
+    return record.run(*[np.ascontiguousarray(a) for a in arrays], **settings)
+
+
 def _accumulate(function, input, dim, dtype):
-    x = np.atleast_1d(input)
+    x = input if input.ndim else input[None]
     return function.accumulate(x, axis=dim, dtype=numpy_dtype(dtype, sum_dtype(input, None))).reshape(input.shape)
-
-
-def _accumulate_from_end(function, input, dim):
-    return np.flip(_accumulate(function, np.flip(input, dim), dim, None), dim) if input.ndim else input.copy()
 
 
 @op(reduction, signature="input, dim, *, dtype=None", prepare=one_dim_setting, inplace=True,
@@ -32,14 +36,18 @@ def _accumulate_from_end(function, input, dim):
     vjp=[lambda g, dim: cumsum_from_end(g, dim=dim)])  # fmt: skip
 def cumsum(input, *, dim, dtype):
     """Running sums along ``dim``. Integers and booleans are summed as int64; large arrays of float32 in float64."""
-    return _accumulate(np.add, input, dim, dtype)
+    found = _by_kernel(cumsum.record, input, dim=dim, dtype=dtype)
+    return _accumulate(np.add, input, dim, dtype) if found is NotImplemented else found
 
 
 @op(reduction, namespace="internal", kernel=Kernel("scan:cumsum_from_end", above=SOME), prepare=one_dim_setting,
     samples=LINES, vjp=[lambda g, dim: cumsum(g, dim)])  # fmt: skip
 def cumsum_from_end(input, *, dim):
     """Sums of each element and those behind it along ``dim``: the adjoint of `cumsum`."""
-    return _accumulate_from_end(np.add, input, dim)
+    if input.ndim == 0:
+        return input.copy()
+    found = _by_kernel(cumsum_from_end.record, input, dim=dim)
+    return np.flip(_accumulate(np.add, np.flip(input, dim), dim, None), dim) if found is NotImplemented else found
 
 
 @op(reduction, signature="input, dim, *, dtype=None", prepare=one_dim_setting, inplace=True,
@@ -52,7 +60,8 @@ def cumprod(input, *, dim, dtype):
     With prefix products P, x_k has the gradient P_{k-1} S_k, where S_k = g_k + x_{k+1} S_{k+1}: no division, so zeros
     need no care.
     """
-    return _accumulate(np.multiply, input, dim, dtype)
+    found = _by_kernel(cumprod.record, input, dim=dim, dtype=dtype)
+    return _accumulate(np.multiply, input, dim, dtype) if found is NotImplemented else found
 
 
 @op(reduction, namespace="internal", kernel=Kernel("scan:backward_recurrence", above=SOME), vjp=[
@@ -64,6 +73,9 @@ def backward_recurrence(coefficients, input, *, dim):
 
     Each pass joins twice as many steps: two steps after one another are again of the form b + a S.
     """
+    found = _by_kernel(backward_recurrence.record, coefficients, input, dim=dim)
+    if found is not NotImplemented:
+        return found
     a, b = coefficients.copy(), input.copy()
     step, size = 1, input.shape[dim]
     while step < size:
@@ -123,7 +135,8 @@ def logcumsumexp(input, *, dim):
     """log(cumsum(exp(x))) along ``dim``, without overflow."""
     if input.dtype.kind != "f":
         raise RuntimeError(f"logcumsumexp: input must be floating-point, got {input.dtype}")
-    return np.logaddexp.accumulate(np.atleast_1d(input), axis=dim).reshape(input.shape)
+    found = _by_kernel(logcumsumexp.record, input, dim=dim)
+    return _accumulate(np.logaddexp, input, dim, None) if found is NotImplemented else found
 
 
 RUNNING = {"signature": "input, dim", "prepare": one_dim_setting, "outputs": "values indices",
@@ -132,9 +145,12 @@ RUNNING = {"signature": "input, dim", "prepare": one_dim_setting, "outputs": "va
            "samples": [sample(distinct(3, 4), 1), sample(distinct(2, 3, 2), -2), sample(real(), 0)]}  # fmt: skip
 
 
-def _running_extreme(extreme, input, dim):
+def _running_extreme(record, extreme, input, dim):
     if input.ndim == 0:
         return input.copy(), np.zeros((), np.int64)
+    found = _by_kernel(record, input, dim=dim)
+    if found is not NotImplemented:
+        return found
     values = extreme.accumulate(input, axis=dim)
     places = np.arange(input.shape[dim]).reshape((-1,) + (1,) * (input.ndim - 1 - dim))
     reached = input == values
@@ -145,13 +161,13 @@ def _running_extreme(extreme, input, dim):
 @op(reduction, kernel=Kernel("scan:cummax", above=SOME), **RUNNING)
 def cummax(input, *, dim):
     """Running maxima along ``dim``, and the last places where they were reached."""
-    return _running_extreme(np.maximum, input, dim)
+    return _running_extreme(cummax.record, np.maximum, input, dim)
 
 
 @op(reduction, kernel=Kernel("scan:cummin", above=SOME), **RUNNING)
 def cummin(input, *, dim):
     """Running minima along ``dim``, and the last places where they were reached."""
-    return _running_extreme(np.minimum, input, dim)
+    return _running_extreme(cummin.record, np.minimum, input, dim)
 
 
 def spacing(y, x, dx, dim):
