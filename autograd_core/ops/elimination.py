@@ -67,7 +67,11 @@ def _packed(gs, LU_shape):
     kernel=Kernel("factors:unpack", above=0))  # fmt: skip
 def unpack_factors(LU):
     """(L, U) of a packed factorisation."""
-    return by_kernel("factors:unpack", LU)
+    if LU.dtype.char in "fd":
+        return by_kernel("factors:unpack", LU)
+    rows, columns = LU.shape[-2:]
+    lower = np.tril(LU[..., :columns], -1)[..., : min(rows, columns)]
+    return lower + np.eye(rows, lower.shape[-1], dtype=LU.dtype), np.triu(LU[..., :columns, :])
 
 
 def _row_order(pivots, rows):
