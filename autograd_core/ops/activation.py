@@ -11,7 +11,8 @@ import numpy as np
 
 from .. import ops
 from ..inplace import in_place
-from ..registry import arithmetic, composite, elementwise, op
+from ..modes import state
+from ..registry import arithmetic, composite, elementwise, network, op
 from ..shapes import normalize_dim
 from .arithmetic import refuse_bool
 from .choices import select
@@ -345,11 +346,35 @@ def _gate_slope(g, input, gate):
     return g * input * (s * (1 - s))
 
 
-@op(elementwise, namespace="internal", vjp=[lambda g, gate: g * ops.sigmoid(gate), _gate_slope],
-    scalar="input / (1 + exp(-gate))", samples=[sample(WIDE, WIDE)])  # fmt: skip
+@op(elementwise, namespace="internal", vjp=(), composite=_gate_slope, samples=[sample(WIDE, WIDE, WIDE)], out=False,
+    scalar="g * input * (1 / (1 + exp(-gate)) * (1 - 1 / (1 + exp(-gate))))")  # fmt: skip
+def gate_slope(g, input, gate):
+    """Gradient of `gated` in the gate."""
+    s = 1 / (1 + np.exp(-gate))
+    return g * input * (s * (1 - s))
+
+
+@op(elementwise, namespace="internal", vjp=[lambda g, gate: ops.gated(g, gate), _gate_slope],
+    scalar="input / (1 + exp(-gate))", samples=[sample(WIDE, WIDE)], out=False)  # fmt: skip
 def gated(input, gate):
     """The input times the sigmoid of the gate."""
     return input / (1 + np.exp(-gate))
+
+
+def _halves(input, dim):
+    half = input.shape[dim] // 2
+    return ops.narrow(input, dim, 0, half), ops.narrow(input, dim, half, half)
+
+
+def _halves_slope(g, input, dim):
+    first, gate = _halves(input, dim)
+    return ops.cat((ops.gated(g, gate), ops.gate_slope(g, first, gate)), dim)
+
+
+@op(network, namespace="internal", vjp=[_halves_slope], out=False, samples=[sample(WIDE, 1), sample(real(4, 3), 0)])
+def gated_halves(input, *, dim):
+    """The first half of a dimension times the sigmoid of the second."""
+    return ops.gated(*_halves(input, dim))
 
 
 @op(composite, namespace="nn.functional", samples=[WIDE, sample(real(4, 3), 0)])
@@ -357,7 +382,9 @@ def glu(input, dim=-1):
     """Gated linear unit: the first half of ``dim`` times the sigmoid of the second half (Dauphin et al. 2017)."""
     if input.ndim == 0:
         raise RuntimeError("glu does not support 0-d tensors")
-    size = input.shape[normalize_dim(dim, input.ndim)]
-    if size % 2:
-        raise RuntimeError(f"glu: halving dimension {dim} needs an even size, got {size}")
-    return ops.gated(ops.narrow(input, dim, 0, size // 2), ops.narrow(input, dim, size // 2, size // 2))
+    dim = normalize_dim(dim, input.ndim)
+    if input.shape[dim] % 2:
+        raise RuntimeError(f"glu: halving dimension {dim} needs an even size, got {input.shape[dim]}")
+    if state.watch is not None and state.watch.steers:  # each operation is to be seen by itself
+        return ops.gated(*_halves(input, dim))
+    return ops.gated_halves(input, dim=dim)

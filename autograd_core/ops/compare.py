@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from .. import ops
+from ..modes import state
 from ..registry import comparison, composite, op
+from ..tensor import Tensor
 from .arithmetic import tensors
 from .samples import boolean, integer, real, sample
 
@@ -109,4 +111,12 @@ def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
 @op(composite, samples=[sample(real(3, 4), real(3, 4)), sample(real(3), real(4))])
 def equal(input, other):
     """Whether two tensors have the same shape and the same elements, as a Python bool."""
-    return tuple(input.shape) == tuple(other.shape) and bool(ops.all(input == other))
+    if tuple(input.shape) != tuple(other.shape):
+        return False
+    if state.watch is None and input.ndim:
+        first, second = [x.array if isinstance(x, Tensor) else x for x in (input, other)]
+        if first.size > 64:  # where two are not equal, mostly their beginnings are not
+            begin = (*(0,) * (first.ndim - 1), slice(64))
+            if not np.equal(first[begin], second[begin]).all():
+                return False
+    return bool(ops.all(input == other))
