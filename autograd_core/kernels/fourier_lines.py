@@ -11,6 +11,8 @@ approach to the computation of discrete Fourier transform", 1970.
 """
 from __future__ import annotations
 
+import functools
+
 from autograd_core.kernels.fourier_passes import transform_of
 from autograd_core.kernels.lazy import simd, tiles
 from autograd_core.kernels.runner import range_kernel
@@ -24,6 +26,7 @@ of the other frequencies; floats before the tables of waves, chirp and its spect
 """
 
 
+@functools.cache
 def taken(dtype, lanes, along):
     """Device function: take lines into rows of vectors; ``gap`` is how many rows on the next point is.
 
@@ -54,6 +57,7 @@ def taken(dtype, lanes, along):
     return simd.device(take)
 
 
+@functools.cache
 def put_back(dtype, lanes, along):
     """Device function: put rows of vectors back as lines; see `taken`."""
     V, T = simd.vector(dtype, lanes), simd.tile(simd.vector(dtype, lanes), lanes, 1)
@@ -75,6 +79,7 @@ def put_back(dtype, lanes, along):
     return simd.device(put)
 
 
+@functools.cache
 def untangled(dtype, lanes):
     """Device functions: a half spectrum made ready for the transform to a real line, and what comes of one."""
     V, step = simd.vector(dtype, lanes), 2 * lanes
@@ -138,6 +143,7 @@ def untangled(dtype, lanes):
     return before_even, before_odd, after_even, after_odd
 
 
+@functools.cache
 def spectrum_of(dtype, lanes):
     """Device function: the transform of a block in either half of its memory; by a convolution if there is a chirp.
 
@@ -196,17 +202,12 @@ def lines(kind, along, dtype, lanes):
 
     @simd.device
     def taken_in(w, re, im, stride, have, x, waves, edge):
-        points, imaginary = w[POINTS], simd.advance(x, lanes)
-        if from_real:
-            if points % 2 == 1:
-                clear(imaginary, points)
-            take(re, stride, points, have, x, 1 + points % 2)
-            return
-        take(re, stride, w[IN], have, x, 2)
-        if w[IM_IN] != 0:
-            take(im, stride, w[IN], have, imaginary, 2)
-        else:
-            clear(imaginary, w[IN])
+        points = w[POINTS]
+        count, gap, parts = (points, 1 + points % 2, 1) if from_real else (w[IN], 2, 2 if w[IM_IN] != 0 else 1)
+        for part in range(parts):
+            take(re if part == 0 else im, stride, count, have, simd.advance(x, part * lanes), gap)
+        if gap > parts:
+            clear(simd.advance(x, lanes), count)
         if to_real and points % 2 == 0:
             before_even(x, points // 2, waves, edge)
         elif to_real:
@@ -219,9 +220,9 @@ def lines(kind, along, dtype, lanes):
             after_even(x, points // 2, waves, edge, inside)
         elif from_real:
             after_odd(x, points, edge, inside)
-        put(re, stride, w[OUT], have, x, 1 + points % 2 if to_real else 2)
-        if not to_real and w[IM_OUT] != 0:
-            put(im, stride, w[OUT], have, simd.advance(x, lanes), 2)
+        gap, parts = (1 + points % 2, 1) if to_real else (2, 2 if w[IM_OUT] != 0 else 1)
+        for part in range(parts):
+            put(re if part == 0 else im, stride, w[OUT], have, simd.advance(x, part * lanes), gap)
 
     def kernel(context, start, stop):
         w = simd.words(context)

@@ -80,15 +80,15 @@ def columns(dtype, lanes):
             line = unit // blocks
             column = (unit - line * blocks) * lanes
             have, at, x = min(lanes, wide - column), line * rows * wide + column, room
-            take(simd.advance(re, at), wide, rows, have, x, 2)
-            take(simd.advance(im, at), wide, rows, have, simd.advance(x, lanes), 2)
+            for part in range(2):
+                take(simd.advance(re if part == 0 else im, at), wide, rows, have, simd.advance(x, part * lanes), 2)
             if w[9] != 0:
                 turn(x, rows, wide, have, simd.advance(cos, column), simd.advance(sin, column))
             x, _ = transform(x, simd.advance(room, w[3]), rows, stages, table)
             if w[9] == 0:
                 turn(x, rows, wide, have, simd.advance(cos, column), simd.advance(sin, column))
-            put(simd.advance(re, at), wide, rows, have, x, 2)
-            put(simd.advance(im, at), wide, rows, have, simd.advance(x, lanes), 2)
+            for part in range(2):
+                put(simd.advance(re if part == 0 else im, at), wide, rows, have, simd.advance(x, part * lanes), 2)
 
     return kernel
 
@@ -124,20 +124,21 @@ def rows(dtype, lanes):
             line = unit // blocks
             row = (unit - line * blocks) * lanes
             have, at, x = min(lanes, high - row), line * high * wide + row * wide, room
-            take(simd.advance(re, at), wide, wide, have, x, 2)
-            take(simd.advance(im, at), wide, wide, have, simd.advance(x, lanes), 2)
+            for part in range(2):
+                take(simd.advance(re if part == 0 else im, at), wide, wide, have, simd.advance(x, part * lanes), 2)
             y = simd.advance(room, w[5])
             for transforms in range(w[11]):
                 if transforms > 0:
                     multiply(x, wide, high, have, simd.advance(cos, row), simd.advance(sin, row))
                 x, y = transform(x, y, wide, stages, table)
             if w[11] > 1:
-                put(simd.advance(re, at), wide, wide, have, x, 2)
-                put(simd.advance(im, at), wide, wide, have, simd.advance(x, lanes), 2)
+                for part in range(2):
+                    put(simd.advance(re if part == 0 else im, at), wide, wide, have, simd.advance(x, part * lanes), 2)
             else:
-                at = line * high * wide + row
-                put_across(simd.advance(to_re, at), high, wide, have, x, 2)
-                put_across(simd.advance(to_im, at), high, wide, have, simd.advance(x, lanes), 2)
+                to = line * high * wide + row
+                for part in range(2):
+                    target = simd.advance(to_re if part == 0 else to_im, to)
+                    put_across(target, high, wide, have, simd.advance(x, part * lanes), 2)
 
     return kernel
 

@@ -5,11 +5,13 @@ root of unity), into another piece of memory. ``m`` blocks of ``s`` points each:
 """
 from __future__ import annotations
 
+import functools
 import math
 
 from autograd_core.kernels.lazy import simd
 
 
+@functools.cache
 def points_of(dtype, lanes):
     """Device functions: read a point, write it, write it turned."""
     V = simd.vector(dtype, lanes)
@@ -30,6 +32,7 @@ def points_of(dtype, lanes):
     return point, put, put_turned
 
 
+@functools.cache
 def by_four_of(dtype, lanes):
     """Device function: a pass of radix 4."""
     (point, put, put_turned), step = points_of(dtype, lanes), 2 * lanes
@@ -68,6 +71,7 @@ def by_four_of(dtype, lanes):
     return by_four
 
 
+@functools.cache
 def by_two_of(dtype, lanes):
     """Device function: a pass of radix 2."""
     (point, put, put_turned), step = points_of(dtype, lanes), 2 * lanes
@@ -86,6 +90,7 @@ def by_two_of(dtype, lanes):
     return by_two
 
 
+@functools.cache
 def by_three_of(dtype, lanes):
     """Device function: a pass of radix 3."""
     (point, put, put_turned), step = points_of(dtype, lanes), 2 * lanes
@@ -109,6 +114,7 @@ def by_three_of(dtype, lanes):
     return by_three
 
 
+@functools.cache
 def by_five_of(dtype, lanes):
     """Device function: a pass of radix 5."""
     (point, put, put_turned), step = points_of(dtype, lanes), 2 * lanes
@@ -141,6 +147,7 @@ def by_five_of(dtype, lanes):
     return by_five
 
 
+@functools.cache
 def transform_of(dtype, lanes):
     """Device function: the transform of a block of lines between two pieces of memory; returns both, its own first."""
     by_four, by_two = by_four_of(dtype, lanes), by_two_of(dtype, lanes)
