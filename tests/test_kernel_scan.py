@@ -74,6 +74,10 @@ def test_extremes_and_their_last_places(shape, dim, dtype, largest):
     for _, (values, indices) in run_everywhere(planner, (x,), lanes=LANES[dtype], dim=dim):
         np.testing.assert_array_equal(values.ravel(), [value for value, _ in expected.flat])
         np.testing.assert_array_equal(indices.ravel(), [place for _, place in expected.flat])
+        g = normal(*shape, dtype=dtype, seed=1)
+        found = naive.put(g, naive.along(indices, dim), shape)
+        for _, got in run_everywhere(scan.collect, (g, indices), lanes=LANES[dtype], dim=dim):
+            close(got, found, 60)
 
 
 def test_long_sums_are_as_exact_as_float32_can_hold():

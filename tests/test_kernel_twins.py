@@ -53,7 +53,7 @@ TWINS = {
     "recurrent_steps": ("pack scan scan_back begin sum_biases lay_rows lay_before", "recurrent"),
     "reduce": ("reduce_rows reduce_columns log_sum_rows log_sum_columns place_rows place_columns", "reduced"),
     "searching": ("search_lines", "insertion_point"),
-    "scan": ("scan_rows scan_columns extreme_rows extreme_columns", "running"),
+    "scan": ("scan_rows scan_columns extreme_rows extreme_columns collect_rows collect_columns", "running"),
     "rearrange": ("exchange frame", "rearranged"),
     "resample": ("weighted_rows", "weighted_sum"),
     "sampling": ("values_at_points spread_from_points slopes_at_points", "grid_sample"),

@@ -13,7 +13,7 @@ import numpy as np
 
 from autograd_core.kernels import host
 from autograd_core.kernels.lazy import simd, vmath
-from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, out
+from autograd_core.kernels.plan import Array, Call, Plan, Spec, inp, is_c_ordered, out
 from autograd_core.kernels.runner import range_kernel
 from autograd_core.kernels.runs import served
 from autograd_core.kernels.softmax import as_rows
@@ -235,6 +235,60 @@ def extreme_columns(kind, dtype, lanes):
     return kernel
 
 
+@range_kernel
+def collect_rows(dtype, lanes):
+    """The adjoint of :func:`extreme_rows`: each element is added to the place of its index, which never goes back.
+
+    Context: g, indices, out, n. Vectors whose elements all go where the last one went are added up as they are.
+    """
+    S, V, D = simd.scalar(dtype), simd.vector(dtype, lanes), simd.scalar(np.float64)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n = w[3]
+        for row in range(start, stop):
+            g, indices = simd.advance(simd.pointer(w[0], S), row * n), simd.advance(simd.words(w[1]), row * n)
+            target = simd.advance(simd.pointer(w[2], S), row * n)
+            for i in range(0, n, lanes):
+                simd.store_part(target, i, simd.full(S(0), V), n - i)
+            together, total, last = simd.full(S(0), V), D(0), indices[0]
+            for i in range(0, n, lanes):
+                if i + lanes <= n and indices[i + lanes - 1] == last:
+                    together += simd.load(g, i, V)
+                    continue
+                total += D(simd.reduce_add(together))
+                together = simd.full(S(0), V)
+                for k in range(i, min(i + lanes, n)):
+                    if indices[k] != last:
+                        target[last], total, last = S(total), D(0), indices[k]
+                    total += D(g[k])
+            target[last] = S(total + D(simd.reduce_add(together)))
+
+    return kernel
+
+
+@range_kernel
+def collect_columns(dtype, lanes):
+    """As :func:`collect_rows`, down columns; a unit is (outer, vector of columns). Context: as there, inner, blocks."""
+    S, V = simd.scalar(dtype), simd.vector(dtype, lanes)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        n, inner = w[3], w[4]
+        for unit in range(start, stop):
+            outer = unit // w[5]
+            j = (unit - outer * w[5]) * lanes
+            begin, count = outer * n * inner + j, min(inner - j, lanes)
+            g, indices = simd.advance(simd.pointer(w[0], S), begin), simd.advance(simd.words(w[1]), begin)
+            target = simd.advance(simd.pointer(w[2], S), begin)
+            for k in range(n):
+                simd.store_part(target, k * inner, simd.full(S(0), V), count)
+                for column in range(count):
+                    target[indices[k * inner + column] * inner + column] += g[k * inner + column]
+
+    return kernel
+
+
 # ------------------------------------------------------------------------------------------------------------ the plans
 
 
@@ -310,3 +364,12 @@ def cummax(x: Array, *, dim: int) -> Plan | None:
 def cummin(x: Array, *, dim: int) -> Plan | None:
     """Plan running minima along ``dim`` of a C-ordered array, and the last places where they were reached."""
     return _extreme(x, dim, "min")
+
+
+def collect(g: Array, indices: Array, *, dim: int) -> Plan | None:
+    """Plan the sums of elements with one index along ``dim``; indices do not go back, nor ahead of their places."""
+    if not served(g) or indices.shape != g.shape or indices.dtype != np.int64 or not is_c_ordered(indices):
+        return None
+    call = _launch(lambda lanes: collect_rows(g.dtype, lanes), lambda lanes: collect_columns(g.dtype, lanes),
+                   g, dim, (inp(0), inp(1), out(0)), False)  # fmt: skip
+    return _plan(g, call)

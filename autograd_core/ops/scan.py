@@ -139,9 +139,16 @@ def logcumsumexp(input, *, dim):
     return _accumulate(np.logaddexp, input, dim, None) if found is NotImplemented else found
 
 
+@op(reduction, namespace="internal", kernel=Kernel("scan:collect", above=SOME), promote=False,
+    vjp=[lambda g, indices, dim: ops.gather(g, dim, indices), None],
+    samples=[sample(real(2, 3), np.array([[0, 0, 2], [0, 1, 1]]), dim=1)])  # fmt: skip
+def collect(input, indices, *, dim):
+    """Zeros to which each element is added at its index along ``dim``, of which none is less than the one before it."""
+    return ops.scatter_in_zeros.record.run(input, indices, shape=input.shape, dim=dim)
+
+
 RUNNING = {"signature": "input, dim", "prepare": one_dim_setting, "outputs": "values indices",
-           "vjp": [lambda gs, indices, dim, input_shape: gs[0] if not input_shape else ops.scatter_in_zeros(
-               gs[0], indices, shape=tuple(input_shape), dim=dim)],
+           "vjp": [lambda gs, indices, dim, input_shape: collect(gs[0], indices, dim=dim) if input_shape else gs[0]],
            "samples": [sample(distinct(3, 4), 1), sample(distinct(2, 3, 2), -2), sample(real(), 0)]}  # fmt: skip
 
 
