@@ -1,6 +1,7 @@
 """Single elements picked along a dimension by an array of indices (gather), and put back there (scatter).
 
-The dimension, its indices and what lies beside them are walked line by line: a line is a run of the last dimension.
+The dimension, its indices and what lies beside them are walked line by line: a line runs along the last dimension, or
+the longest one where that is short.
 Indices are not negative; that they lie in range is looked at before.
 """
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from autograd_core.kernels.elementwise import collapsed
 from autograd_core.kernels.indexing import GRAIN, combiner, element
 from autograd_core.kernels.lazy import simd
-from autograd_core.kernels.moves import copying, dense
+from autograd_core.kernels.moves import SHORT, copying, dense
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, out
 from autograd_core.kernels.runner import range_kernel
 
@@ -106,6 +107,8 @@ def _walk(whole: list[int], index: Array, part: list[int], dim: int, lines: bool
         return None
     dim %= len(whole)
     step, whole = whole[dim], [0 if d == dim else s for d, s in enumerate(whole)]
+    if index.shape[last] < SHORT:
+        last = max(range(len(whole)), key=lambda d: index.shape[d])
     inside = {last, dim} if lines else {last}
     outer = [d for d in range(len(whole)) if d not in inside]
     sizes, steps = collapsed([index.shape[d] for d in outer], [[s[d] for d in outer] for s in (whole, given, part)], -1)

@@ -34,7 +34,10 @@ def gather(dtype, lanes):
                 source = simd.advance(source, row * width)
                 for i in range(0, whole, lanes):
                     simd.store(target, i, simd.load(source, i, V))
-                simd.store_part(target, whole, simd.load_part(source, whole, width - whole, V), width - whole)
+                if whole == 0:
+                    simd.store_part(target, 0, simd.load_part(source, 0, width, V), width)
+                elif whole < width:  # the last vector overlaps the one before: quicker than a part of one
+                    simd.store(target, width - lanes, simd.load(source, width - lanes, V))
             else:
                 for i in range(width):
                     target[i] = S(0)

@@ -57,8 +57,8 @@ def _place(arrays: int):
 
 
 @range_kernel
-def take(itemsize, arrays):
-    """Copy slices; a unit is (outer, position).
+def take(itemsize, arrays, single):
+    """Copy slices; a unit is (outer, position). ``single``: slices are elements.
 
     Context: x, out, positions, length of a slice, stride of outer in x, a free word, indices.
     """
@@ -70,20 +70,26 @@ def take(itemsize, arrays):
         outer = start // positions
         position = start - outer * positions
         x, target = simd.pointer(w[0], S), simd.advance(simd.pointer(w[1], S), start * length)
-        for _ in range(start, stop):
-            source = simd.advance(x, outer * w[4] + place(w, position))
-            for i in range(length):
-                target[i] = source[i]
-            target = simd.advance(target, length)
-            position += 1
-            if position == positions:
-                position, outer = 0, outer + 1
+        unit = start
+        while unit < stop:
+            last = min(positions, position + stop - unit)
+            source = simd.advance(x, outer * w[4])
+            if single:
+                for k in range(position, last):
+                    target[k - position] = source[place(w, k)]
+            else:
+                for k in range(position, last):
+                    slice_, there = simd.advance(source, place(w, k)), simd.advance(target, (k - position) * length)
+                    for i in range(length):
+                        there[i] = slice_[i]
+            target = simd.advance(target, (last - position) * length)
+            unit, position, outer = unit + last - position, 0, outer + 1
 
     return kernel
 
 
 @range_kernel
-def put(dtype, arrays, how):
+def put(dtype, arrays, how, single):
     """Put slices where `take` would take them from; a unit is (outer, run of elements of a slice).
 
     No two units meet, and each goes through the positions in order. Context: slices, out, positions, length of a slice,
@@ -101,11 +107,16 @@ def put(dtype, arrays, how):
             count = min(run, length - first)
             source = simd.advance(simd.pointer(w[0], S), outer * positions * length + first)
             target = simd.advance(simd.pointer(w[1], S), outer * w[4] + first)
-            for position in range(positions):
-                there = simd.advance(target, place(w, position))
-                for i in range(count):
-                    there[i] = combine(there[i], source[i])
-                source = simd.advance(source, length)
+            if single:
+                for position in range(positions):
+                    at = place(w, position)
+                    target[at] = combine(target[at], source[position])
+            else:
+                for position in range(positions):
+                    there = simd.advance(target, place(w, position))
+                    for i in range(count):
+                        there[i] = combine(there[i], source[i])
+                    source = simd.advance(source, length)
 
     return kernel
 
@@ -165,7 +176,7 @@ def pick(x: Array, *indices: Array | None, spec: tuple) -> Plan | None:
     if first is None or kind is None or not is_c_ordered(x):
         return None
     found, words = Slices.of(x.shape, first, indices), _words(x.shape, first, len(indices), 1)
-    call = Call(take(kind.itemsize, len(indices)), (inp(0), out(0), *found[1:4], 0, *words),
+    call = Call(take(kind.itemsize, len(indices), found.length == 1), (inp(0), out(0), *found[1:4], 0, *words),
                 found.outers * found.positions, max(1, GRAIN // found.length))  # fmt: skip
     return Plan((Spec(found.shape, x.dtype),), (call,))
 
@@ -178,7 +189,7 @@ def _putting(shape: tuple[int, ...], source: Array, number: int, first: int, ind
         return None
     run = min(found.length, max(64, GRAIN // found.positions))
     context = (inp(number), out(0), *found[1:4], run, *_words(shape, first, len(indices), rows))
-    return Call(put(kind, len(indices), how), context, found.outers * -(-found.length // run),
+    return Call(put(kind, len(indices), how, found.length == 1), context, found.outers * -(-found.length // run),
                 max(1, GRAIN // (found.positions * run)))  # fmt: skip
 
 

@@ -61,6 +61,10 @@ def copying(source: Ref, a: Array, target: Ref, strides: Sequence[int]) -> Call 
         sizes, steps = [1], [[1], [1]]
     row = len(sizes) - 1 if sizes[-1] >= SHORT else sizes.index(max(sizes))
     length, along = sizes.pop(row), [s.pop(row) for s in steps]
+    pieces = next((n for n in (64, 32, 16, 8, 4, 3, 2) if length % n == 0 and length >= n * GRAIN), 1)
+    if not sizes and pieces > 1:  # one long row is work for several threads, too
+        sizes, length = [pieces], length // pieces
+        steps = [[s * length] for s in along]
     outer = [x for d, n in enumerate(sizes) for x in (n, steps[0][d], steps[1][d])]
     context: tuple[int | Ref, ...] = (source, target, length, *along, len(sizes), *outer)
     step = along[0] if along[1] == 1 and along[0] in (1, -1) else 0

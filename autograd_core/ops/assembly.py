@@ -39,6 +39,7 @@ def _stack_vjp(g, dim):
 @op(
     views,
     vjp=_cat_vjp,
+    kernel=Kernel("moves:join", above=1 << 18),
     promote=promote,
     samples=[sample(real(2, 3), real(4, 3), dim=0)],
     namespace="internal",
@@ -78,8 +79,8 @@ def _joined(tensors, dim, out):
     return found if out is None else write_out(out, found)
 
 
-@op(views, vjp=_stack_vjp, promote=promote, samples=[sample(real(2, 3), real(2, 3), dim=1)],
-    namespace="internal")  # fmt: skip
+@op(views, vjp=_stack_vjp, promote=promote, kernel=Kernel("moves:pile", above=1 << 18), namespace="internal",
+    samples=[sample(real(2, 3), real(2, 3), dim=1)])  # fmt: skip
 def pile(*tensors, dim):
     """See `stack`."""
     return np.concatenate([t[(*(FULL,) * dim, None)] for t in tensors], dim)
@@ -145,7 +146,9 @@ def hstack(tensors, *, out=None):
 @op(composite, samples=[sample([real(3), real(3)]), sample([real(2, 3), real(1, 3)])], aliases=["row_stack"])
 def vstack(tensors, *, out=None):
     """Tensors one below the other, 1-d ones as rows."""
-    return _joined([_two_dims(t) for t in _checked_list("vstack", tensors)], 0, out)
+    if all([t.ndim == 1 for t in _checked_list("vstack", tensors)]):
+        return stack(tensors, 0, out=out)
+    return _joined([_two_dims(t) for t in tensors], 0, out)
 
 
 @op(composite, samples=[sample([real(3), real(3)]), sample([real(2, 3), real(2, 3)])])

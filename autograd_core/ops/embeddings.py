@@ -9,7 +9,7 @@ from ..modes import no_grad
 from ..registry import Kernel, composite, index, op
 from ..shapes import numpy_dtype
 from ..tensor import Tensor
-from .index import within
+from .index import MANY, within
 from .normalization import assign
 from .samples import integer, real, sample
 
@@ -18,14 +18,14 @@ from .samples import integer, real, sample
 
 def _rows_exist(input, weight, *, padding_idx, scale_grad_by_freq):
     """Whether all indices are rows, and there are enough of them; the body says which are not."""
-    return input.size * weight.shape[1] >= 32768 and input.min() >= 0 and input.max() < len(weight)
+    return input.size * weight.shape[1] >= MANY and within(input, 0, len(weight))
 
 
 @op(
     index,
     namespace="internal",
     onnx="Gather",
-    kernel=Kernel("embedding:lookup", by=1, when=_rows_exist,
+    kernel=Kernel("embedding:lookup", by=1, above=64, when=_rows_exist,
                   indices=lambda input, weight, **_: (0, weight.shape[0], 0)),
     vjp=[
         None,
@@ -37,7 +37,7 @@ def _rows_exist(input, weight, *, padding_idx, scale_grad_by_freq):
 )
 def lookup(input, weight, *, padding_idx, scale_grad_by_freq):
     """The rows of ``weight`` (rows, width) that ``input`` names."""
-    if input.size and not 0 <= input.min() <= input.max() < len(weight):
+    if not within(input, 0, len(weight)):
         raise IndexError(
             f"index {input.min() if input.min() < 0 else input.max()} is out of range for {len(weight)} rows"
         )

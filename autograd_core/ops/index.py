@@ -256,8 +256,12 @@ def put_slices(input, source, index, *, dim, how):
 
 def _add_slices(out, dim, rows, values):
     """Add slices of ``values`` to those of ``out`` that ``rows`` names; flat where many, which NumPy does faster."""
+    place = (*(FULL,) * dim, rows)
+    if rows.size <= FEW and len({row % out.shape[dim] for row in rows.reshape(-1).tolist()}) == rows.size:
+        out[place] += values
+        return
     if type(values) is not np.ndarray or values.size <= 256:
-        np.add.at(out, (*(FULL,) * dim, rows), values)
+        np.add.at(out, place, values)
         return
     values = np.broadcast_to(values, (*out.shape[:dim], *rows.shape, *out.shape[dim + 1 :]))
     size, inner = out.shape[dim], prod(out.shape[dim + 1 :])

@@ -63,7 +63,7 @@ def _found(input, index, *, dim, sparse_grad=False):
 
 
 @op(index, signature="input, dim, index, *, sparse_grad=False", prepare=partial(_gather_setting, "gather"),
-    kernel=Kernel("elements:gather", above=64, when=_found),
+    kernel=Kernel("elements:gather", above=512, when=_found),
     vjp=[lambda g, index, input_shape, dim: ops.scatter_in_zeros(g, index, shape=input_shape, dim=dim)],
     samples=[sample(real(3, 4), 0, integer(2, 4, high=3)), sample(real(3, 4), -1, integer(3, 5, high=4))],
     onnx="GatherElements")  # fmt: skip
@@ -123,7 +123,7 @@ def _scattered(name, words, vjp, ufunc, samples, onnx=None):
 
     body.__name__ = name
     body.__doc__ = f"A copy of the input {words} where `gather` would read."
-    kernel = Kernel(f"elements:{name}", above=64, when=lambda input, index, src, *, dim: (
+    kernel = Kernel(f"elements:{name}", above=512, when=lambda input, index, src, *, dim: (
         input.ndim > 0 and index.size >= SOME and within(index, 0, input.shape[dim])))  # fmt: skip
     return op(index, vjp=vjp, prepare=_scatter_setting, kernel=kernel, namespace="internal", out=False,
               samples=samples, onnx=onnx)(body)  # fmt: skip
@@ -345,7 +345,7 @@ def index_reduce(input, dim, index, source, reduce, *, include_self=True):
     if not input.ndim:
         source = ops.reshape(source, tuple(index.shape))
         return scatter_reduce(input, dim, index, source, reduce, include_self=include_self)
-    index, start = ops.reshape(index, (-1,)), input
+    index, start = index if index.ndim else ops.reshape(index, (1,)), input
     source = source if source.ndim else ops.reshape(source, (1,))
     if not include_self:
         neutral = _neutral(reduce, values_of(input).dtype)
