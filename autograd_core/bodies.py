@@ -7,6 +7,7 @@ a program runs, so that results depend on nothing else.
 from __future__ import annotations
 
 import re
+import threading
 from importlib import import_module
 from typing import Any
 
@@ -76,6 +77,23 @@ def fused(make, body):
         return body(*arguments) if result is NotImplemented else result
 
     return run
+
+
+class _Target(threading.local):
+    array: Any = None
+
+
+TARGET = _Target()
+"""The array that the next fused loop of this thread may write to; it forgets it."""
+
+
+def run_into(array, function, *args, **kwargs):
+    """Call an operation on ``array`` whose result takes its place: a fused loop may write to it at once."""
+    TARGET.array = array
+    try:
+        return function(*args, **kwargs)
+    finally:
+        TARGET.array = None
 
 
 def fused_runner(record):

@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .bodies import ONE_PASS
+from .bodies import ONE_PASS, TARGET
 from .kernels.elementwise import plan_loop, plan_update
 from .kernels.loop_text import LANEWISE, NUMBER, VMATH, Loop
-from .kernels.plan import PLANS, execute, keep, prepare
+from .kernels.plan import PLANS, Bound, execute, keep, prepare
 from .modes import Watcher
 from .registry import Op
 from .shapes import broadcast_nbytes, ndarray
@@ -162,6 +162,17 @@ class Constant(NamedTuple):
     value: float
 
 
+def taken(bound: Bound, arrays: Sequence[ndarray]) -> list[ndarray] | None:
+    """`TARGET` as the output of a launch; None where it is not what the plan asks for, or part of an input."""
+    target, TARGET.array = TARGET.array, None
+    spec = bound.plan.outputs[0]
+    if spec is None or spec.shape != target.shape or np.dtype(spec.dtype) != target.dtype:
+        return None
+    if target.strides != spec.strides and not (spec.strides is None and target.flags.c_contiguous):
+        return None
+    return [target] if all([a is target or not np.may_share_memory(a, target) for a in arrays]) else None
+
+
 def outputs_of(trace: Trace, found) -> list[Value]:
     """The values of what a traced function returned: a Symbol, or a tuple of them."""
     values = []
@@ -217,7 +228,7 @@ class Fused:
             return NotImplemented
         if numbers and tuple(numbers) not in checked:
             self._check(checked, arguments, numbers)
-        return bound.launch(arrays, numbers)
+        return bound.launch(arrays, numbers, None if TARGET.array is None else taken(bound, arrays))
 
     def _launch(self, launches, arguments, arrays, numbers):
         """When it holds, the plan for arguments like these, the numbers that it was checked for: a new launch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import provenance, storage
+from .bodies import LARGE, run_into
 from .errors import OpError, placed
 from .modes import state
 from .shapes import can_cast, dtype_of, ndarray
@@ -50,7 +51,8 @@ def become(self, result, name="in-place operation") -> Tensor:
         state.watch.write(self, result)
     if tracked and values.dtype != self.array.dtype:
         result = result.to(self.array.dtype)
-    np.copyto(self.array, values, casting="unsafe")
+    if values is not self.array:
+        np.copyto(self.array, values, casting="unsafe")
     storage.log_write(self.array, provenance.site())
     if state.grad and (tracked or self.tracks or (self.base is not None and self.base.tracks)):
         take_history(self, result if tracked else None)
@@ -112,10 +114,15 @@ def has_overlap(array: ndarray) -> bool:
 
 def in_place(function, known):
     """The ``name_`` form of a function of a tensor: its result is written into the tensor, history included."""
+    loops = getattr(getattr(function, "record", None), "scalar", None) is not None
 
     def method(self, *args, **kwargs):
         self._check_writable(known + "_")
-        before = next(storage.clock)
+        before, array = next(storage.clock), self.array
+        large = loops and array.nbytes >= LARGE and array.flags.writeable and self.base is None
+        tracked = state.grad and any([getattr(a, "tracks", False) for a in (self, *args, *kwargs.values())])
+        if large and not tracked and state.watch is None:
+            return self._become(run_into(array, function, self, *args, **kwargs), known + "_")
         return _overwrite(self, function(self, *args, **kwargs), known + "_", before)
 
     method.__name__ = method.__qualname__ = known + "_"

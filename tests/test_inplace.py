@@ -253,3 +253,30 @@ def test_writes_through_numpy_are_found_when_asked_for():
         loss = (x * w).exp().sum()
     loss.backward()
     assert np.allclose(w.grad.numpy(), (x * (x * w).exp()).detach().numpy())
+
+
+def test_large_arrays_are_written_where_they_lie():
+    rng = np.random.default_rng(0)
+    values, others = rng.standard_normal((2, 300, 1000)).astype(np.float32)
+    for name, args in (("relu_", ()), ("mul_", (2.5,)), ("add_", (ag.tensor(others),)), ("exp_", ()),
+                       ("clamp_", (-0.5, 0.5)), ("sub_", (ag.tensor(others[:1]),))):  # fmt: skip
+        x = ag.tensor(values.copy())
+        array, expected = x.array, getattr(ag.tensor(values), name[:-1])(*args)
+        assert getattr(x, name)(*args) is x
+        assert x.array is array
+        np.testing.assert_array_equal(array, expected.numpy())
+
+
+def test_large_arrays_that_share_memory_with_an_operand():
+    values = np.random.default_rng(0).standard_normal((600, 600)).astype(np.float32)
+    x = ag.tensor(values.copy())
+    x.add_(x.t())
+    np.testing.assert_array_equal(x.numpy(), values + values.T)
+    line = ag.tensor(values.ravel().copy())
+    line[1:].add_(line[:-1])
+    np.testing.assert_array_equal(line.numpy()[1:], values.ravel()[1:] + values.ravel()[:-1])
+    x = ag.tensor(values.copy(), requires_grad=True)
+    y = x * 2
+    y.mul_(y)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 8 * values, rtol=1e-5)
