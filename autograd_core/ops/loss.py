@@ -365,23 +365,22 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
 
 def _class_dim(name, input, target, weight):
     """Where the classes lie; raises unless target has the shape of input without that dim."""
-    dim = 1 if input.ndim > 1 else 0
-    if not input.ndim:
+    shape, given = _shape_of(name, "input", input), _shape_of(name, "target", target)
+    dim = 1 if len(shape) > 1 else 0
+    if not shape:
         raise RuntimeError(f"{name}: input must have at least one dim, got a 0-d tensor")
-    wanted = (*input.shape[:dim], *input.shape[dim + 1 :])
-    if tuple(target.shape) != wanted:
-        kind = ValueError if input.ndim > 1 and target.ndim and target.shape[0] != input.shape[0] else RuntimeError
-        raise kind(
-            f"{name}: target must have shape {list(wanted)} for input of {list(input.shape)}, got {list(target.shape)}"
-        )
-    if weight is not None and tuple(weight.shape) != (input.shape[dim],):
+    wanted = shape[:dim] + shape[dim + 1 :]
+    if given != wanted:
+        kind = ValueError if dim and given and given[0] != shape[0] else RuntimeError
+        raise kind(f"{name}: target must have shape {list(wanted)} for input of {list(shape)}, got {list(given)}")
+    if weight is not None and tuple(weight.shape) != (shape[dim],):
         raise RuntimeError(
-            f"{name}: weight must have shape [{input.shape[dim]}], one for each class, got {list(weight.shape)}"
+            f"{name}: weight must have shape [{shape[dim]}], one for each class, got {list(weight.shape)}"
         )
     if weight is not None and weight.dtype != input.dtype:
         raise RuntimeError(f"{name}: weight must have the dtype of input, expected scalar type {input.dtype} but found "
                            f"{weight.dtype}")  # fmt: skip
-    if numpy_dtype(target.dtype).kind not in "iu":
+    if (target.array.dtype if isinstance(target, Tensor) else target.dtype).kind not in "iu":
         raise RuntimeError(f"{name}: target must hold class indices (int64), got {target.dtype}")
     return dim
 

@@ -10,8 +10,9 @@ from .. import ops
 from ..inplace import write_out
 from ..registry import Kernel, arithmetic, composite, op, reduction
 from ..shapes import normalize_dim, normalize_dims, numpy_dtype
+from ..tensor import Tensor
 from .pointwise import one_loop
-from .reduce import add_reduce, all_dims, need_float, restore
+from .reduce import ALL, add_reduce, all_dims, need_float, restore
 from .samples import definite, distinct, positive, real, sample
 
 # ---------------------------------------------------------------------------------------------------- vectors
@@ -70,7 +71,7 @@ def _powers(input, share, ord):
 def _vector_norm_settings(arrays, settings):
     ord, dtype, kind = float(settings["ord"]), settings["dtype"], arrays[0].dtype
     need_float("linalg.vector_norm", kind)
-    dim = all_dims(settings["dim"], arrays[0].ndim)
+    dim = ALL[arrays[0].ndim] if settings["dim"] is None else all_dims(settings["dim"], arrays[0].ndim)
     if arrays[0].size == 0 and (ord < 0 or ord == inf) and 0 in [arrays[0].shape[d] for d in dim] + [1] * (not dim):
         raise RuntimeError(f"linalg.vector_norm: the norm of order {ord} of nothing is not defined, got shape "
                            f"{list(arrays[0].shape)}")  # fmt: skip
@@ -129,7 +130,7 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None, out=No
     largest (smallest) sum of |x| in a column or row.
     """
     dim = _matrix_dims("linalg.matrix_norm", A, dim)
-    need_float("linalg.matrix_norm", np.dtype(getattr(A.dtype, "dtype", A.dtype)))
+    need_float("linalg.matrix_norm", A.array.dtype if isinstance(A, Tensor) else np.dtype(A.dtype))
     if dtype is not None:
         A = ops.to(A, dtype=dtype)
     if ord == "fro":
