@@ -117,14 +117,8 @@ _blocks: dict[Any, tuple[int, int, int, ndarray]] = {}
 
 MOST_BLOCKS = 16
 
-LARGE_DRAW = 512
-"""Tiles from which a draw is worth loading a kernel: forty times the speed."""
-
-LONG_RUN = 1 << 18
-"""Counters (a million numbers of 32 bits) after which small draws are made by so many at a time that a kernel pays."""
-
-_made = [0]
-"""Counters in all blocks so far."""
+MOST_AHEAD = 256 * LANES
+"""Counters in the largest block."""
 
 
 def from_block(key, shape, size: int, bits: int, seed: int, offset: int, make) -> ndarray:
@@ -143,11 +137,9 @@ def from_block(key, shape, size: int, bits: int, seed: int, offset: int, make) -
             start = start * 128 // bits
             return elements[start : start + size].reshape(shape).copy()
         if 0 < start <= 2 * (end - first):
-            most = LARGE_DRAW * LANES if _made[0] > LONG_RUN else LARGE_DRAW * LANES // 2
-            counters = max(counters, min(2 * (end - first), most))
+            counters = max(counters, min(2 * (end - first), MOST_AHEAD))
     elif len(_blocks) >= MOST_BLOCKS:
         _blocks.clear()
-    _made[0] += counters
     elements = make(counters * 128 // bits, bits, seed, offset, *key)
     _blocks[key] = seed, offset, min(offset + counters, LARGEST), elements
     return elements[:size].reshape(shape).copy()

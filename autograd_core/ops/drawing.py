@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from .. import ops
-from ..generator import LANES, LARGE_DRAW, LARGEST, fill, from_block, philox, tile_count, words
+from ..generator import LANES, LARGEST, fill, from_block, philox, tile_count, words
 from ..registry import op, random
 from ..shapes import ndarray
 from .samples import positive, real, sample
@@ -25,6 +25,12 @@ INT64, UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 
 LARGE_CHANCES = 1 << 14
 """Rates or weights from which a kernel is worth loading: one of them takes longer than an element of other draws."""
+
+LARGE_DRAW = 256
+"""Tiles from which a draw is worth loading a kernel: forty times the speed."""
+
+LONG_RUN = 1 << 14
+"""Tiles (a million numbers of 32 bits) after which smaller draws of a kind have paid for a kernel, too."""
 
 SMALL_DRAW = 32
 """Tiles up to which a draw is taken from a block that was made ahead."""
@@ -44,18 +50,28 @@ def _elements(kind, shape, dtype, bits, seed, offset, *given):
     size = math.prod(shape)
     if size * bits <= SMALL_DRAW * 2048:
         return from_block((kind, dtype, *given), shape, size, bits, seed, offset, _made)
-    tiles = tile_count(size, bits)
-    found = _native(kind, shape, dtype, seed, offset, *given) if tiles >= LARGE_DRAW else None
+    found = None
+    if kind not in EXACT and tile_count(size, bits) >= LARGE_DRAW:
+        found = _native(kind, shape, dtype, seed, offset, *given)
     return _made(size, bits, seed, offset, kind, dtype, *given).reshape(shape) if found is None else found
 
 
 def _made(size, bits, seed, offset, kind, dtype, *given):
     """``size`` elements: nothing in them depends on how many they are."""
-    if kind in EXACT and tile_count(size, bits) >= LARGE_DRAW:
+    if kind in EXACT and _pays(kind, dtype, tile_count(size, bits)):
         found = _native(kind, (size,), dtype, seed, offset, *given)
         if found is not None:
             return found
     return fill(size, dtype, bits, seed, offset, WRITERS[kind], given, _words)
+
+
+_drawn: dict[tuple[str, np.dtype], int] = {}
+
+
+def _pays(kind, dtype, tiles):
+    """Whether a kernel that gives NumPy's numbers is worth loading: for a large draw, or when many came together."""
+    total = _drawn[kind, dtype] = _drawn.get((kind, dtype), 0) + tiles
+    return tiles >= LARGE_DRAW or total >= LONG_RUN
 
 
 EXACT = frozenset(("uniform01", "coins", "integers"))
@@ -79,9 +95,9 @@ def _source(seed, offset):
 
 
 def _words(seed, offset, tiles, bits):
-    if tiles < LARGE_DRAW:
-        return words(seed, offset, tiles, bits)
     kind = np.dtype(np.uint32 if bits == 32 else np.uint64)
+    if not _pays("words", kind, tiles):
+        return words(seed, offset, tiles, bits)
     return _native("words", (tiles, 128 // bits, LANES), kind, seed, offset)
 
 

@@ -277,13 +277,23 @@ def _linked(drawn, *parameters):
     return ops.drawn_with(drawn, *wanted) if wanted and state.grad else drawn
 
 
+def _moved(drawn, scale, shift):
+    """scale * drawn + shift, without the steps that change nothing."""
+    scaled = drawn if type(scale) in (float, int) and scale == 1 else ops.mul(drawn, scale)
+    return scaled if type(shift) in (float, int) and shift == 0 else ops.add(scaled, shift)
+
+
 def _check_chances(where, p):
+    if type(p) is float and 0 <= p <= 1:
+        return
     values = p.array if isinstance(p, Tensor) else np.asarray(p)
     if not np.all((values >= 0) & (values <= 1)):
         raise RuntimeError(f"{where}: probabilities must lie between 0 and 1, got {values.min()} to {values.max()}")
 
 
 def _check_std(where, std):
+    if type(std) in (float, int) and std >= 0:
+        return
     values = std.array if isinstance(std, Tensor) else np.asarray(std)
     if np.any(values < 0):
         raise RuntimeError(f"{where}: std must be non-negative, got {values.min()}")
@@ -348,7 +358,7 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, out=None, dtype=None
     kind = _float_dtype("normal", dtype, common_dtype([v.array for v in given]) if given else None)
     shape = broadcast_shapes(*[v.shape for v in given]) if given else _shape("normal", (), size)
     with no_grad():
-        drawn = ops.add(ops.mul(draw_floats(normal01, shape, kind, generator), std), mean)
+        drawn = _moved(draw_floats(normal01, shape, kind, generator), std, mean)
     return _finish(_linked(drawn, mean, std), out, requires_grad, device, layout)
 
 
@@ -385,14 +395,14 @@ def uniform_(input, from_=0.0, to=1.0, *, generator=None):
         raise RuntimeError(f"uniform_: from_ must not exceed to, got from_={from_} and to={to}")
     if max(abs(from_), abs(to), to - from_) > np.finfo(input.array.dtype).max:
         raise RuntimeError(f"uniform_: from_={from_} and to={to} are out of bounds for {input.dtype}")
-    return ops.add(ops.mul(draw_floats(uniform01, input.shape, input.dtype, generator), to - from_), from_)
+    return _moved(draw_floats(uniform01, input.shape, input.dtype, generator), to - from_, from_)
 
 
 @_in_place("f", [sample(real(3, 4), -1.0, 2.0)])
 def normal_(input, mean=0.0, std=1.0, *, generator=None):
     """Fill from the normal distribution of ``mean`` and standard deviation ``std``."""
     _check_std("normal_", std)
-    return ops.add(ops.mul(draw_floats(normal01, input.shape, input.dtype, generator), std), mean)
+    return _moved(draw_floats(normal01, input.shape, input.dtype, generator), std, mean)
 
 
 @_in_place("f", [sample(real(3, 4), 0.1, 0.5)])
