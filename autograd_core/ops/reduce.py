@@ -394,11 +394,10 @@ def _spread_settings(arrays, settings):
 def _var(input, dim, correction, keepdim):
     need_float("var, std", input.dtype)
     count = count_of(input.shape, dim)
-    kind = input.dtype.type
     x = input.astype(np.float32) if input.dtype.itemsize == 2 else input
-    centred = x - np.add.reduce(x, axis=dim, keepdims=True) / x.dtype.type(count)
-    squares = np.add.reduce(centred * centred, axis=dim, keepdims=keepdim)
-    return (squares / x.dtype.type(builtins.max(0, count - correction))).astype(kind)
+    centred = x - np.add.reduce(x, dim, None, None, True) / count
+    squares = np.add.reduce(centred * centred, dim, None, None, keepdim) / builtins.max(0, count - correction)
+    return squares if x is input else squares.astype(input.dtype)
 
 
 @one_loop

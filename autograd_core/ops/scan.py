@@ -126,7 +126,11 @@ def _products_around(input, dim):
     composite=_products_around, samples=[sample(real(3, 4), dim=1), sample(real(2, 3, 2), dim=0)])  # fmt: skip
 def products_of_others(input, *, dim):
     """For each element the product of the others along ``dim``, without a division, so that zeros need no care."""
-    return _products_around(input, dim)
+    before, behind = np.ones_like(input), np.ones_like(input)
+    first, rest, back = _part(dim, 0, -1), _part(dim, 1, None), (*[slice(None)] * dim, slice(None, None, -1))
+    np.multiply.accumulate(input[first], dim, out=before[rest])
+    np.multiply.accumulate(input[rest][back], dim, out=behind[first][back])
+    return before * behind
 
 
 @op(reduction, signature="input, dim", prepare=one_dim_setting, kernel=Kernel("scan:logcumsumexp", above=SOME),
@@ -143,7 +147,7 @@ def logcumsumexp(input, *, dim):
     vjp=[lambda g, indices, dim: ops.gather(g, dim, indices), None],
     samples=[sample(real(2, 3), np.array([[0, 0, 2], [0, 1, 1]]), dim=1)])  # fmt: skip
 def collect(input, indices, *, dim):
-    """Zeros to which each element is added at its index along ``dim``, of which none is less than the one before it."""
+    """Zeros to which each element is added at its index along ``dim``; indices do not go back, nor ahead of places."""
     return ops.scatter_in_zeros.record.run(input, indices, shape=input.shape, dim=dim)
 
 
