@@ -24,6 +24,7 @@ from . import (
     elimination,
     embeddings,
     error_functions,
+    exponential,
     factorize,
     fourier,
     grids,

@@ -1,4 +1,4 @@
-"""Matrix functions: pinv, lstsq, matrix_rank, matrix_power, matrix_exp, tensorsolve."""
+"""Matrix functions: pinv, lstsq, matrix_rank, matrix_power, vander, tensorsolve."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 
 from .. import ops
 from ..inplace import write_out
-from ..kernels.blas import blas_one_thread
 from ..registry import composite, contraction, op
 from .elimination import SMALL, inv, solution
 from .factorize import singular_values, svdvals, symmetric_values
@@ -109,7 +108,7 @@ def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None, out=None)
     return result if out is None else write_out(out, result)
 
 
-# -------------------------------------------------------------------------------------------------- powers, exponential
+# ---------------------------------------------------------------------------------------------------- powers
 
 
 @op(composite, aliases=["linalg.matrix_power"],
@@ -127,32 +126,6 @@ def matrix_power(input, n, *, out=None):
             n >>= 1
             base = ops.matmul(base, base) if n else base
     return result if out is None else write_out(out, result)
-
-
-def _exponential_gradient(g, input):
-    """The adjoint derivative stands in a corner: exp [[A^T, G], [0, A^T]] = [[., L], [0, .]]."""
-    n, At = input.shape[-1], turned(input)
-    block = ops.cat([ops.cat([At, g], -1), ops.cat([ops.zeros_like(At), At], -1)], -2)
-    return ops.matrix_exp(block)[..., :n, n:]
-
-
-@op(contraction, aliases=["linalg.matrix_exp"], vjp=[_exponential_gradient], samples=[real(3, 3), real(2, 3, 3)])
-def matrix_exp(input):
-    """Matrix exponential, by scaling and squaring (SciPy's `expm`)."""
-    matrices("linalg.matrix_exp", input, squares=True)
-    if input.size == 0:
-        return input.copy()
-    return scipy_linalg("linalg.matrix_exp").expm(input).astype(input.dtype, copy=False)
-
-
-def scipy_linalg(name):
-    """SciPy's linear algebra, or an error that says who wants it."""
-    try:
-        import scipy.linalg
-    except ImportError:
-        raise ImportError(f"{name} needs SciPy: pip install scipy") from None
-    blas_one_thread("scipy")
-    return scipy.linalg
 
 
 # ----------------------------------------------------------------------------------------------- tensors, least squares
