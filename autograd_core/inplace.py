@@ -38,7 +38,7 @@ def become(self, result, name="in-place operation") -> Tensor:
     if values.shape != self.array.shape:
         raise placed(OpError(f"{name}: the result has shape {list(values.shape)}, "
                              f"which does not fit in place of shape {list(self.array.shape)}"), [self])  # fmt: skip
-    if not can_cast(values.dtype, self.array.dtype):
+    if values.dtype is not self.array.dtype and not can_cast(values.dtype, self.array.dtype):
         wrong = f"result type {dtype_of(values.dtype)} can't be cast to {self.dtype} in place"
         raise placed(OpError(f"{name}: {wrong}"), [self])
     if has_overlap(self.array):

@@ -336,8 +336,11 @@ def categories(probabilities, *, count, replacement, seed, offset):
         sums = np.cumsum(weights, axis=-1)
         last = width - 1 - np.argmax(weights[:, ::-1] > 0, axis=-1)
         marks = uniform01.record.function(shape=(rows, count), dtype=float64, seed=seed, offset=offset) * sums[:, -1:]
-        found = np.stack([np.minimum(np.searchsorted(sums[r], marks[r], side="right"), last[r]) for r in range(rows)]
-                         ) if rows else np.zeros((0, count))  # fmt: skip
+        if marks.size * width <= 1 << 14:
+            found = (sums[:, None] <= marks[..., None]).sum(-1)
+        else:
+            found = np.array([s.searchsorted(m, side="right") for s, m in zip(sums, marks, strict=True)])
+        found = np.minimum(found, last[:, None])
     return found.reshape(*probabilities.shape[:-1], count).astype(np.int64)
 
 

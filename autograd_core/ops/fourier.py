@@ -21,6 +21,8 @@ from .samples import real, sample
 
 def _fitted(x, sizes, dims):
     """``x`` cut, or filled up with zeros, to ``sizes`` along ``dims``."""
+    if [x.shape[d] for d in dims] == list(sizes):
+        return x
     wanted = dict(zip(dims, sizes, strict=True))
     cut = x[tuple(slice(0, wanted.get(d)) for d in range(x.ndim))]
     widths = [(0, max(0, wanted.get(d, n) - n)) for d, n in enumerate(cut.shape)]
