@@ -227,7 +227,7 @@ def take_slices(input, index, *, dim):
 def slices_in_zeros(input, index, *, shape, dim):
     """The adjoint of `take_slices`: zeros of ``shape`` with slices added where it would take them from."""
     out = np.zeros(shape, input.dtype)
-    _add_slices(out, dim, index, input)
+    add_slices(out, dim, index, input)
     return out
 
 
@@ -250,11 +250,11 @@ def put_slices(input, source, index, *, dim, how):
     if how == "set":
         out[(*(FULL,) * dim, index)] = source
     else:
-        _add_slices(out, dim, index, source)
+        add_slices(out, dim, index, source)
     return out
 
 
-def _add_slices(out, dim, rows, values):
+def add_slices(out, dim, rows, values):
     """Add slices of ``values`` to those of ``out`` that ``rows`` names; flat where many, which NumPy does faster."""
     place = (*(FULL,) * dim, rows)
     if rows.size <= FEW and len({row % out.shape[dim] for row in rows.reshape(-1).tolist()}) == rows.size:

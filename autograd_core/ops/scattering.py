@@ -21,8 +21,9 @@ from .slices import along, check_source
 def _gather_setting(name, arrays, settings):
     """Check that ``index`` could name elements: as many dimensions, no larger sizes but along ``dim``."""
     input, rows = arrays[0], arrays[1]
-    own, shape = settings.get("shape", input.shape), rows.shape
-    dim = normalize_dim(settings["dim"], len(own))
+    own, shape, dim = settings.get("shape", input.shape), rows.shape, settings["dim"]
+    if type(dim) is not int or not 0 <= dim < len(own):
+        dim = normalize_dim(dim, len(own))
     if rows.dtype.kind not in "iu":
         check_integers(name, rows)
     if rows.size and (len(own) != len(shape) or own[:dim] + own[dim + 1 :] != shape[:dim] + shape[dim + 1 :]):

@@ -10,7 +10,7 @@ import numpy as np
 from .. import ops
 from ..registry import Kernel, composite, index, op
 from ..shapes import can_cast, dtype_of, normalize_dim
-from .index import ARRAY, FEW, FULL, MANY, SOME, check_bounds, check_integers, values_of, within, written
+from .index import ARRAY, FEW, FULL, MANY, SOME, add_slices, check_bounds, check_integers, values_of, within, written
 from .samples import Values, integer, real, sample
 
 # ---------------------------------------------------------------------------------------------------- along a dimension
@@ -113,7 +113,12 @@ UNIQUE = [sample(real(3, 4), 0, np.array([2, 0]), real(2, 4)), sample(real(3, 4)
 def index_add(input, index, source, *, dim, alpha):
     """A copy of the input with ``alpha`` times the slices of ``source`` added to those that ``index`` names."""
     _checked(input, index, dim)
-    return _put(input, source if alpha == 1 else source * input.dtype.type(alpha), index, dim, "add")
+    source = source if alpha == 1 else source * input.dtype.type(alpha)
+    if not input.ndim or not index.ndim:
+        return _put(input, source, index, dim, "add")
+    out = np.array(input, order="C")
+    add_slices(out, dim, index, source)
+    return out
 
 
 @op(index, signature="input, dim, index, source", prepare=partial(_setting, "index_copy"), inplace=True,
