@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from kernel_kit import run_everywhere
 
-from autograd_core.kernels.normalize import standardize, standardize_backward
+from autograd_core.kernels.normalize import by_statistics, standardize, standardize_backward
 from autograd_core.kernels.plan import execute
 
 # (shape, dims, shape of weight and bias): layer, batch of images, batch of vectors, group, instance norm, no weights
@@ -68,6 +68,31 @@ def test_a_large_mean_leaves_the_variance_exact(shape, dims):
     x = normal(*shape) + np.float32(3000)
     got = execute(standardize, (x, None, None), dims=dims, eps=0.0, centred=True)
     np.testing.assert_allclose(got[2], np.var(x, dims, np.float64, keepdims=True), rtol=1e-5)
+
+
+def test_groups_are_seen_in_the_shape_of_channels():
+    x, weight, bias, g = normal(3, 8, 5, 7), normal(8, seed=1), normal(8, seed=2), normal(3, 8, 5, 7, seed=3)
+    image, own, settings = (3, 2, 4, 5, 7), (2, 4, 1, 1), {"dims": (2, 3, 4), "eps": 1e-5, "centred": True}
+    got = execute(standardize, (x, weight, bias), seen=(image, own), **settings)
+    whole = execute(standardize, (x.reshape(image), weight.reshape(own), bias.reshape(own)), **settings)
+    np.testing.assert_array_equal(got[0], whole[0].reshape(x.shape))
+    needs = (True, True, True)
+    found = execute(standardize_backward, (g, x, weight, got[3], got[4]), bias_shape=(8,), needs=needs,
+                    seen=(image, own), **settings)
+    given = g.reshape(image), x.reshape(image), weight.reshape(own), got[3], got[4]
+    expected = execute(standardize_backward, given, bias_shape=own, needs=needs, **settings)
+    for a, b, shape in zip(found, expected, (x.shape, (8,), (8,)), strict=True):
+        np.testing.assert_array_equal(a, b.reshape(shape))
+
+
+def test_channels_by_given_statistics():
+    x, mean, weight, bias = normal(4, 3, 5, 7), normal(3, seed=1), normal(3, seed=2), normal(3, seed=3)
+    variance, each = np.exp(normal(3, seed=4)), (3, 1, 1)
+    for w, b in ((weight, bias), (None, None)):
+        expected = (x - mean.reshape(each)) / np.sqrt(variance.reshape(each) + 1e-5)
+        expected = expected if w is None else expected * w.reshape(each) + b.reshape(each)
+        for _, got in run_everywhere(by_statistics, (x, mean, variance, w, b), eps=1e-5):
+            np.testing.assert_allclose(got, expected, 1e-5, 1e-5)
 
 
 def test_what_is_not_served():

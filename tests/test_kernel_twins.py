@@ -43,7 +43,8 @@ TWINS = {
     "householder": ("factor_columns reflect_rest form", "reflected"),
     "indexing": ("take put", "put"),
     "moves": ("move", "join"),
-    "normalize": ("rows rows_backward_each rows_backward_runs channels channels_backward", "standardize"),
+    "normalize": ("rows rows_backward_each rows_backward_runs", "standardize"),
+    "normalize_channels": ("channels channels_scaled channels_backward", "standardize"),
     "normalize_columns": (
         "add_parts column_parts column_moments columns column_products columns_backward", "standardize"),
     "order": ("sort_lines top_lines mode_lines", "ordered"),

@@ -18,6 +18,7 @@ import numpy as np
 
 from autograd_core.kernels import host
 from autograd_core.kernels.lazy import simd
+from autograd_core.kernels.normalize_channels import channels, channels_backward, channels_scaled
 from autograd_core.kernels.normalize_columns import (
     add_parts,
     column_moments,
@@ -25,7 +26,6 @@ from autograd_core.kernels.normalize_columns import (
     column_products,
     columns,
     columns_backward,
-    write_ended,
 )
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, is_c_ordered, out, scratch
 from autograd_core.kernels.runner import range_kernel
@@ -201,93 +201,6 @@ def rows_backward_runs(dtype, lanes, centred, flat):
     return kernel
 
 
-# ---------------------------------------------------------------------------------------------------------- channels
-
-
-@range_kernel
-def channels(dtype, lanes, centred, adds, relu):
-    """Channels normalised; a unit is a channel. Context: x, weight or 0, bias or 0, out, mean, variance, mean again,
-    rstd, samples, channels, inner, eps, what is added (see `normalize_columns.columns`).
-    """
-    S = simd.scalar(dtype)
-    moments, write = moments_of(dtype, lanes, centred), write_ended(dtype, lanes, adds, relu)
-
-    def kernel(context, start, stop):
-        w = simd.words(context)
-        samples, inner = w[8], w[10]
-        step = w[9] * inner
-        for c in range(start, stop):
-            x = simd.advance(simd.pointer(w[0], S), c * inner)
-            target = simd.advance(simd.pointer(w[3], S), c * inner)
-            mean, variance = moments(x, samples, inner, step)
-            rstd = S(1) / simd.sqrt(variance + S(simd.real(w[11])))
-            if centred:
-                simd.pointer(w[4], S)[c] = mean
-                simd.pointer(w[6], S)[c] = mean
-            simd.pointer(w[5], S)[c] = variance
-            simd.pointer(w[7], S)[c] = rstd
-            scale, shift = rstd, S(0)
-            if w[1] != 0:
-                scale = rstd * simd.pointer(w[1], S)[c]
-            if w[2] != 0:
-                shift = simd.pointer(w[2], S)[c]
-            other = simd.advance(simd.pointer(w[12], S), c * inner)
-            for k in range(samples):
-                write(simd.advance(x, k * step), simd.advance(other, k * step), simd.advance(target, k * step), inner,
-                      mean, scale, shift)
-
-    return kernel
-
-
-@range_kernel
-def channels_backward(dtype, lanes, centred, flat):
-    """Gradients of channels; a unit is a channel. Context: g, x, weight or 0, mean or 0, rstd, dx or 0, dw or 0, db or
-    0, samples, channels, inner.
-    """
-    S, V, D = simd.scalar(dtype), simd.vector(dtype, lanes), simd.scalar(np.float64)
-    add_products, write = product_loop(dtype, lanes, flat), write_gradient(dtype, lanes, flat)
-
-    def kernel(context, start, stop):
-        w = simd.words(context)
-        samples, inner = w[8], w[10]
-        step = w[9] * inner
-        together = max(BLOCK // inner, 1)
-        for c in range(start, stop):
-            g = simd.advance(simd.pointer(w[0], S), 0 if flat else c * inner)
-            x = simd.advance(simd.pointer(w[1], S), c * inner)
-            mean, rstd = S(0), simd.pointer(w[4], S)[c]
-            if centred:
-                mean = simd.pointer(w[3], S)[c]
-            total, along = D(0), D(0)
-            for first in range(0, samples, together):
-                a, b = simd.full(S(0), V), simd.full(S(0), V)
-                for k in range(first, min(first + together, samples)):
-                    sent = simd.advance(g, 0 if flat else k * step)
-                    a, b = add_products(a, b, sent, simd.advance(x, k * step), inner, mean)
-                total += D(simd.reduce_add(a))
-                along += D(simd.reduce_add(b))
-            along *= D(rstd)
-            if w[6] != 0:
-                simd.pointer(w[6], S)[c] = S(along)
-            if w[7] != 0:
-                simd.pointer(w[7], S)[c] = S(total)
-            if w[5] != 0:
-                scale = rstd
-                if w[2] != 0:
-                    scale = rstd * simd.pointer(w[2], S)[c]
-                count = D(samples * inner)
-                slope, shift = scale * rstd * S(along / count), S(0)
-                if centred:
-                    shift = scale * S(total / count)
-                target = simd.advance(simd.pointer(w[5], S), c * inner)
-                for k in range(samples):
-                    sent = simd.advance(g, 0 if flat else k * step)
-                    write(sent, simd.advance(x, k * step), simd.advance(target, k * step), inner, mean, scale, slope,
-                          shift)
-
-    return kernel
-
-
 # ------------------------------------------------------------------------------------------------------------ the plans
 
 
@@ -401,6 +314,19 @@ def _columns(x: Array, lanes: int, view: View, arrays: tuple[int | Ref, ...], ep
              samples, max(1, GRAIN // n)),
     )
     return calls, (blocks * 2 * n * x.dtype.itemsize,)
+
+
+def by_statistics(x: Array, mean: Array, variance: Array, weight: Array | None, bias: Array | None, *,
+                  eps: float) -> Plan | None:
+    """Plan ``ops.by_statistics``: (x - mean) / sqrt(variance + eps) * weight + bias of the channels of (N, C, ...)."""
+    given = [p for p in (mean, variance, weight, bias) if p is not None]
+    inner = math.prod(x.shape[2:])
+    if not served(x, *given) or 0 in x.shape or inner == 1:
+        return None
+    w, b = 0 if weight is None else inp(3), 0 if bias is None else inp(4)
+    context = (inp(0), inp(1), inp(2), w, b, out(0), x.shape[1], inner, bits(eps))
+    call = Call(channels_scaled(x.dtype, host.lanes(x.dtype)), context, x.shape[0] * x.shape[1], max(1, GRAIN // inner))
+    return Plan((Spec(x.shape, x.dtype),), (call,))
 
 
 def blocks_of(samples: int, n: int) -> tuple[int, int]:

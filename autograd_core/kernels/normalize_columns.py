@@ -121,33 +121,6 @@ def column_moments(dtype, lanes, centred):
     return kernel
 
 
-@functools.cache
-def write_ended(dtype, lanes, adds, relu):
-    """Device function as `runs.write_normal`, which adds n elements of another array and limits to 0 and above."""
-    V = simd.vector(dtype, lanes)
-
-    @simd.device
-    def end(v, other):
-        if adds:
-            v = v + other
-        if relu:
-            v = simd.where(v < 0, 0, v)
-        return v
-
-    @simd.device
-    def write(x, other, target, n, mean, scale, shift):
-        whole = n // lanes * lanes
-        for i in range(0, whole, lanes):
-            v = (simd.load(x, i, V) - mean) * scale + shift
-            simd.store(target, i, end(v, simd.load(other, i, V) if adds else v))
-        if whole < n:
-            v = (simd.load_part(x, whole, n - whole, V) - mean) * scale + shift
-            last = simd.load_part(other, whole, n - whole, V) if adds else v
-            simd.store_part(target, whole, end(v, last), n - whole)
-
-    return write
-
-
 @range_kernel
 def columns(dtype, lanes, centred, partial, adds, relu):
     """Rows of columns normalised. Context: x, weight or 0, bias or 0, out, mean, rstd, n, what is added.

@@ -268,12 +268,31 @@ def _channel_vectors(function, channels, **vectors):
             raise RuntimeError(f"{function}: {name} must have shape [{channels}], got {list(vector.shape)}")
 
 
-def _by_running(input, running_mean, running_var, weight, bias, eps):
-    """Normalise by given statistics: one scale and one shift a channel."""
+def _by_statistics(input, running_mean, running_var, weight, bias, *, eps):
+    """Normalise by given statistics: one scale and one shift a channel, in the op language."""
     scale = 1 / ops.sqrt(running_var + eps)
     scale = scale if weight is None else scale * weight
     shift = -running_mean * scale if bias is None else bias - running_mean * scale
     return ops.addcmul(_by_channel(shift, input.ndim), input, _by_channel(scale, input.ndim))
+
+
+@op(
+    network,
+    namespace="internal",
+    vjp=(),
+    composite=_by_statistics,
+    kernel=Kernel("normalize:by_statistics", above=512),
+    samples=[sample(real(2, 3, 4), real(3), positive(3), real(3), None, eps=1e-5)],
+)
+def by_statistics(input, running_mean, running_var, weight, bias, *, eps):
+    """(x - mean) / sqrt(var + eps) * weight + bias of each channel of (N, C, ...), by given statistics."""
+    return _by_statistics(input, running_mean, running_var, weight, bias, eps=eps)
+
+
+def _by_running(input, *vectors, eps):
+    """`by_statistics`; where it is recorded as what it is made of, which may be fused with what follows."""
+    run = ops.by_statistics if state.watch is None else _by_statistics
+    return run(input, *vectors, eps=eps)
 
 
 BATCH = [
@@ -302,7 +321,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("batch_norm: running_mean and running_var are needed when training=False, got None")
-        return _by_running(input, running_mean, running_var, weight, bias, eps)
+        return _by_running(input, running_mean, running_var, weight, bias, eps=eps)
     if eps <= 0:
         raise ValueError(f"batch_norm: eps must be positive during training, got {eps}")
     count = input.shape[0] * prod(input.shape[2:])
@@ -339,7 +358,7 @@ def instance_norm(
             raise RuntimeError(
                 "instance_norm: running_mean and running_var are needed when use_input_stats=False, got None"
             )
-        return _by_running(input, running_mean, running_var, weight, bias, eps)
+        return _by_running(input, running_mean, running_var, weight, bias, eps=eps)
     count = prod(input.shape[2:])
     if count == 1:
         raise ValueError(f"instance_norm: expected more than 1 spatial element, got input of shape {list(input.shape)}")
