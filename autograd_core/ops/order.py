@@ -274,32 +274,51 @@ def _quantile(name, input, q, dim, keepdim, interpolation, ignore_nan):
         dim = normalize_dim(dim, input.ndim)
         kept = tuple(1 if d == dim else n for d, n in enumerate(input.shape))
         lines = ops.movedim(input, dim, -1) if input.ndim else ops.reshape(input, (1,))
-    picked = _between(sort(lines, -1)[0], ops.reshape(q, (-1,)) if hasattr(q, "ndim") else q, interpolation, ignore_nan)
+    picked = between_ranked(sort(lines, -1)[0], ops.reshape(q, (-1,)) if hasattr(q, "ndim") else q,
+                            interpolation=interpolation, ignore_nan=ignore_nan)  # fmt: skip
     picked = ops.movedim(picked, -1, 0)
     shape = kept if keepdim else tuple(lines.shape[:-1])
     return ops.reshape(picked, (q.shape[0], *shape) if vector else shape)
 
 
-def _between(ranked, q, interpolation, ignore_nan):
-    """Values at the fractional ranks ``q * (count - 1)`` of lines sorted along the last dim; one a ``q``, last."""
-    missing = ops.isnan(ranked)
-    last = ranked.shape[-1] - 1
-    absent = ops.sum(missing, -1, True)
-    count = ops.to(ops.clamp(last - absent, min=0) if ignore_nan else absent * 0 + last, dtype=ranked.dtype)
-    ranks = q * count if ignore_nan else ops.where(absent > 0, float(last), q * count)
-    if interpolation in ("lower", "higher", "nearest"):
-        ranks = {"lower": ops.floor, "higher": ops.ceil, "nearest": ops.round}[interpolation](ranks)
-    below = ops.floor(ranks)
-    low = _at(ranked, below)
+def _to_ranked(g, ranked_shape, q, below, above, span, interpolation):
+    """The gradient handed to the two neighbours of each rank."""
+    shape, last = tuple(ranked_shape), len(ranked_shape) - 1
     if interpolation not in ("linear", "midpoint"):
-        return low
-    high = _at(ranked, ops.ceil(ranks))
-    weight = 0.5 if interpolation == "midpoint" else ranks - below
-    return ops.lerp(low, high, weight)
+        return ops.scatter_in_zeros(g, below, shape=shape, dim=last)
+    weight = 0.5 if interpolation == "midpoint" else q * span - ops.to(below, dtype=g.dtype)
+    both = ops.cat([g * (1 - weight), g * weight], last)
+    return ops.scatter_in_zeros(both, ops.cat([below, above], last), shape=shape, dim=last)
 
 
-def _at(ranked, places):
-    return ops.gather(ranked, -1, ops.to(places, dtype="int64"))
+def _to_q(g, ranked, below, above, span, interpolation):
+    """The gradient of the ranks, on which the result depends where it is linear between neighbours."""
+    if interpolation != "linear":
+        return g * 0
+    return g * (ops.gather(ranked, -1, above) - ops.gather(ranked, -1, below)) * span
+
+
+@op(index, namespace="internal", hidden=("below", "above", "span"), vjp=[_to_ranked, _to_q],
+    samples=[sample(distinct(2, 5), real(2, low=0.1, high=0.9), interpolation="linear",
+                    ignore_nan=False)])  # fmt: skip
+def between_ranked(ranked, q, *, interpolation, ignore_nan):
+    """Values at the fractional ranks ``q * (count - 1)`` of lines sorted along the last dim; one a ``q``, last."""
+    last, kind = ranked.shape[-1] - 1, ranked.dtype.type
+    if ignore_nan:
+        span = np.maximum(last - np.add.reduce(ranked != ranked, -1, None, None, True), 0).astype(kind)
+        ranks = q * span
+    else:
+        span, end = kind(last), ranked[..., -1:]
+        ranks = np.where(end == end, q * span, span)
+    if interpolation in ("lower", "higher", "nearest"):
+        ranks = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}[interpolation](ranks)
+    whole = np.floor(ranks)
+    below, above = whole.astype(np.int64), np.ceil(ranks).astype(np.int64)
+    found = _pick(ranked, below, ranked.ndim - 1)
+    if interpolation in ("linear", "midpoint"):
+        weight = kind(0.5) if interpolation == "midpoint" else ranks - whole
+        found = ops.lerp(found, _pick(ranked, above, ranked.ndim - 1), weight)
+    return found, below, above, span
 
 
 # ---------------------------------------------------------------------------------------------------- unique values
