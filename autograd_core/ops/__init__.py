@@ -12,6 +12,7 @@ from . import (
     bags,
     bits,
     choices,
+    class_losses,
     compare,
     contract,
     conv,
