@@ -41,15 +41,16 @@ def parse(item, ndim):
     if _is_basic(items):
         return items, (), ()
     parts = [_part(part) for part in items]
-    left = ndim - sum([_dims_used(part) for part in parts])
+    used = [_dims_used(part) for part in parts]
+    left = ndim - sum(used)
     if left < 0 or sum([part is Ellipsis for part in parts]) > 1:
         raise IndexError(f"too many indices, or several ..., for a tensor of {ndim} dimensions: {len(parts)}")
     basic, spec, arrays = [], [], []
-    for part in parts:
+    for part, dims in zip(parts, used, strict=True):
         if isinstance(part, (Tensor, np.ndarray)):
-            basic += [FULL] * _dims_used(part)
+            basic += [FULL] * dims
             spec.append(ARRAY)
-            if part.ndim == 0 and part.dtype == np.bool_:
+            if part.ndim == 0 and values_of(part).dtype.kind == "b":
                 basic.append(None)
                 part = np.zeros(int(bool(part)), np.int64)
             arrays.append(part)
@@ -63,7 +64,8 @@ def parse(item, ndim):
 def _dims_used(part):
     """How many dimensions one entry of an index stands for."""
     if isinstance(part, (Tensor, np.ndarray)):
-        return part.ndim if part.dtype == np.bool_ else 1
+        array = values_of(part)
+        return array.ndim if array.dtype.kind == "b" else 1
     return 0 if part is None or part is Ellipsis else 1
 
 
