@@ -248,11 +248,24 @@ def _put_slices_vjp(g, index, dim, how):
              sample(real(3, 4), real(3, 3), np.array([2, 0, 2]), dim=1, how="add")])  # fmt: skip
 def put_slices(input, source, index, *, dim, how):
     """A copy of the input with slices set (or added) where `take_slices` would take them from."""
+    if how == "set" and not getattr(source, "ndim", 0):
+        return fill_slices(input, source, index, dim)
     out = np.array(input, order="C")
     if how == "set":
         out[(*(FULL,) * dim, index)] = source
     else:
         add_slices(out, dim, index, source)
+    return out
+
+
+def fill_slices(input, value, index, dim):
+    """A copy of the input with a number in the slices that ``index`` names."""
+    if dim and dim == input.ndim - 1 and index.size >= FEW:  # one pass by a mask: elements far apart are slow to write
+        filled = np.zeros(input.shape[dim], bool)
+        filled[index] = True
+        return np.where(filled, np.asarray(value).astype(input.dtype), input)
+    out = np.array(input, order="C")
+    out[(*(FULL,) * dim, index) if dim else index] = value
     return out
 
 

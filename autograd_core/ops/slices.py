@@ -10,7 +10,19 @@ import numpy as np
 from .. import ops
 from ..registry import Kernel, composite, index, op
 from ..shapes import can_cast, dtype_of, normalize_dim
-from .index import ARRAY, FEW, FULL, MANY, SOME, add_slices, check_bounds, check_integers, values_of, within, written
+from .index import (
+    ARRAY,
+    FULL,
+    MANY,
+    SOME,
+    add_slices,
+    check_bounds,
+    check_integers,
+    fill_slices,
+    values_of,
+    within,
+    written,
+)
 from .samples import Values, integer, real, sample
 
 # ---------------------------------------------------------------------------------------------------- along a dimension
@@ -157,13 +169,7 @@ def index_fill(input, index, value, *, dim):
     check_bounds(index, input.shape[dim] if input.ndim else 1)
     if not input.ndim or not index.ndim:
         return _put(input, value, index, dim, "set")
-    if dim and dim == input.ndim - 1 and index.size >= FEW:
-        filled = np.zeros(input.shape[dim], bool)
-        filled[index] = True
-        return np.where(filled, np.asarray(value).astype(input.dtype), input)
-    out = np.array(input, order="C")
-    out[(*(FULL,) * dim, index) if dim else index] = value
-    return out
+    return fill_slices(input, value, index, dim)
 
 
 @op(composite, samples=[sample(real(3, 4), (np.array([0, 2]), np.array([1, 1])), real(2))], inplace=True)
