@@ -118,6 +118,13 @@ def _all_differences(x1, x2):
     return ops.unsqueeze(x1, -2) - ops.unsqueeze(x2, -3)
 
 
+def _slopes(g, differences, out, p):
+    """The gradient in the differences along the last dim; of equal largest ones each gets all, as in PyTorch."""
+    if p == np.inf:
+        return np.where(np.abs(differences) == out[..., None], np.sign(differences) * g[..., None], 0)
+    return norm_gradient(g, differences, out, p, (g.ndim,), False)
+
+
 def _much(x1, x2, **_):
     return x1.size * x2.shape[-2] >= MUCH
 
@@ -145,7 +152,7 @@ def pair_distances(x1, x2, *, p, product):
     samples=[sample(real(3, 2), real(3, 4), real(2, 4), positive(3, 2), p=3.0, needs=(True, True))])  # fmt: skip
 def pair_gradients(g, x1, x2, out, *, p, needs):
     """The gradients of `pair_distances` in both matrices, None where not needed."""
-    slope = norm_gradient(g, _all_differences(x1, x2), out, p, (g.ndim,), False)
+    slope = _slopes(g, _all_differences(x1, x2), out, p)
     return np.add.reduce(slope, -2) if needs[0] else None, -np.add.reduce(slope, -3) if needs[1] else None
 
 
@@ -193,7 +200,7 @@ def row_distances(input, *, p):
     samples=[sample(real(6), real(4, 3), positive(6), p=3.0)])  # fmt: skip
 def row_gradient(g, input, out, *, p):
     """The gradient of `row_distances`."""
-    slope = norm_gradient(g, _differences(input), out, p, (1,), False)
+    slope = _slopes(g, _differences(input), out, p)
     first, second = np.triu_indices(input.shape[0], 1)
     found = np.zeros_like(input)
     np.add.at(found, first, slope)
