@@ -8,8 +8,6 @@ Source: D. Bailey, "FFTs in external or hierarchical memory", 1990; see also `fo
 """
 from __future__ import annotations
 
-import numpy as np
-
 from autograd_core.kernels.fourier_lines import put_back, taken
 from autograd_core.kernels.fourier_passes import transform_of
 from autograd_core.kernels.lazy import simd
@@ -185,9 +183,3 @@ def divided(length: int, lanes: int) -> tuple[int, int] | None:
     pairs = [(d, length // d) for d in range(lanes, length // lanes + 1) if length % d == 0]
     whole = [pair for pair in pairs if pair[0] % lanes == pair[1] % lanes == 0]
     return min(whole or pairs, key=lambda pair: abs(pair[0] - pair[1]), default=None)
-
-
-def turning(high: int, wide: int) -> np.ndarray:
-    """Cosines, then sines of -2 pi k1 j2 / (high * wide)."""
-    angle = np.outer(np.arange(high), np.arange(wide)) * (2 * np.pi / (high * wide))
-    return np.concatenate([np.cos(angle).ravel(), -np.sin(angle).ravel()])

@@ -56,7 +56,7 @@ def creator(signature, *, samples, prepare, quick=None, like=False, namespace=""
 
 
 QUICK = """
-    if layout is None and device is None and {out} is None and not requires_grad and state.watch is None:
+    if layout is None and device is None and {out} is None and state.watch is None:
         try:
             array = quick({values})
         except EXPLAINED:
@@ -64,7 +64,7 @@ QUICK = """
         if array is not None:
             made = new(Tensor)
             made.array = array
-            return made
+            return made.requires_grad_() if requires_grad else made
 """
 
 
@@ -287,20 +287,30 @@ def _range(arrays, settings):
 def _quick_range(start, end, step, dtype):
     if end is None:
         start, end = 0, start
-    if dtype is not None or not type(start) is type(end) is type(step) is int or step == 0 or (end - start) * step < 0:
+    if dtype is None and type(start) is type(end) is type(step) is int and step * (end - start) > 0:
+        return np.arange(start, end, step, INT64)
+    if not (_holds(start) and _holds(end) and _holds(step)) or step == 0 or (end - start) * step < 0:
         return None
-    return np.arange(start, end, step, INT64)
+    dtype = _dtype_of_number(start, end, step, 0) if dtype is None else numpy_dtype(dtype)
+    return _numbers_from(start, end, step, dtype)
+
+
+def _numbers_from(start, end, step, dtype):
+    if dtype.kind in "iu":
+        return np.arange(int(start), int(end), int(step), INT64).astype(dtype, copy=False)
+    found = np.arange(ceil((end - start) / step), dtype=np.float64)
+    if step != 1:
+        found *= step
+    if start != 0:
+        found += start
+    return found.astype(dtype, copy=False)
 
 
 @creator("start, end=None, step=1", samples=[sample(5), sample(1, 10, 3), sample(1.0, 0.0, -0.25)], prepare=_range,
          quick=_quick_range)  # fmt: skip
 def arange(*, start, end, step, dtype):
     """Numbers from ``start`` (0) up to but not including ``end``, ``step`` apart; ``arange(end)`` counts from zero."""
-    if dtype.kind in "iu":
-        start, end, step = int(start), int(end), int(step)
-        return np.arange(start, end, step, np.int64).astype(dtype)
-    count = ceil((end - start) / step)
-    return (start + step * np.arange(count, dtype=np.float64)).astype(dtype)
+    return _numbers_from(start, end, step, dtype)
 
 
 def _spaced(arrays, settings):
