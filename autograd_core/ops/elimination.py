@@ -194,11 +194,10 @@ def solve_factored(LU, pivots, B, *, left, adjoint):
                                             real(3, 2), adjoint=True)])  # fmt: skip
 def lu_solve(LU, pivots, B, *, left=True, adjoint=False, out=None):
     """X with A @ X = B, given `lu_factor` of A; ``left=False``: X @ A = B; ``adjoint``: with A transposed."""
-    square("linalg.lu_solve", LU)
-    one_kind("linalg.lu_solve", LU, B)
-    if B.ndim < 2 or B.shape[-2 if left else -1] != LU.shape[-1] or tuple(pivots.shape) != tuple(LU.shape[:-1]):
-        raise RuntimeError(f"linalg.lu_solve: shapes LU {list(LU.shape)}, pivots {list(pivots.shape)} and B "
-                           f"{list(B.shape)} do not fit together")  # fmt: skip
+    shape, exchanges, sides = square("linalg.lu_solve", LU), tuple(pivots.shape), tuple(B.shape)
+    if len(sides) < 2 or sides[-2 if left else -1] != shape[-1] or exchanges != shape[:-1]:
+        raise RuntimeError(f"linalg.lu_solve: shapes LU {list(shape)}, pivots {list(exchanges)} and B {list(sides)} do "
+                           "not fit together")  # fmt: skip
     result = ops.solve_factored(LU, pivots, B, left=bool(left), adjoint=bool(adjoint))
     return result if out is None else write_out(out, result)
 
@@ -237,12 +236,13 @@ def _solve_gradient(g, A, LU, pivots, out, left, adjoint, vector, needs):
              sample(definite(2, 3, 3), real(2, 3), None, None, left=False, adjoint=True, vector=False)])  # fmt: skip
 def solve_with(A, B, LU, pivots, *, left, adjoint, vector):
     """X with A @ X = B (X @ A = B), or with A transposed, given A and its factors, or None; B may be a vector."""
+    if A.dtype is not B.dtype or A.dtype.char not in "fd":
+        one_kind("linalg.solve", A, B)
+        matrices("linalg.solve", A)
     right = B[..., None] if vector else B
     if LU is not None:
         X = by_kernel("triangular:solve_factored", LU, pivots, right, left=left, adjoint=adjoint)
         return X[..., 0] if vector else X
-    if A.dtype.itemsize == 2:
-        matrices("linalg.solve", A)
     try:
         X = np.linalg.solve(A.mT if adjoint == left else A, right if left else right.mT)
     except np.linalg.LinAlgError:
@@ -260,13 +260,12 @@ def solution(A, B, left=True, vector=False):
                                             sample(definite(3, 3), real(2, 3), left=False)])  # fmt: skip
 def solve(A, B, *, left=True, out=None):
     """X with A @ X = B (X @ A = B with ``left=False``); ``B`` is a vector where its shape is A's but the last dim."""
-    square("linalg.solve", A)
-    one_kind("linalg.solve", A, B)
-    vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and tuple(B.shape) == tuple(A.shape[:-1]))
+    shape, sides = square("linalg.solve", A), tuple(B.shape)
+    vector = len(sides) == 1 or sides == shape[:-1]
     if vector and not left:
-        raise RuntimeError(f"linalg.solve: left=False needs a matrix B, got shape {list(B.shape)}")
-    if B.shape[-1 if vector or not left else -2] != A.shape[-1]:
-        raise RuntimeError(f"linalg.solve: shapes A {list(A.shape)} and B {list(B.shape)} do not fit together")
+        raise RuntimeError(f"linalg.solve: left=False needs a matrix B, got shape {list(sides)}")
+    if not sides or sides[-1 if vector or not left else -2] != shape[-1]:
+        raise RuntimeError(f"linalg.solve: shapes A {list(shape)} and B {list(sides)} do not fit together")
     result = solution(A, B, bool(left), vector)
     return result if out is None else write_out(out, result)
 

@@ -150,7 +150,6 @@ def tensorsolve(A, B, dims=None, *, out=None):
     rest = tuple(A.shape[B.ndim :])
     if prod(rest) != prod(A.shape[: B.ndim]):
         raise RuntimeError(f"linalg.tensorsolve: A {list(A.shape)} is not square over the dims of B {list(B.shape)}")
-    one_kind("linalg.tensorsolve", A, B)
     size = prod(rest)
     result = ops.reshape(solution(ops.reshape(A, (size, size)), ops.reshape(B, (size,)), vector=True), rest)
     return result if out is None else write_out(out, result)

@@ -20,9 +20,18 @@ def turned(x):
 
 
 def square(name, A):
-    """Raise unless ``A`` is a square matrix or a stack of them."""
-    if A.ndim < 2 or A.shape[-1] != A.shape[-2]:
-        raise RuntimeError(f"{name}: expected square matrices, got shape {list(A.shape)}")
+    """Raise unless ``A`` is a square matrix or a stack of them; its shape as a plain tuple."""
+    shape = tuple(A.shape)
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise RuntimeError(f"{name}: expected square matrices, got shape {list(shape)}")
+    return shape
+
+
+def need_right_sides(name, first, A, second, B, left=True):
+    """Raise unless ``B`` holds right sides for the square matrices ``A``."""
+    shape, sides = square(name, A), tuple(B.shape)
+    if len(sides) < 2 or sides[-2 if left else -1] != shape[-1]:
+        raise RuntimeError(f"{name}: shapes {first} {list(shape)} and {second} {list(sides)} do not fit together")
 
 
 def matrices(name, A, squares=False):
@@ -55,7 +64,10 @@ def by_kernel(path, *arrays, **static):
 
     result = execute(_planner(path), arrays, **static)
     if result is NotImplemented:
-        matrices(path.partition(":")[2], arrays[-1])
+        name = path.partition(":")[2]
+        floats = [a for a in arrays if a.dtype != np.int32]  # exchanges of rows are int32
+        one_kind(name, *floats)
+        matrices(name, floats[0])
         plain = [np.array(a, a.dtype.newbyteorder("="), order="C") for a in arrays]
         result = execute(_planner(path), plain, **static)
     return result
@@ -91,11 +103,7 @@ def solve_substitution(A, B, *, upper, unit, left=True):
                                             unitriangular=True)])  # fmt: skip
 def solve_triangular(A, B, *, upper, left=True, unitriangular=False, out=None):
     """X with A @ X = B (X @ A = B with ``left=False``), reading only the ``upper`` or lower triangle of ``A``."""
-    square("linalg.solve_triangular", A)
-    one_kind("linalg.solve_triangular", A, B)
-    if B.ndim < 2 or B.shape[-2 if left else -1] != A.shape[-1]:
-        raise RuntimeError(f"linalg.solve_triangular: shapes A {list(A.shape)} and B {list(B.shape)} do not fit "
-                           "together")  # fmt: skip
+    need_right_sides("linalg.solve_triangular", "A", A, "B", B, left)
     result = ops.solve_substitution(A, B, upper=bool(upper), unit=bool(unitriangular), left=bool(left))
     return result if out is None else write_out(out, result)
 
@@ -133,11 +141,7 @@ def solve_definite(B, L, *, upper):
 @op(composite, out=True, samples=[sample(real(3, 2), definite(3, 3)), sample(real(3, 2), definite(3, 3), True)])
 def cholesky_solve(input, L, upper=False):
     """X with A @ X = input, given the Cholesky factor ``L`` of A."""
-    square("cholesky_solve", L)
-    one_kind("cholesky_solve", input, L)
-    if input.ndim < 2 or input.shape[-2] != L.shape[-1]:
-        raise RuntimeError(f"cholesky_solve: shapes input {list(input.shape)} and L {list(L.shape)} do not fit "
-                           "together")  # fmt: skip
+    need_right_sides("cholesky_solve", "L", L, "input", input)
     return ops.solve_definite(input, L, upper=bool(upper))
 
 
