@@ -155,9 +155,12 @@ def standardize(input, weight, bias, *, dims, eps, centred, seen=None):
         out = out if weight is None else np.multiply(out, weight, out=out)
     if bias is not None:
         out += bias
-    return out.astype(input.dtype, copy=False).reshape(input.shape), mean, var, mean, rstd
+    if input.dtype is not wide:
+        out = out.astype(input.dtype, copy=False)
+    return out if seen is None else out.reshape(input.shape), mean, var, mean, rstd
 
 
+@functools.lru_cache(KEPT)
 def _is_even(shape, dims, ndim):
     """Whether a parameter of this shape is the same for all elements that are normalised together."""
     return all([d < ndim - len(shape) or shape[d - ndim] == 1 for d in dims])
