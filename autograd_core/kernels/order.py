@@ -188,8 +188,8 @@ def _sorter(dtype, lanes: int):
 
 
 def _room(dtype, n: int) -> int:
-    """Words of scratch memory of a chunk."""
-    return COUNTS + (2 if dtype.itemsize == 4 else 4) * n + n
+    """Words of scratch memory for sorting a line."""
+    return COUNTS + (2 if dtype.itemsize == 4 else 4) * n
 
 
 def _lines(dtype):
@@ -323,8 +323,9 @@ def _served(x: Array) -> bool:
 
 def _launch(kernel, x: Array, dim: int, kept: int, flip: int, arrays: tuple[Ref | int, ...], specs: tuple,
             room: int) -> Plan:  # fmt: skip
-    """The plan of a kernel that needs ``room`` words of scratch memory for a chunk."""
+    """The plan of a kernel that needs ``room`` words of scratch memory, and where a line has a step, its copy."""
     outer, n, inner = as_rows(x.shape, dim)
+    room += n if inner > 1 else 0
     units, work = outer * inner, Assembly()
     lines = max(-(-units // CHUNKS), GRAIN // n, 1)
     scratch = work.memory(8 * room * -(-units // lines))
@@ -339,7 +340,7 @@ def _ordered(x: Array, dim: int, kept: int, descending: bool, values: bool) -> P
     specs = (Spec(shape, x.dtype),) * values + (Spec(shape, np.int64),)
     lanes = host.lanes(x.dtype)
     if values and kept <= FEW and kept * 4 <= x.shape[dim]:
-        kernel, room = top_lines(x.dtype, lanes), 2 * FEW + lanes + x.shape[dim]
+        kernel, room = top_lines(x.dtype, lanes), 2 * FEW + lanes
     else:
         kernel, room = sort_lines(x.dtype, lanes), _room(x.dtype, x.shape[dim])
     return _launch(kernel, x, dim, kept, -int(descending), (out(0) if values else 0, out(int(values))), specs, room)

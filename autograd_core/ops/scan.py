@@ -136,7 +136,10 @@ def products_of_others(input, *, dim):
 @op(reduction, signature="input, dim", prepare=one_dim_setting, kernel=Kernel("scan:logcumsumexp", above=SOME),
     samples=LINES, vjp=[_logcumsumexp_gradient])  # fmt: skip
 def logcumsumexp(input, *, dim):
-    """log(cumsum(exp(x))) along ``dim``, without overflow."""
+    """log(cumsum(exp(x))) along ``dim``, without overflow.
+
+    Large arrays: float32 is worked out in float64 and rounded once; float64 within 2.5 ulp of the larger of it and 1.
+    """
     if input.dtype.kind != "f":
         raise RuntimeError(f"logcumsumexp: input must be floating-point, got {input.dtype}")
     found = _by_kernel(logcumsumexp.record, input, dim=dim)
@@ -218,10 +221,11 @@ def _spread_of_even(g, dim, input_shape):
     samples=[sample(real(3, 4), dim=1)])  # fmt: skip
 def even_trapezoid(input, *, dim):
     """The trapezoid rule with steps of 1: the sum less half of the first and the last element."""
-    total = ops.sum(input, dim)
+    total = ops.sum.record.run(input, dim=(dim,), keepdim=False, dtype=None)
     if input.shape[dim] == 0:
         return total
-    return total - (input[_part(dim, 0, 1)] + input[_part(dim, -1, None)]).reshape(total.shape) * input.dtype.type(0.5)
+    every = (slice(None),) * dim
+    return total - (input[(*every, 0)] + input[(*every, -1)]) * 0.5
 
 
 @op(composite, method=False, aliases=["trapz"],
