@@ -28,8 +28,7 @@ SOME = 2048  # elements from which they combine them faster
 # ---------------------------------------------------------------------------------------------------- parsing
 
 
-def _is_basic(items):
-    return all(i is None or i is Ellipsis or type(i) in (int, slice) for i in items)
+BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
 
 
 def parse(item, ndim):
@@ -38,7 +37,7 @@ def parse(item, ndim):
     (NumPy treats an int beside an array as an array, which may put other dimensions in front.)
     """
     items = item if type(item) is tuple else (item,)
-    if _is_basic(items):
+    if BASIC.issuperset(map(type, items)):
         return items, (), ()
     parts = [_part(part) for part in items]
     used = [_dims_used(part) for part in parts]
