@@ -352,9 +352,10 @@ def substitute(typingctx, tile, corner, row, step, unit):
 
         rows = _unpack(builder, tile, value)
         for r in range(tile.rows):
-            inverse = builder.select(unit, one, builder.fdiv(one, element(r, r)))
-            taken = [builder.fsub(ir.Constant(kind, None), x) for x in rows[r]]  # 0 - x, so that no 0 becomes -0
-            rows[r] = [builder.fmul(x, _splat(builder, inverse, kind)) for x in taken]
+            inverse = builder.select(unit, one, builder.fdiv(one, element(r, r), flags=EXACT))
+            zero = ir.Constant(kind, None)
+            taken = [builder.fsub(zero, x, flags=EXACT) for x in rows[r]]  # 0 - x, so that no 0 becomes -0
+            rows[r] = [builder.fmul(x, _splat(builder, inverse, kind), flags=EXACT) for x in taken]
             for s in range(r + 1, tile.rows):
                 factor = _splat(builder, element(s, r), kind)
                 rows[s] = [_call(builder, "fma", kind, [factor, x, y]) for x, y in zip(rows[r], rows[s], strict=True)]
