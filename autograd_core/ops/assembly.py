@@ -351,10 +351,9 @@ def rot90(input, k=1, dims=(0, 1)):
     if input.ndim < 2:
         raise RuntimeError(f"rot90: expects at least 2 dimensions in the input, got {input.ndim}")
     first, second = normalize_dims(tuple(dims), input.ndim)
-    turned = {
-        0: lambda: ops.clone(input),
-        1: lambda: ops.transpose(ops.flip(input, second), first, second),
-        2: lambda: ops.flip(input, (first, second)),
-        3: lambda: ops.transpose(ops.flip(input, first), first, second),
-    }
-    return turned[k % 4]()
+    turns = k % 4
+    if turns == 0:
+        return ops.clone(input)
+    if turns == 2:
+        return ops.flip(input, (first, second))
+    return ops.transpose(ops.flip(input, second if turns == 1 else first), first, second)

@@ -11,7 +11,7 @@ from .. import ops
 from ..inplace import write_out
 from ..modes import state
 from ..registry import Kernel, arithmetic, composite, index, op
-from ..shapes import can_cast, normalize_dim
+from ..shapes import broadcast_shapes, can_cast, normalize_dim
 from ..tensor import Tensor
 from .index import ARRAY, FULL, SOME, check_bounds, check_integers, values_of, within
 from .samples import boolean, distinct, integer, real, sample
@@ -424,12 +424,11 @@ def masked_fill(input, mask, value):
 def masked_select(input, mask, *, out=None):
     """The elements of the input where ``mask`` holds, as a 1-d tensor; both are broadcast against each other."""
     _check_mask("masked_select", mask)
-    input, mask = ops.broadcast_tensors(input, mask)
-    found = ops.pick(
-        ops.reshape(input, (1,)) if not input.ndim else input,
-        ops.reshape(mask, (1,)) if not input.ndim else mask,
-        spec=(ARRAY,),
-    )
+    own, shape = values_of(input).shape, values_of(mask).shape
+    if own != shape or not own:
+        common = broadcast_shapes(own, shape, (1,))
+        input, mask = [t if s == common else ops.expand(t, common) for t, s in ((input, own), (mask, shape))]
+    found = ops.pick(input, mask, spec=(ARRAY,))
     return found if out is None else write_out(out, found)
 
 

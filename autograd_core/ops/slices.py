@@ -252,6 +252,8 @@ def slice_scatter(input, src, dim=0, start=None, end=None, step=1):
 @op(index, samples=[integer(3, 4, high=2), Values("integer", (), 0, 2)])
 def argwhere(input):
     """The indices of all nonzero elements, one row each, in order."""
+    if input.ndim > 0 and input.size <= SOME:
+        return np.ascontiguousarray(np.array(input.nonzero()).T)
     rest = np.flatnonzero(input if input.dtype.kind == "b" else input != 0)
     places = np.empty((rest.size, input.ndim), np.int64)
     for d in range(input.ndim - 1, 0, -1):
