@@ -44,19 +44,19 @@ def test_maxima_and_their_indices(case, kind):
             assert a.dtype == b.dtype
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("dtype", "lanes"), [(np.float32, (4, 8, 16)), (np.float64, (16,))])
 @pytest.mark.parametrize("case", CASES)
-def test_sums_of_windows_and_their_adjoint(case, dtype):
+def test_sums_of_windows_and_their_adjoint(case, dtype, lanes):
     shape, kernel, stride, padding, _, ceil_mode = CASES[case]
     x, tolerance = values(shape, "normal", dtype), 50 * np.finfo(dtype).eps
     static = {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
     expected = naive.window_sum(x, **static)
-    for _, got in run_everywhere(pool.plan_window_sum, (x,), **static):
+    for _, got in run_everywhere(pool.plan_window_sum, (x,), lanes=lanes, **static):
         np.testing.assert_allclose(got, expected, tolerance, tolerance)
         assert got.dtype == dtype
     g = values(expected.shape, "normal", dtype)
     expected = naive.window_spread(g, shape[2:], **static)
-    for _, got in run_everywhere(pool.plan_window_spread, (g,), size=shape[2:], **static):
+    for _, got in run_everywhere(pool.plan_window_spread, (g,), lanes=lanes, size=shape[2:], **static):
         np.testing.assert_allclose(got, expected, tolerance, tolerance)
 
 
@@ -104,7 +104,7 @@ def test_maxima_of_windows_that_share_a_plane_out(shape, out, kind):
 def test_maxima_of_windows_at_steps_that_are_drawn():
     x, draws = values((3, 2, 9, 20), "ties"), np.random.default_rng(1).random((3, 2, 2)).astype(np.float32)
     static = {"kernel_size": (2, 3), "output_size": (4, 7)}
-    for _, (best, winner) in run_everywhere(adaptive_pool.fractional_max_pool, (x, draws), **static):
+    for _, (best, winner) in run_everywhere(adaptive_pool.fractional_max_pool, (x, draws), lanes=(8,), **static):
         for place in np.ndindex(3, 2):
             edges = []
             for n, k, o, u in zip((9, 20), (2, 3), (4, 7), draws[place].astype(float), strict=True):
@@ -118,7 +118,7 @@ def test_maxima_of_windows_at_steps_that_are_drawn():
 def test_maxima_without_their_indices():
     x = values((2, 3, 9, 35), "special")
     static = {"kernel_size": (3, 3), "stride": (2, 2), "padding": (1, 1), "dilation": (1, 1), "ceil_mode": False}
-    for _, got in run_everywhere(pool.plan_largest, (x,), **static):
+    for _, got in run_everywhere(pool.plan_largest, (x,), lanes=(8,), **static):
         np.testing.assert_array_equal(got, naive.max_pool(x, **static)[0])
 
 

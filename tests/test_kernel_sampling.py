@@ -29,7 +29,7 @@ def test_sums_by_a_table_along_each_dimension(name, turned):
         tables = tuple([table if d == dim else None for d in range(3)])
         x = RNG.standard_normal([2, *[t.size if t else n for t, n in zip(tables, (2, 3, 37), strict=True)]])
         expected = naive.weighted_sum(x, tables)
-        for _, got in run_everywhere(resample.weighted_sum, (x.astype(np.float32),), tables=tables):
+        for _, got in run_everywhere(resample.weighted_sum, (x.astype(np.float32),), lanes=(4, 16), tables=tables):
             np.testing.assert_allclose(got, expected, 1e-5, 1e-5)
         np.testing.assert_allclose(ag.ops.weighted_sum.record.function(x, tables=tables), expected, 1e-12, 1e-12)
 
@@ -70,7 +70,7 @@ def check_points(x, grid, mode, padding_mode, align_corners):
     single, points = x.astype(np.float32), grid.astype(np.float32)
     near = naive.grid_sample(single, points, **settings)
     if mode != "nearest" and padding_mode == "zeros":
-        for _, got in run_everywhere(sampling.grid_sample, (single, points), **settings):
+        for _, got in run_everywhere(sampling.grid_sample, (single, points), lanes=(4, 16), **settings):
             np.testing.assert_allclose(got, near, 1e-4, 1e-4)
     np.testing.assert_allclose(execute(sampling.grid_sample, (x, grid), **settings), expected, 1e-11, 1e-11)
     g, along, step = RNG.standard_normal(expected.shape), RNG.standard_normal(grid.shape), 1e-7
@@ -112,7 +112,7 @@ PADS = [
 @pytest.mark.parametrize(("shape", "widths"), PADS)
 def test_a_value_around_arrays(shape, widths):
     x = RNG.standard_normal(shape).astype(np.float32)
-    for _, got in run_everywhere(rearrange.pad_constant, (x,), widths=widths, value=1.5):
+    for _, got in run_everywhere(rearrange.pad_constant, (x,), lanes=(4, 16), widths=widths, value=1.5):
         np.testing.assert_array_equal(got, naive.framed(x, widths, 1.5))
 
 
@@ -129,5 +129,5 @@ ORDERS = [
 def test_dimensions_in_another_order(split, order):
     x = RNG.standard_normal(np.prod(split)).astype(np.float32)
     settings = {"split": split, "order": order, "shape": (x.size,)}
-    for _, got in run_everywhere(rearrange.rearrange, (x,), **settings):
+    for _, got in run_everywhere(rearrange.rearrange, (x,), lanes=(4, 16), **settings):
         np.testing.assert_array_equal(got, naive.rearranged(x, **settings))
