@@ -149,6 +149,18 @@ def _picked(torch, args, static):
     return args[0][tuple([slice(None) if part is None else next(rest) for part in static["spec"]])]
 
 
+def _weighted_sum(torch, args, static):
+    x, tables = args[0], static["tables"]
+    for dim, table in enumerate(tables, x.dim() - len(tables)):
+        if table is not None:
+            rows = torch.arange(table.out).repeat_interleave(torch.as_tensor(table.starts).diff())
+            weights = torch.as_tensor(table.ones_or_weights(), dtype=x.dtype)
+            matrix = torch.zeros(table.out, table.size, dtype=x.dtype)
+            matrix = matrix.index_put((rows, torch.as_tensor(table.positions)), weights, accumulate=True)
+            x = torch.tensordot(x, matrix, ([dim], [1])).movedim(-1, dim)
+    return x
+
+
 def _standardized(torch, args, static):
     x, weight, bias = args
     dims, eps = static["dims"], static["eps"]
@@ -193,15 +205,21 @@ _OWN: dict[str, Callable] = {
         *args, reduction="none"),
     "lookup": lambda torch, args, static: torch.nn.functional.embedding(args[0], args[1]),
     "lstm_layer": _layer("lstm"),
+    "by_statistics": lambda torch, args, static: torch.nn.functional.batch_norm(*args, eps=static["eps"]),
+    "largest_of_windows": _spatial("max_pool"),
     "max_pool": _spatial("max_pool"),
     "pick": _picked,
     "take_slices": lambda torch, args, static: args[0][(slice(None),) * static["dim"] + (args[1],)],
     "pile": lambda torch, args, static: torch.stack(args, static["dim"]),
+    "rearrange": lambda torch, args, static: args[0].reshape(static["split"]).permute(static["order"]).reshape(
+        static["shape"]),
     "rnn_layer": _layer("rnn"),
+    "sample_at": lambda torch, args, static: torch.nn.functional.grid_sample(*args, **static),
     "slice_view": lambda torch, args, static: args[0][static["index"]],
     "softmax_nll": lambda torch, args, static: torch.nn.functional.cross_entropy(*args, **static),
     "split_at": lambda torch, args, static: torch.split(args[0], list(static["sizes"]), static["dim"]),
     "standardize": _standardized,
+    "weighted_sum": _weighted_sum,
     "to": lambda torch, args, static: args[0].to(static["dtype"]),
 }  # fmt: skip
 """How PyTorch says what has no public name here."""

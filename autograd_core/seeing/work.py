@@ -51,16 +51,26 @@ def _windows(shapes, out, static):
     return prod(out) * prod(static["kernel_size"])
 
 
+def _tables(shapes, out, static):
+    """A multiplication and an addition for each element that the tables name, one dimension after the other."""
+    size, total = list(shapes[0]), 0
+    for dim, table in enumerate(static["tables"], len(size) - len(static["tables"])):
+        if table is not None:
+            size[dim], total = table.out, total + 2 * len(table.positions) * prod(size) // size[dim]
+    return total
+
+
 FORMULAS: dict[str, Callable] = {
     "matmul": _matmul, "mm": _matmul, "bmm": _matmul, "linear": _weighted, "convolution": _weighted,
     "convolution_input": _convolution_input, "convolution_weight": _convolution_weight, "attention": _attention,
     "lstm_layer": _recurrent(3), "gru_layer": _recurrent(2), "rnn_layer": _recurrent(2),
     "lstm_backward": _recurrent(3, 2), "gru_backward": _recurrent(2, 2), "rnn_backward": _recurrent(2, 2),
     "attention_backward": lambda *a: 2 * _attention(*a),
-    "max_pool": _windows, "window_sum": _windows, "window_spread": _each(1), "place_at": _each(1),
+    "max_pool": _windows, "largest_of_windows": _windows, "weighted_sum": _tables, "window_sum": _windows,
+    "window_spread": _each(1), "place_at": _each(1),
     "softmax": _each(4), "log_softmax": _each(4), "softmax_backward": _each(4), "log_softmax_backward": _each(4),
     "softmax_nll": _each(4), "softmax_nll_backward": _each(3),
-    "standardize": _each(6), "standardize_backward": _each(9),
+    "standardize": _each(6), "standardize_backward": _each(9), "by_statistics": _each(2),
     "convolution_last": _weighted, "convolution_input_last": _convolution_input,
     "convolution_weight_last": _convolution_weight,
 }  # fmt: skip
