@@ -74,6 +74,8 @@ def _lines(function, input, *given):
 
 
 def _taken(g, index, dim):
+    if g.ndim and index.ndim:
+        return ops.take_slices(g, index, dim=dim)
     return _lines(lambda x, i: ops.take_slices(x, i, dim=dim), g, index)
 
 
@@ -90,6 +92,8 @@ def _limits(input, *_, dim, **__):
 
 
 def _in_zeros(g, index, input_shape, dim):
+    if input_shape and index.ndim:
+        return ops.slices_in_zeros(g, index, shape=input_shape, dim=dim)
     shape = input_shape or (1,)
     picked = (*shape[:dim], prod(index.shape), *shape[dim + 1 :])
     found = ops.slices_in_zeros(ops.reshape(g, picked), ops.reshape(index, (-1,)), shape=shape, dim=dim)
