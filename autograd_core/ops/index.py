@@ -125,7 +125,7 @@ def within(rows, least, limit):
     if rows.size <= FEW:
         found = rows.reshape(-1).tolist()
         return not found or (least <= min(found) and max(found) < limit)
-    if rows.dtype == np.int64 and largest(rows.view(np.uint64), None) < limit:  # negative ones are large: one look for both ends
+    if rows.dtype == np.int64 and largest(rows.view(np.uint64), None) < limit:  # negative ones are large: one look
         return least <= 0 or bool(least <= rows.min())
     return bool(least <= rows.min() and rows.max() < limit)
 
