@@ -81,6 +81,13 @@ def test_triangular_systems_of_any_strides(layout):
             close(X[i, j] if left else X[i, j].T, expected)
 
 
+def test_long_transposed_triangles_are_copied():
+    A, B = conditioned(2, 530, 530), normal(530, 260)
+    X = execute(triangular.solve_triangle, (A.mT, B), upper=True, unit=False)
+    close(np.triu(A.mT) @ X, np.broadcast_to(B, X.shape), 400)
+    np.testing.assert_array_equal(X, execute(triangular.solve_triangle, (A.mT.copy(), B), upper=True, unit=False))
+
+
 @pytest.mark.usefixtures("two_lanes")
 def test_what_a_triangle_leaves_out_is_not_read_and_zeros_on_its_diagonal_divide():
     A, B = conditioned(30, 30, dtype=np.float64), normal(30, 3, dtype=np.float64)

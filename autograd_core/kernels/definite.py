@@ -13,7 +13,8 @@ import math
 import numpy as np
 
 from autograd_core.kernels import host
-from autograd_core.kernels.factors import blocks, lay_call
+from autograd_core.kernels.factors import blocks
+from autograd_core.kernels.laying import dense, lay_call
 from autograd_core.kernels.lazy import simd, tiles
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, out, scratch
 from autograd_core.kernels.runner import range_kernel
@@ -146,8 +147,7 @@ def factor_definite(A: Array, *, upper: bool) -> Plan | None:
     vectors = 2
     width = vectors * lanes
     rows = min(8 if host.registers() >= 32 else 4, width)
-    work = Array((*A.shape[:-2], n, n), tuple(dtype.itemsize * math.prod((*A.shape[:-2], n, n)[d + 1:])
-                                              for d in range(len(A.shape))), dtype)  # fmt: skip
+    work = dense(A.shape[:-2], n, n, n, dtype)
     calls, corner, held = [lay_call(A, inp(0), scratch(0), n, turned=not upper)], 0, 0
     for first, depth in blocks(n, width):
         ld, panels = -(-depth // lanes) * lanes + lanes, -(-(n - first - depth) // width)

@@ -14,7 +14,8 @@ import math
 import numpy as np
 
 from autograd_core.kernels import host
-from autograd_core.kernels.factors import carriers, lay_call
+from autograd_core.kernels.factors import carriers
+from autograd_core.kernels.laying import lay_call
 from autograd_core.kernels.lazy import simd, tiles
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, out, scratch
 from autograd_core.kernels.runner import range_kernel

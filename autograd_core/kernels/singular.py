@@ -15,12 +15,12 @@ import math
 import numpy as np
 
 from autograd_core.kernels import host
-from autograd_core.kernels.factors import lay_call
 from autograd_core.kernels.householder import BLOCK, form, reflector
+from autograd_core.kernels.laying import dense, lay_call
 from autograd_core.kernels.lazy import simd
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, out, scratch
 from autograd_core.kernels.runner import range_kernel
-from autograd_core.kernels.symmetric import STEPS, WIDE, dense, join_reflections, scaler, turner
+from autograd_core.kernels.symmetric import STEPS, WIDE, join_reflections, scaler, turner
 from autograd_core.kernels.triangular import CHUNK, served
 
 W, M, N, LD, U, U_LD, U_MATRIX, T, T_MATRIX, V, V_MATRIX, R, VALUES, EDGES, SPARE = range(15)

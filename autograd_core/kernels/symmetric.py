@@ -14,8 +14,8 @@ import math
 import numpy as np
 
 from autograd_core.kernels import host
-from autograd_core.kernels.factors import lay_call
 from autograd_core.kernels.householder import BLOCK, form, joiner, reflector
+from autograd_core.kernels.laying import dense, lay_call
 from autograd_core.kernels.lazy import simd
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, out, scratch
 from autograd_core.kernels.runner import range_kernel
@@ -437,10 +437,3 @@ def eigen(A: Array, *, upper: bool, vectors: bool) -> Plan | None:
         calls.append(lay_call(dense(batch, n, n, z_ld, dtype), scratch(6), out(1), n, turned=True))
     outputs = (Spec((*batch, n), dtype), Spec(A.shape, dtype) if vectors else None, Spec(batch, np.int32))
     return Plan(outputs, tuple(calls), tuple(p * matrices * size for p in pieces))
-
-
-def dense(batch: tuple[int, ...], rows: int, columns: int, along: int, dtype: np.dtype) -> Array:
-    """Matrices in memory of our own whose rows are ``along`` apart."""
-    size = dtype.itemsize
-    strides = [size * rows * along * math.prod(batch[d + 1:]) for d in range(len(batch))]
-    return Array((*batch, rows, columns), (*strides, size * along, size), dtype)

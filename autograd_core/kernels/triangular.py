@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from autograd_core.kernels import host
+from autograd_core.kernels.laying import dense, elements, lay_call
 from autograd_core.kernels.lazy import simd, tiles
 from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, inp, out, scratch
 from autograd_core.kernels.runner import range_kernel
 
+LONG, MANY = 512, 256  # rows and right sides from which a transposed triangle is copied: it is read a page at a time
 CHUNK = 1_000_000  # multiplications of a chunk at least: some 20 us of one core
 IN_ORDER, ROWS_IN, ROWS_OUT, COLUMNS_OUT = range(4)  # what the exchanges of rows (LAPACK's pivots) are applied to
 
@@ -215,12 +217,6 @@ class Exchanges:
     mode: int
 
 
-def elements(x: Array) -> tuple[int, ...] | None:
-    """The strides of ``x`` in elements; None where they are not whole."""
-    size = x.dtype.itemsize
-    return None if any(s % size for s in x.strides) else tuple(s // size for s in x.strides)
-
-
 def _spread(strides: Sequence[int], shape: Sequence[int], dimensions: int) -> tuple[int, ...]:
     """Strides over a batch of so many dimensions, 0 where broadcast."""
     own = tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
@@ -231,6 +227,24 @@ def served(*arrays: Array) -> bool:
     """Whether all are float32 or all float64, native, with strides in whole elements."""
     kind = arrays[0].dtype
     return kind.char in "fd" and all(x.dtype == kind and x.dtype.isnative and elements(x) for x in arrays)
+
+
+def _seen(t: Triangle) -> tuple[int, ...]:
+    """Row and column stride of a triangle."""
+    return (elements(t.matrix) or ())[-2:][:: -1 if t.turned else 1]
+
+
+def _copied(triangles: Sequence[Triangle], memory: list[int]) -> tuple[list[Call], list[Triangle]]:
+    """Calls that copy triangles with contiguous columns to rows, in further pieces of memory, and those copies."""
+    calls, found = [], []
+    for t in triangles:
+        if _seen(t)[0] == 1:
+            n, at = t.matrix.shape[-1], scratch(len(memory))
+            calls.append(lay_call(t.matrix, t.at, at, n, turned=t.turned))
+            memory.append(math.prod(t.matrix.shape) * t.matrix.dtype.itemsize)
+            t = Triangle(dense(t.matrix.shape[:-2], n, n, n, t.matrix.dtype), at, t.upper, t.unit)
+        found.append(t)
+    return calls, found
 
 
 def plan_substitution(triangles: Sequence[Triangle], right: Array | None, at: Ref, *, transposed: bool = False,
@@ -257,9 +271,11 @@ def plan_substitution(triangles: Sequence[Triangle], right: Array | None, at: Re
     along = slice(None, None, -1) if transposed else slice(None)
     b_strides = (0,) * len(shape) if right is None else elements(right) or ()
     x_strides = [math.prod(shape[d + 1:]) for d in range(len(shape))]
+    memory = [matrices * panels * n * width * dtype.itemsize, 8 * matrices * panels * n if exchanges else 0]
+    calls, triangles = _copied(triangles, memory) if n >= LONG and m >= MANY else ([], list(triangles))
     sweeps: list[int | Ref] = []
     for t in triangles:
-        row, step = (elements(t.matrix) or ())[-2:][:: -1 if t.turned else 1]
+        row, step = _seen(t)
         sweeps += [t.at, row, step, int(t.upper), int(t.unit)]
     by_dimension = [_spread(b_strides[:-2], () if right is None else right.shape[:-2], len(batch)) if given
                     else (0,) * len(batch), x_strides[:-2],
@@ -273,9 +289,9 @@ def plan_substitution(triangles: Sequence[Triangle], right: Array | None, at: Re
         exchanges.at if exchanges else 0, scratch(1), exchanges.mode if exchanges else IN_ORDER, len(triangles),
         *sweeps, *[0] * (10 - len(sweeps)), len(batch),
         *(word for d, length in enumerate(batch) for word in (length, *(s[d] for s in by_dimension))))
-    call = Call(substitute(dtype, lanes, rows, vectors), context, units,
-                max(1, CHUNK // (n * n * width * len(triangles))))  # fmt: skip
-    return Plan((Spec(shape, dtype),), (call,), (units * n * width * dtype.itemsize, 8 * units * n if exchanges else 0))
+    grain = max(1, CHUNK // (n * n * width * len(triangles)))
+    calls.append(Call(substitute(dtype, lanes, rows, vectors), context, units, grain))
+    return Plan((Spec(shape, dtype),), tuple(calls), tuple(memory))
 
 
 def solve_triangle(A: Array, B: Array, *, upper: bool, unit: bool, left: bool = True) -> Plan | None:
