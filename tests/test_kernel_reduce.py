@@ -109,8 +109,23 @@ def test_places_are_the_first_of_equals_and_nan_wins(shape, dim):
 
 def test_what_is_not_served():
     x = normal(4, 5)
-    for array, dims in ((x.T, (0,)), (x[:0], (1,)), (x, ()), (x.astype(np.int32), (1,))):
+    for array, dims in ((x[:, ::2], (0,)), (x[:0], (1,)), (x, ()), (x.astype(np.int32), (1,)), (x[::-1], (0,))):
         assert execute(reduce.sum, (array,), dim=dims, keepdim=False, dtype=None) is NotImplemented
+
+
+@pytest.mark.parametrize("keepdim", [False, True])
+@pytest.mark.parametrize("dims", [(0,), (2,), (1, 3), (0, 2, 3)])
+def test_dims_in_another_order(dims, keepdim):
+    x = normal(3, 5, 4, 7).transpose(0, 3, 1, 2)
+    found = execute(reduce.sum, (x,), dim=dims, keepdim=keepdim, dtype=None)
+    np.testing.assert_allclose(found, np.sum(x, dims, keepdims=keepdim), rtol=1e-5, atol=1e-5)
+    assert found.strides == np.add.reduce(x, dims, keepdims=keepdim).strides or 1 in found.shape
+    counts = execute(reduce.count_nonzero, (np.round(x),), dim=dims)
+    np.testing.assert_array_equal(counts, np.count_nonzero(np.round(x), dims))
+    settings = {"dim": dims, "unbiased": None, "keepdim": keepdim, "correction": 1}
+    found = execute(variance.var, (x,), **settings)
+    if found is not NotImplemented:
+        np.testing.assert_allclose(found, np.var(x, dims, ddof=1, keepdims=keepdim), rtol=1e-4)
 
 
 @pytest.mark.parametrize("width", [1, 21, 64])

@@ -1,4 +1,4 @@
-"""Reductions over dims of C-ordered arrays: sums, products, counts, extremes and their places, log-sum-exp.
+"""Reductions over dims, in any order in memory: sums, products, counts, extremes and their places, log-sum-exp.
 
 The array is seen as (before, n, after), reduced over n; two separate groups of reduced dims take two rounds. Long n is
 cut into segments of a fixed size, whose results are reduced in another round: the sums of a segment run in many lanes,
@@ -7,6 +7,8 @@ so rounding errors grow as slowly as with pairwise summation, and the order is a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -321,11 +323,37 @@ def result_shape(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -
     return tuple(1 if i in dims else n for i, n in enumerate(shape) if keepdim or i not in dims)
 
 
+def in_any_order(planner: Callable[..., Plan | None], x: Array, dims: tuple[int, ...], keepdim: bool) -> Plan | None:
+    """The plan ``planner(x, dims)``; where dims lie in memory in another order, that of the array with dims exchanged.
+
+    The result's dims then lie in the input's order.
+    """
+    if is_c_ordered(x):
+        return planner(x, dims)
+    order = sorted(range(len(x.shape)), key=lambda i: -x.strides[i])
+    laid = Array(tuple(x.shape[i] for i in order), tuple(x.strides[i] for i in order), x.dtype)
+    plan = planner(laid, tuple(order.index(d) for d in dims)) if is_c_ordered(laid) else None
+    if plan is None or plan.outputs[0] is None:
+        return None
+    shape, dtype = result_shape(x.shape, dims, keepdim), plan.outputs[0].dtype
+    kept = [i for i in range(len(x.shape)) if keepdim or i not in dims]
+    strides, step = [0] * len(shape), np.dtype(dtype).itemsize
+    for i in reversed(order):
+        if i in kept:
+            strides[kept.index(i)] = step
+            step *= shape[kept.index(i)]
+    return replace(plan, outputs=(Spec(shape, dtype, tuple(strides)),))
+
+
 def _reduce(x: Array, dim: tuple[int, ...] | None, keepdim: bool, kind: str) -> Plan | None:
     dims = tuple(range(len(x.shape))) if dim is None else dim
+    return in_any_order(lambda x, dims: _reduce_ordered(x, dims, keepdim, kind), x, dims, keepdim)
+
+
+def _reduce_ordered(x: Array, dims: tuple[int, ...], keepdim: bool, kind: str) -> Plan | None:
     groups = groups_of(x.shape, dims)
     known = "fdilq" if kind == "count" else "fd"
-    if x.dtype.char not in known or not is_c_ordered(x) or 0 in x.shape or not any(reduced for _, reduced in groups):
+    if x.dtype.char not in known or 0 in x.shape or not any(reduced for _, reduced in groups):
         return None
     count = math.prod(n for n, reduced in groups if reduced)
     work, source, dtype, partial = Assembly(), inp(0), x.dtype, _partial_dtype(kind, x.dtype)
@@ -362,12 +390,12 @@ def _add_round(work: Assembly, types: tuple[np.dtype, np.dtype], kind: str, sour
 
 
 def sum(x: Array, *, dim: tuple[int, ...], keepdim: bool, dtype: np.dtype | None) -> Plan | None:
-    """Plan the sum over ``dim`` of a C-ordered array."""
+    """Plan the sum over ``dim``."""
     return _reduce(x, dim, keepdim, "sum") if dtype is None or dtype == x.dtype else None
 
 
 def mean(x: Array, *, dim: tuple[int, ...], keepdim: bool, dtype: np.dtype | None) -> Plan | None:
-    """Plan the mean over ``dim`` of a C-ordered array."""
+    """Plan the mean over ``dim``."""
     return _reduce(x, dim, keepdim, "mean") if dtype is None or dtype == x.dtype else None
 
 
@@ -377,32 +405,36 @@ def nansum(x: Array, *, dim: tuple[int, ...], keepdim: bool, dtype: np.dtype | N
 
 
 def prod(x: Array, *, dim: int | None, keepdim: bool, dtype: np.dtype | None) -> Plan | None:
-    """Plan the product over ``dim`` (None: of all) of a C-ordered array."""
+    """Plan the product over ``dim`` (None: of all)."""
     return _reduce(x, None if dim is None else (dim,), keepdim, "prod") if dtype is None or dtype == x.dtype else None
 
 
 def count_nonzero(x: Array, *, dim: tuple[int, ...]) -> Plan | None:
-    """Plan the number of elements other than 0 over ``dim`` of a C-ordered array."""
+    """Plan the number of elements other than 0 over ``dim``."""
     return _reduce(x, dim, False, "count")
 
 
 def count_present(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Plan | None:
-    """Plan the number of elements other than NaN over ``dim`` of a C-ordered array."""
+    """Plan the number of elements other than NaN over ``dim``."""
     return _reduce(x, dim, keepdim, "present")
 
 
 def amax(x: Array, *, dim: tuple[int, ...] | None = None, keepdim: bool = False) -> Plan | None:
-    """Plan the largest over ``dim`` of a C-ordered array; NaN if one is."""
+    """Plan the largest over ``dim``; NaN if one is."""
     return _reduce(x, dim, keepdim, "max")
 
 
 def amin(x: Array, *, dim: tuple[int, ...] | None = None, keepdim: bool = False) -> Plan | None:
-    """Plan the smallest over ``dim`` of a C-ordered array; NaN if one is."""
+    """Plan the smallest over ``dim``; NaN if one is."""
     return _reduce(x, dim, keepdim, "min")
 
 
 def logsumexp(x: Array, *, dim: tuple[int, ...], keepdim: bool) -> Plan | None:
-    """Plan log(sum(exp(x))) over ``dim``, neighbours of one another, of a C-ordered array."""
+    """Plan log(sum(exp(x))) over ``dim``, neighbours of one another."""
+    return in_any_order(lambda x, dims: _log_sum(x, dims, keepdim), x, dim, keepdim)
+
+
+def _log_sum(x: Array, dim: tuple[int, ...], keepdim: bool) -> Plan | None:
     groups = groups_of(x.shape, dim)
     if not served(x) or 0 in x.shape or [reduced for _, reduced in groups].count(True) != 1:
         return None

@@ -1,4 +1,4 @@
-"""Variance and standard deviation over dims of C-ordered arrays.
+"""Variance and standard deviation over dims, which lie in memory in any order.
 
 Moments of rows, or of segments of long rows and of blocks of columns, which are joined in float64.
 """
@@ -14,7 +14,7 @@ from autograd_core.kernels.lazy import simd
 from autograd_core.kernels.normalize import blocks_of
 from autograd_core.kernels.normalize_columns import column_moments, column_parts
 from autograd_core.kernels.plan import Array, Plan, Ref, Spec, bits, inp, out
-from autograd_core.kernels.reduce import GRAIN, ROW, groups_of, result_shape
+from autograd_core.kernels.reduce import GRAIN, ROW, groups_of, in_any_order, result_shape
 from autograd_core.kernels.runner import range_kernel
 from autograd_core.kernels.runs import moments_of, served
 
@@ -75,6 +75,10 @@ def scale_variance(dtype):
 
 
 def _variance(x: Array, dim: tuple[int, ...], correction: float, keepdim: bool, root: bool) -> Plan | None:
+    return in_any_order(lambda x, dims: _variance_ordered(x, dims, correction, keepdim, root), x, dim, keepdim)
+
+
+def _variance_ordered(x: Array, dim: tuple[int, ...], correction: float, keepdim: bool, root: bool) -> Plan | None:
     groups = groups_of(x.shape, dim)
     kinds = [reduced for _, reduced in groups]
     count = math.prod(n for n, reduced in groups if reduced)
@@ -114,10 +118,10 @@ def _join_parts(work: Assembly, dtype: np.dtype, parts: Ref, n: int, blocks: tup
 
 
 def var(x: Array, *, dim: tuple[int, ...], unbiased: bool | None, keepdim: bool, correction: float) -> Plan | None:
-    """Plan the variance over ``dim`` of a C-ordered array."""
+    """Plan the variance over ``dim``."""
     return _variance(x, dim, correction, keepdim, False)
 
 
 def std(x: Array, *, dim: tuple[int, ...], unbiased: bool | None, keepdim: bool, correction: float) -> Plan | None:
-    """Plan the standard deviation over ``dim`` of a C-ordered array."""
+    """Plan the standard deviation over ``dim``."""
     return _variance(x, dim, correction, keepdim, True)
