@@ -222,8 +222,12 @@ class Fused:
             launches = PLANS[place]
         except KeyError:
             launches = keep(place, [])
-        found = next((launch for launch in launches if launch[0](numbers)), None)
-        _, bound, checked = found or self._launch(launches, arguments, arrays, numbers)
+        for launch in launches:
+            if launch[0](numbers):
+                break
+        else:
+            launch = self._launch(launches, arguments, arrays, numbers)
+        _, bound, checked = launch
         if bound is None:
             return NotImplemented
         if numbers and tuple(numbers) not in checked:
