@@ -67,3 +67,10 @@ def test_what_is_not_served():
     float64 = np.dtype(np.float64)
     assert fourier.tables((1, 30), (58,), (1,), False, float64) is None  # a single line that is short
     assert fourier.tables((3, 1 << 22), ((1 << 23) - 2,), (1,), False, float64) is None  # too large
+
+
+@pytest.mark.parametrize("points", LENGTHS)
+def test_tables_lie_where_they_are_looked_for(points):
+    for kind in ("to real", "complex"):
+        made = fourier.Line(kind, points)
+        assert len(made.table()) == made.size

@@ -17,7 +17,7 @@ from autograd_core.kernels.plan import Array, Call, Plan, Ref, Spec, bits, inp, 
 
 CHUNKS = 8  # of a pass: each has scratch memory of its own
 LONGEST = 2 << 20  # bytes of a block of lines: it has to stay in the cache
-LARGEST = 1 << 26  # bytes of an array, and of a line's table
+LARGEST = 1 << 27  # bytes of an array, and 16 times those of a line: its tables take a multiple
 POINTS = 8192  # of a chunk that works on one after the other
 
 # ------------------------------------------------------------------------------------------------------------- tables
@@ -56,6 +56,15 @@ def turns(n: int) -> np.ndarray:
     return np.concatenate(found)
 
 
+def turns_in(n: int) -> int:
+    """How many floats `turns` holds."""
+    found, m = 0, n
+    for r in radices(n) or ():
+        m //= r
+        found += 2 * m * (r - 1)
+    return found
+
+
 def chirp(n: int) -> np.ndarray:
     """exp(-pi i k^2 / n)."""
     k = np.arange(n, dtype=np.int64)
@@ -81,31 +90,40 @@ def turning(rows: int, columns: int) -> np.ndarray:
 
 
 class Line:
-    """The transform of lines of ``points``: complex points, convolution (0: none), and its tables by name.
+    """The transform of lines of ``points``: complex points, convolution (0: none), and where its tables lie, by name.
 
     ``matrix`` are the rows and columns that a single long line becomes.
     """
 
     def __init__(self, kind: str, points: int, matrix: tuple[int, int] | None = None) -> None:
         self.kind, self.points, self.matrix = kind, points, matrix
-        even = kind != "complex" and points % 2 == 0
-        self.complex = points // 2 if even else points
+        self.even = kind != "complex" and points % 2 == 0
+        self.complex = points // 2 if self.even else points
         self.chirp = 0 if radices(self.complex) is not None else smooth(2 * self.complex - 1)
         self.length = self.chirp or self.complex
         self.room = 2 * max(self.length, self.complex + 1)  # rows of vectors
-        if matrix is None:
-            parts = {"turns": turns(self.length)}
-        else:
-            parts = {"turns": turns(matrix[0]), "row turns": turns(matrix[1]), "turning": turning(*matrix)}
-        if even:
-            parts["waves"] = waves(np.arange(self.complex + 1), points)
+        lengths = {"turns": turns_in(self.length)}
+        if matrix is not None:
+            lengths = {"turns": turns_in(matrix[0]), "row turns": turns_in(matrix[1]), "turning": 2 * self.length}
+        if self.even:
+            lengths["waves"] = 2 * (self.complex + 1)
         if self.chirp:
-            parts["chirp"] = chirp(self.complex)
-            found = chirp_spectrum(self.complex, self.chirp)
-            parts["spectrum"] = found if matrix is None else in_planes(found)
-        ends = np.cumsum([len(part) for part in parts.values()]).tolist()
-        self.offsets = dict(zip(parts, [0, *ends], strict=False))
-        self.table = np.concatenate([*parts.values()])
+            lengths |= {"chirp": 2 * self.complex, "spectrum": 2 * self.chirp}
+        ends = np.cumsum([*lengths.values()]).tolist()
+        self.offsets, self.size = dict(zip(lengths, [0, *ends], strict=False)), ends[-1]
+
+    def table(self) -> np.ndarray:
+        """The tables one after the other."""
+        if self.matrix is None:
+            parts = [turns(self.length)]
+        else:
+            parts = [turns(self.matrix[0]), turns(self.matrix[1]), turning(*self.matrix)]
+        if self.even:
+            parts.append(waves(np.arange(self.complex + 1), self.points))
+        if self.chirp:
+            spectrum = chirp_spectrum(self.complex, self.chirp)
+            parts += [chirp(self.complex), spectrum if self.matrix is None else in_planes(spectrum)]
+        return np.concatenate(parts)
 
     @property
     def frequencies(self) -> int:
@@ -113,9 +131,9 @@ class Line:
         return self.points // 2 + 1
 
 
-@functools.lru_cache(64)
+@functools.lru_cache(256)
 def line(kind: str, points: int, single: bool, lanes: int) -> Line | None:
-    """The `Line` of so many points, made once; None for a ``single`` long one that cannot be divided."""
+    """The `Line` of so many points; None for a ``single`` long one that cannot be divided."""
     made = Line(kind, points)
     if not single:
         return made
@@ -134,7 +152,7 @@ def steps(shape: tuple[int, ...], sizes: tuple[int, ...], dims: tuple[int, ...],
     for d, points, kind in zip(dims, sizes, kinds, strict=True):
         along = d == len(shape) - 1
         beside = math.prod(shape[:d] if along else shape[d + 1 :])
-        if points * max(beside, 4) * dtype.itemsize > LARGEST:
+        if max(beside, 16) * points * dtype.itemsize > LARGEST:
             return None
         made = line(kind, points, False, lanes)
         if made is None or beside < lanes // 2 or 2 * made.room * lanes * dtype.itemsize > LONGEST:
@@ -151,10 +169,10 @@ def tables(shape: tuple[int, ...], sizes: tuple[int, ...], dims: tuple[int, ...]
     return _tables(shape, sizes, dims, back, dtype, host.lanes(dtype))
 
 
-@functools.lru_cache(16)
+@functools.lru_cache(8)
 def _tables(shape, sizes, dims, back, dtype, lanes):
     found = steps(shape, sizes, dims, back, dtype, lanes)
-    return None if found is None else np.concatenate([step.table for _, step in found]).astype(dtype)
+    return None if found is None else np.concatenate([step.table() for _, step in found]).astype(dtype)
 
 
 # -------------------------------------------------------------------------------------------------------------- plans
@@ -199,7 +217,7 @@ def _plan_lines(x: Array, found: list[tuple[int, Line]], result: Spec, edge: int
         context = (*of, *to, inp(1, offset), scratch(1), floats, grain, inner, before, shape[d], step.points,
                    step.complex, step.chirp, edge, inside, *places, len(stages), *stages)  # fmt: skip
         calls.append(Call(lines(step.kind, along, x.dtype, lanes), context, blocks, grain))
-        offset += len(step.table) * size
+        offset += step.size * size
     return Plan((result,), tuple(calls), (2 * plane, room))
 
 
