@@ -390,7 +390,10 @@ _BY_FAMILY = {"elementwise": _broadcasting, "arithmetic": _broadcasting, "compar
 _RULES = {
     "matmul": _matrices, "mm": _matrices, "bmm": _matrices, "mv": _matrices, "dot": _matrices, "linear": _linear,
     "convolution": _convolution, "permute": _permute, "expand": _expand, "masked_fill": _masked_fill,
-    **dict.fromkeys(("inv", "svd", "eigh", "cholesky", "qr", "det", "slogdet", "lu_factor", "matrix_exp"), _leading),
+    **dict.fromkeys(("inv", "svd", "eigh", "cholesky", "qr", "det", "slogdet", "lu_factor", "lu", "matrix_exp",
+                     "unpack_factors", "factors_of", "cholesky_inverse", "eigenvalues_of", "singular_values_of",
+                     "powers"), _leading),
+    **dict.fromkeys(("solve_substitution", "solve_definite"), _broadcasting),
     "slice_view": _slice, "pick": _pick, "take_slices": _take, "index_select": _take,
     "gather": _gather, "join": _cat, "pile": _stack,
     **dict.fromkeys(("reshape", "transpose", "movedim", "softmax", "log_softmax", "cumsum", "cumprod", "logcumsumexp",

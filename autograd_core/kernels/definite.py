@@ -154,7 +154,7 @@ def factor_definite(A: Array, *, upper: bool) -> Plan | None:
         corner, held = max(corner, depth * ld), max(held, panels * depth * width)
         context: tuple[int | Ref, ...] = (scratch(0), n, first, depth, scratch(1), ld, out(1), panels, scratch(2),
                                           scratch(3))
-        calls.append(Call(factor_corner(dtype, lanes), context, matrices, max(1, CHUNK // depth**3)))
+        calls.append(Call(factor_corner(dtype, lanes), context, matrices, max(1, CHUNK // (depth + 16) ** 3)))
         calls.append(Call(extend_rows(dtype, lanes, rows, vectors), context, matrices * panels,
                           max(1, CHUNK // (depth * depth * width))))  # fmt: skip
         calls.append(Call(take_off(dtype, lanes, rows, vectors), context, matrices * panels,

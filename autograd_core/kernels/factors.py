@@ -22,6 +22,7 @@ from autograd_core.kernels.triangular import CHUNK, follower, served, sweeper
 
 INNER = 8  # columns of a block that are eliminated one by one before the rest of the block is told
 BLOCK = 32
+FIXED = 32  # rows and columns that would cost about as much as what every matrix costs beside its own
 
 
 @range_kernel
@@ -301,7 +302,7 @@ def factor(A: Array) -> Plan | None:
         context: tuple[int | Ref, ...] = (out(0), m, n, first, block, scratch(0), ld, size, out(1), count, left, right,
                                           scratch(1))
         memory, panels = max(memory, size), max(panels, right * block * width)
-        grain = max(1, CHUNK // ((m - first) * block * block))
+        grain = max(1, CHUNK // ((m - first + FIXED) * block * (block + FIXED)))
         calls.append(Call(factor_block(dtype, lanes), context, matrices, grain))
         grain = max(1, CHUNK // 4 // ((m - first) * block * width))
         calls.append(Call(apply_block(dtype, lanes, rows, vectors), context, matrices * (left + right), grain))

@@ -248,7 +248,7 @@ class _Elimination:
             self.context = (scratch(0), self.along, m, first, block, scratch(1), self.ld, -(-block // 8) * 8,
                             self.blocks * v_block, v_block, scratch(2), self.blocks * 2 * BLOCK * BLOCK)
             self.calls.append(Call(factor_columns(dtype, lanes), self.context, self.matrices,
-                                   max(1, CHUNK // ((m - first) * block * block))))
+                                   max(1, CHUNK // ((m - first + BLOCK) * (block + BLOCK) ** 2))))
             self.calls.append(Call(reflect_rest(dtype, lanes, self.rows, self.vectors),
                                    (*self.context, right, scratch(3), self.panel), self.matrices * right,
                                    max(1, CHUNK // (4 * (m - first) * block * self.width))))
@@ -266,8 +266,9 @@ class _Elimination:
         """Add the call that writes so many columns of Q."""
         panels = -(-columns // self.width)
         context = (*self.context, panels, scratch(3), self.panel, target, columns, self.blocks)
+        grain = max(1, CHUNK // (2 * (self.m + GROUP) * (self.count + GROUP) * self.width))
         self.calls.append(Call(form(self.dtype, host.lanes(self.dtype), self.rows, self.vectors), context,
-                               self.matrices * panels, max(1, CHUNK // (2 * self.m * self.count * self.width))))
+                               self.matrices * panels, grain))
         self.sizes[3] = max(self.sizes[3], panels * self.panel)
 
     def scratch(self) -> tuple[int, ...]:

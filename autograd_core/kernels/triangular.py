@@ -289,7 +289,7 @@ def plan_substitution(triangles: Sequence[Triangle], right: Array | None, at: Re
         exchanges.at if exchanges else 0, scratch(1), exchanges.mode if exchanges else IN_ORDER, len(triangles),
         *sweeps, *[0] * (10 - len(sweeps)), len(batch),
         *(word for d, length in enumerate(batch) for word in (length, *(s[d] for s in by_dimension))))
-    grain = max(1, CHUNK // (n * n * width * len(triangles)))
+    grain = max(1, CHUNK // ((n + 8) ** 2 * width * len(triangles)))
     calls.append(Call(substitute(dtype, lanes, rows, vectors), context, units, grain))
     return Plan((Spec(shape, dtype),), tuple(calls), tuple(memory))
 
