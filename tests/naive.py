@@ -621,7 +621,7 @@ def weighted_sum(x, tables):
 
 
 def largest_of_boxes(plane, edges):
-    """(largest element of each box of a plane, its flat index), from (first elements, ends) of the boxes of each dim."""
+    """(largest element of each box of a plane, its flat index), from (first elements, ends) of boxes in each dim."""
     sizes = [len(first) for first, _ in edges]
     best, winner = np.zeros(sizes, plane.dtype), np.zeros(sizes, np.int64)
     for window in np.ndindex(*sizes):
