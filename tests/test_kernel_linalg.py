@@ -131,10 +131,11 @@ def test_pivots_are_the_first_of_the_largest():
 
 
 @pytest.mark.usefixtures("two_lanes")
-def test_batches_of_matrices_are_factored_one_by_one():
-    A = normal(3, 2, 40, 40, dtype=np.float64)
+@pytest.mark.parametrize("n", [5, 40])
+def test_batches_of_matrices_are_factored_one_by_one(n):
+    A = normal(3, 2, n, n, dtype=np.float64)
     LU, pivots = execute(factors.factor, (A.mT,))
-    B = normal(2, 40, 3, dtype=np.float64)
+    B = normal(2, n, 3, dtype=np.float64)
     X = execute(triangular.solve_factored, (LU, pivots, B), left=True, adjoint=True)
     for k in np.ndindex(3, 2):
         alone = execute(factors.factor, (A[k].T,))

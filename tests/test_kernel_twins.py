@@ -35,7 +35,7 @@ TWINS = {
     "draws": ("draw draw_transformed", "draw"),
     "elementwise": ("combine", "fused_loop"),
     "embedding": ("gather scatter", "gather"),
-    "factors": ("order_rows factor_block apply_block", "eliminated"),
+    "factors": ("order_rows factor_small factor_block apply_block", "eliminated"),
     "fourier_lines": ("lines", "signal"),
     "fourier_long": ("begin columns rows finish", "half_spectrum"),
     "gemm": ("multiply pack pack_columns", "gemm"),

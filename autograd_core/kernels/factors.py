@@ -22,6 +22,7 @@ from autograd_core.kernels.triangular import CHUNK, follower, served, sweeper
 
 INNER = 8  # columns of a block that are eliminated one by one before the rest of the block is told
 BLOCK = 32
+SHORT = 8  # rows and columns up to which a matrix is worked on in one lane of vectors
 FIXED = 32  # rows and columns that would cost about as much as what every matrix costs beside its own
 
 
@@ -149,6 +150,76 @@ def _spreader(T, subtract):
                 subtract(simd.advance(p, j * ld), simd.advance(p, s * ld), -minus[s - begin], end, rows)
 
     return spread
+
+
+def _in_lanes(V):
+    """Device functions on matrices in lanes: where the pivots of a column are, exchange of rows in chosen lanes."""
+    lanes, index = V.lanes, simd.scalar(np.int32)
+    places = simd.vector(np.int32, lanes)
+
+    @simd.device
+    def pivot(held, n, c, m):
+        """In each lane the first row from c on with the largest absolute value in column c."""
+        best, at = simd.absolute(simd.load(held, (c * n + c) * lanes, V)), simd.full(index(c), places)
+        best = simd.where(best == best, best, -1)
+        for i in range(c + 1, m):
+            value = simd.absolute(simd.load(held, (i * n + c) * lanes, V))
+            better = value > best
+            best, at = simd.where(better, value, best), simd.where(better, index(i), at)
+        return at
+
+    @simd.device
+    def exchange(held, n, c, i, chosen):
+        for j in range(n):
+            upper, lower = (c * n + j) * lanes, (i * n + j) * lanes
+            x, y = simd.load(held, upper, V), simd.load(held, lower, V)
+            simd.store(held, upper, simd.where(chosen, y, x))
+            simd.store(held, lower, simd.where(chosen, x, y))
+
+    return pivot, exchange
+
+
+@range_kernel
+def factor_small(dtype, lanes):
+    """Factor small matrices in place, each in a lane of its own; a unit is as many matrices as a vector has lanes.
+
+    Context: matrices in C order, their rows, columns, number, pivots, memory for the elements of a unit.
+    """
+    V, S, index = simd.vector(dtype, lanes), simd.scalar(dtype), simd.scalar(np.int32)
+    places, (pivot, exchange) = simd.vector(np.int32, lanes), _in_lanes(V)
+
+    def kernel(context, start, stop):
+        w = simd.words(context)
+        m, n, size, count = w[1], w[2], w[1] * w[2], min(w[1], w[2])
+        for unit in range(start, stop):
+            first = unit * lanes
+            live = min(lanes, w[3] - first)
+            matrices = simd.advance(simd.pointer(w[0], S), first * size)
+            pivots = simd.advance(simd.pointer(w[4], index), first * count)
+            held = simd.advance(simd.pointer(w[5], S), unit * size * lanes)
+            begins = simd.minimum(simd.iota(places), index(live - 1)) * index(size)
+            for e in range(size):
+                simd.store(held, e * lanes, simd.gather(simd.advance(matrices, e), begins, V))
+            for c in range(count):
+                at = pivot(held, n, c, m)
+                for k in range(live):
+                    pivots[k * count + c] = simd.lane(at, k) + index(1)
+                for i in range(c + 1, m):
+                    if simd.any_lane(at == index(i)):
+                        exchange(held, n, c, i, at == index(i))
+                top = simd.load(held, (c * n + c) * lanes, V)
+                top = simd.where(top == 0, 1, top)
+                for i in range(c + 1, m):
+                    factor = simd.load(held, (i * n + c) * lanes, V) / top
+                    simd.store(held, (i * n + c) * lanes, factor)
+                    for j in range(c + 1, n):
+                        known, place = simd.load(held, (c * n + j) * lanes, V), (i * n + j) * lanes
+                        simd.store(held, place, simd.fma(-factor, known, simd.load(held, place, V)))
+            for k in range(live):
+                for e in range(size):
+                    matrices[k * size + e] = held[e * lanes + k]
+
+    return kernel
 
 
 @range_kernel
@@ -293,6 +364,10 @@ def factor(A: Array) -> Plan | None:
     outputs = Spec(A.shape, dtype), Spec((*A.shape[:-2], count), np.int32)
     if 0 in A.shape:
         return Plan(outputs, ())
+    if max(m, n) <= SHORT:
+        units = -(-matrices // lanes)
+        call = Call(factor_small(dtype, lanes), (out(0), m, n, matrices, out(1), scratch(0)), units, 16)
+        return Plan(outputs, (lay_call(A, inp(0), out(0), n), call), (units * lanes * m * n * dtype.itemsize,))
     rows, vectors = 8 if host.registers() >= 32 else 4, 2
     width, calls, memory, panels = vectors * lanes, [lay_call(A, inp(0), out(0), n)], 0, 0
     for first, block in blocks(count, width):
