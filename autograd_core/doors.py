@@ -105,11 +105,12 @@ def door(record):
         work = f"body if type(a{kernel.by}) is ndarray and (a{kernel.by}.size < {kernel.above}{more}) else record.run"
     elif record.scalar is not None:
         above = fused_from(record)
-        small = [f"(type(a{i}) is not ndarray or a{i}.nbytes < {above})" for i in range(count)]
-        if count == 2:  # a row and a column may make a large table
-            small.append("(type(a0) is not ndarray or type(a1) is not ndarray or a0.shape == a1.shape"
-                         f" or a0.size * a1.size < {above // 8} or broadcast_nbytes([a0, a1]) < {above})")  # fmt: skip
-        work = f"body if {' and '.join(small)} else record.run"
+        small = " and ".join([f"(type(a{i}) is not ndarray or a{i}.nbytes < {above})" for i in range(count)])
+        if count == 2:  # of two that are not large, a row and a column may make a large table
+            both = "type(a0) is ndarray is type(a1)"
+            small = (f"({both} and a0.size * a1.size < {above // 8}) or ({small} and (not ({both}) or "
+                     f"a0.shape == a1.shape or broadcast_nbytes([a0, a1]) < {above}))")  # fmt: skip
+        work = f"body if {small} else record.run"
     given = arrays + ("**static" if record.prepare else "".join([f"{k}=static[{k!r}], " for k in record.settings]))
     call = f"work({given})"
     if not record.view:  # which works nothing out

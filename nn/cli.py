@@ -344,7 +344,7 @@ ELEMENTS = 96  # of each parameter, checked one by one in the report of a run
 
 _EXTRAS = {
     "matplotlib": "training curves and pictures: pip install 'autograd-core[plots]'",
-    "scipy": "special functions and some factorisations: pip install 'autograd-core[special]'",
+    "scipy": "special functions of small arrays without a compiled loop: pip install 'autograd-core[special]'",
     "latex2mathml": "formulas of the gallery's pages: pip install 'autograd-core[gallery]'",
     "optuna": "the gallery's search for hyperparameters: pip install 'autograd-core[gallery]'",
     "torch": "only to compare with: pip install 'autograd-core[bench]'",
