@@ -50,6 +50,7 @@ STEPS = {name: getattr(scipy.special, theirs) for name, theirs in SPECIAL.items(
     "acos": np.arccos, "atan": np.arctan, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
     "atan2": np.arctan2, "erf": erf, "trigamma": lambda x: scipy.special.polygamma(1, x), "hypot": np.hypot,
     "gelu_slope": lambda x: 0.5 * (1 + erf(x / 2**0.5)) + x * np.exp(-x * x / 2) / (2 * math.pi) ** 0.5,
+    "lgamma": lambda x: np.where(x == -np.inf, np.inf, scipy.special.gammaln(x)),  # SciPy's is -inf there
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "rsqrt": lambda x: 1 / np.sqrt(x),
 }  # fmt: skip
 
