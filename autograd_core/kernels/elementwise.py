@@ -25,7 +25,7 @@ from autograd_core.kernels.runner import RangeKernel, once, range_kernel
 
 FLAT_BLOCK = 4096  # elements of one unit of work: some microseconds
 ROW_BLOCK = 1024  # of a reduction: at most 64 to 256 additions one after the other in a lane, then pairs
-GRAIN = 16384  # elements that a chunk holds at least
+GRAIN = 32768  # elements that a chunk holds at least: what is less does not pay for its way to another core
 
 # ------------------------------------------------------------------------------------------------------------- kernels
 

@@ -143,6 +143,11 @@ def write_slice(x: Array, value: Array, *, index: tuple) -> Plan | None:
     return None if None in calls else Plan((Spec(x.shape, x.dtype),), calls)  # type: ignore[arg-type]
 
 
+def clone(x: Array, *, memory_format: object) -> Plan | None:
+    """Plan ``ops.clone``: a copy, laid as ``x`` is where that has no gaps."""
+    return flip(x, dims=())
+
+
 def flip(x: Array, *, dims: tuple[int, ...]) -> Plan | None:
     """Plan ``ops.flip``: a copy in reverse order along ``dims``, laid as ``x`` is where that has no gaps."""
     if 0 in x.shape or not x.dtype.isnative:

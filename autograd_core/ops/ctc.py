@@ -16,6 +16,10 @@ from .samples import real, sample
 from .second_order import gradient_of
 
 
+KERNEL_FROM = 1024
+"""Log-probabilities from which a kernel works; below, NumPy goes through the steps."""
+
+
 def _array(value):
     return value.array if isinstance(value, Tensor) else value
 
@@ -105,7 +109,7 @@ def _skip_scores(skips, dtype):
     network,
     namespace="internal",
     hidden=("paths", "losses"),
-    kernel=Kernel("ctc:plan_ctc", above=1024, when=_fit),
+    kernel=Kernel("ctc:plan_ctc", above=KERNEL_FROM, when=_fit),
     vjp=[
         lambda g, input, targets, input_lengths, target_lengths, paths, losses, blank, reduction, zero_infinity: (
             ops.ctc_backward(g, input, targets, input_lengths, target_lengths, paths, losses, blank=blank,
@@ -149,7 +153,7 @@ def ctc(input, targets, input_lengths, target_lengths, *, blank, reduction, zero
 @op(
     network,
     namespace="internal",
-    kernel=Kernel("ctc:plan_ctc_backward", above=1024, by=1, when=lambda g, *given, **rest: _fit(*given, **rest)),
+    kernel=Kernel("ctc:plan_ctc_backward", above=KERNEL_FROM, by=1, when=lambda g, *given, **rest: _fit(*given, **rest)),
     vjp=(),
     composite=lambda g, input, targets, input_lengths, target_lengths, paths, losses, **settings: gradient_of(
         lambda x: _ctc_formula(x, targets, input_lengths, target_lengths, **settings), (g,), (input,), (True,)
@@ -241,6 +245,9 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
         )
     inputs = _lengths("input_lengths", input_lengths, batch)
     outputs = _lengths("target_lengths", target_lengths, batch)
+    longest = max(int(inputs.max(initial=1)), -(-KERNEL_FROM // (batch * classes or 1)))
+    if 2 * longest < length:  # the rest of the steps is in no sequence
+        log_probs = log_probs[:longest]
     if rows.ndim == 2 and len(rows) != batch:
         raise RuntimeError(f"ctc_loss: targets must have one row for each of {batch} samples, got {list(rows.shape)}")
     rows = _rows_of(rows, outputs, blank) if rows.ndim == 1 else rows

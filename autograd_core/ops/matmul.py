@@ -337,6 +337,11 @@ def addmv(input, mat, vec, *, beta=1, alpha=1):
 @op(composite, out=True, inplace=True, samples=[sample(real(3, 4), real(3), real(4), beta=0.5)])
 def addr(input, vec1, vec2, *, beta=1, alpha=1):
     """beta * input + alpha * outer(vec1, vec2)."""
+    vectors = vec1.ndim == 1 == vec2.ndim and input.dtype == vec1.dtype == vec2.dtype
+    if vectors and beta == 1 and numpy_dtype(input.dtype).kind == "f":
+        shape = (*vec1.shape, *vec2.shape)
+        _fits("addr", input, shape)
+        return ops.addcmul(input, ops.reshape(vec1, (shape[0], 1)), vec2, value=alpha)
     product = ops.outer(vec1, vec2)
     if str(product.dtype).endswith("bool"):
         beta, alpha = bool(beta), bool(alpha)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import ops
 from ..info import LAYOUTS
-from ..registry import composite, op
+from ..registry import Kernel, composite, op
 from ..registry import view as views
 from ..shapes import (
     DType,
@@ -53,8 +53,12 @@ def _memory_format(arrays, settings):
     return {"memory_format": settings["memory_format"] or LAYOUTS["preserve_format"]}
 
 
+def _keeps_order(input, memory_format):
+    return memory_format is LAYOUTS["preserve_format"] or input.flags.c_contiguous
+
+
 @op(views, signature="input, *, memory_format=None", prepare=_memory_format, vjp=[lambda g: g], samples=ONE, out=False,
-    onnx="Identity")  # fmt: skip
+    onnx="Identity", kernel=Kernel("moves:clone", above=1 << 17, when=_keeps_order))  # fmt: skip
 def clone(input, *, memory_format):
     """A copy that gradients pass through."""
     return input.copy("K" if memory_format is LAYOUTS["preserve_format"] else "C")
@@ -172,7 +176,11 @@ def unsqueeze(input, dim):
 
 
 def _expand_setting(arrays, settings):
-    shape, own = as_shape(settings["size"]), arrays[0].shape
+    shape, own = settings["size"], arrays[0].shape
+    if len(shape) == 1 and shape[0].__class__ is tuple:
+        shape = shape[0]
+    elif shape.__class__ is not tuple or len(shape) == 1:
+        shape = as_shape(shape)
     if len(shape) < len(own):
         raise RuntimeError(f"the number of sizes ({len(shape)}) must be at least the number of dimensions ({len(own)})")
     new = len(shape) - len(own)
