@@ -15,7 +15,6 @@ from .loss import reduced
 from .samples import real, sample
 from .second_order import gradient_of
 
-
 KERNEL_FROM = 1024
 """Log-probabilities from which a kernel works; below, NumPy goes through the steps."""
 
@@ -153,7 +152,8 @@ def ctc(input, targets, input_lengths, target_lengths, *, blank, reduction, zero
 @op(
     network,
     namespace="internal",
-    kernel=Kernel("ctc:plan_ctc_backward", above=KERNEL_FROM, by=1, when=lambda g, *given, **rest: _fit(*given, **rest)),
+    kernel=Kernel("ctc:plan_ctc_backward", above=KERNEL_FROM, by=1,
+                  when=lambda g, *given, **rest: _fit(*given, **rest)),  # fmt: skip
     vjp=(),
     composite=lambda g, input, targets, input_lengths, target_lengths, paths, losses, **settings: gradient_of(
         lambda x: _ctc_formula(x, targets, input_lengths, target_lengths, **settings), (g,), (input,), (True,)
