@@ -153,7 +153,7 @@ def ctc(input, targets, input_lengths, target_lengths, *, blank, reduction, zero
     network,
     namespace="internal",
     kernel=Kernel("ctc:plan_ctc_backward", above=KERNEL_FROM, by=1,
-                  when=lambda g, *given, **rest: _fit(*given, **rest)),  # fmt: skip
+                  when=lambda g, *given, **rest: _fit(*given, **rest)),
     vjp=(),
     composite=lambda g, input, targets, input_lengths, target_lengths, paths, losses, **settings: gradient_of(
         lambda x: _ctc_formula(x, targets, input_lengths, target_lengths, **settings), (g,), (input,), (True,)
