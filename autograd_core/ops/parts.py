@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
-from math import ceil, prod
+from math import ceil
 
 import numpy as np
 
@@ -320,7 +320,7 @@ def diag(input, diagonal=0):
 @op(composite, samples=[real(2, 2), sample(real(3), 1)])
 def diagflat(input, offset=0):
     """A matrix with all elements of the input on its diagonal."""
-    return diag_embed(ops.reshape(input, (-1,) if prod(input.shape) else (0,)), offset)
+    return diag_embed(ops.ravel(input), offset)
 
 
 def _matrices(arrays, settings):
